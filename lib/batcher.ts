@@ -1,0 +1,194 @@
+/**
+ * Whatever waits when the session comes free becomes the next batch: no request waits for another to arrive,
+ * and the busier it is, the larger the batches.
+ */
+import { RequestError } from './errors.ts'
+import { allocate, sizeOf, type Tensor } from './tensor.ts'
+
+/** Runs one batch; all inputs and all outputs have the samples along axis 0. */
+export type RunBatch = (inputs: Tensor[]) => Promise<Tensor[]>
+
+export interface BatcherOptions {
+  /** most samples in a batch */
+  maxBatchSize: number
+  /** the graph takes batches of exactly `maxBatchSize`: smaller ones are filled up with zeros */
+  isFixed: boolean
+  /** how long a batch that is not full waits for more, in milliseconds; 0 = not at all */
+  maxDelayMs: number
+  /** most samples that may wait, those in inference not counted */
+  maxQueue: number
+}
+
+/** A request's samples; it may be spread over several batches. */
+interface Job {
+  inputs: Tensor[]
+  /** jobs of one shape can share a batch */
+  shape: string
+  samples: number
+  sent: number
+  received: number
+  outputs: Tensor[]
+  arrivedAt: number
+  resolve: (outputs: Tensor[]) => void
+  reject: (error: unknown) => void
+}
+
+/** Samples `from` to `from + count` of a job, within one batch. */
+interface Slice {
+  job: Job
+  from: number
+  count: number
+}
+
+export class Batcher {
+  readonly #run: RunBatch
+  readonly #options: BatcherOptions
+  #queue: Job[] = []
+  #waiting = 0
+  #isRunning = false
+  #delay: NodeJS.Timeout | undefined
+
+  constructor(run: RunBatch, options: BatcherOptions) {
+    this.#run = run
+    this.#options = options
+  }
+
+  /** Samples that wait for a batch. */
+  get waiting(): number {
+    return this.#waiting
+  }
+
+  /**
+   * @param inputs one tensor per input of the graph, each [n, ...] with the same n >= 1; checked by the caller
+   * @returns one tensor per output, each [n, ...], in the order of the samples
+   * @throws RequestError 413 more samples than the queue holds, 503 the queue is full, or what `run` throws
+   */
+  predict(inputs: Tensor[]): Promise<Tensor[]> {
+    const samples = inputs[0].dims[0]
+    const { maxQueue } = this.#options
+    if (samples > maxQueue) {
+      const detail = `${samples} samples are more than the ${maxQueue} of MAX_QUEUE: send them in several requests`
+      return Promise.reject(new RequestError(413, detail))
+    }
+    if (this.#waiting + samples > maxQueue) {
+      const detail = `the queue is full: ${this.#waiting} samples wait, MAX_QUEUE is ${maxQueue}: try again later`
+      return Promise.reject(new RequestError(503, detail, { 'retry-after': '1' }))
+    }
+    return new Promise((resolve, reject) => {
+      const shape = inputs.map(({ dims }) => dims.slice(1).join('x')).join()
+      const arrivedAt = performance.now()
+      this.#queue.push({
+        inputs,
+        shape,
+        samples,
+        sent: 0,
+        received: 0,
+        outputs: [],
+        arrivedAt,
+        resolve,
+        reject,
+      })
+      this.#waiting += samples
+      this.#next()
+    })
+  }
+
+  #next(): void {
+    if (this.#isRunning || this.#queue.length === 0) return
+    const { maxBatchSize, maxDelayMs } = this.#options
+    if (maxDelayMs > 0 && this.#waiting < maxBatchSize) {
+      const left = this.#queue[0].arrivedAt + maxDelayMs - performance.now()
+      if (left > 0) {
+        this.#delay ??= setTimeout(() => {
+          this.#delay = undefined
+          this.#next()
+        }, left)
+        return
+      }
+    }
+    clearTimeout(this.#delay)
+    this.#delay = undefined
+    this.#isRunning = true
+    this.#runSlices(this.#take()).finally(() => {
+      this.#isRunning = false
+      this.#next()
+    })
+  }
+
+  /** The next batch: samples of the oldest job and of those of the same shape behind it. */
+  #take(): Slice[] {
+    const slices: Slice[] = []
+    const { shape } = this.#queue[0]
+    let free = this.#options.maxBatchSize
+    for (const job of this.#queue) {
+      if (free === 0) break
+      if (job.shape !== shape) continue
+      const count = Math.min(job.samples - job.sent, free)
+      slices.push({ job, from: job.sent, count })
+      job.sent += count
+      free -= count
+    }
+    this.#waiting -= this.#options.maxBatchSize - free
+    this.#queue = this.#queue.filter((job) => job.sent < job.samples)
+    return slices
+  }
+
+  async #runSlices(slices: Slice[]): Promise<void> {
+    try {
+      deliver(slices, await this.#run(this.#gather(slices)))
+    } catch (error) {
+      // one sample that the model cannot take must not spoil its neighbours: each again on its own
+      if (slices.length > 1) for (const slice of slices) await this.#runSlices([slice])
+      else this.#fail(slices[0].job, error)
+    }
+  }
+
+  #fail(job: Job, error: unknown): void {
+    if (this.#queue.includes(job)) {
+      this.#queue = this.#queue.filter((other) => other !== job)
+      this.#waiting -= job.samples - job.sent
+    }
+    job.reject(error)
+  }
+
+  /** Copy the slices into one tensor per input. */
+  #gather(slices: Slice[]): Tensor[] {
+    const { isFixed, maxBatchSize } = this.#options
+    const samples = isFixed ? maxBatchSize : slices.reduce((sum, { count }) => sum + count, 0)
+    return slices[0].job.inputs.map(({ dtype, dims: [, ...rest] }, index) => {
+      const length = sizeOf(rest)
+      const data = allocate(dtype, samples * length)
+      let offset = 0
+      for (const { job, from, count } of slices) {
+        const part = job.inputs[index].data.subarray(from * length, (from + count) * length)
+        data.set(part as never, offset)
+        offset += part.length
+      }
+      return { dtype, dims: [samples, ...rest], data }
+    })
+  }
+}
+
+/** Hand each job its part of a batch's outputs; a job that has all of its own is answered. */
+function deliver(slices: Slice[], outputs: Tensor[]): void {
+  let row = 0
+  for (const { job, from, count } of slices) {
+    outputs.forEach(({ dtype, dims: [, ...rest], data }, index) => {
+      const length = sizeOf(rest)
+      const part = data.subarray(row * length, (row + count) * length)
+      if (count === job.samples) {
+        job.outputs[index] = { dtype, dims: [count, ...rest], data: part }
+        return
+      }
+      job.outputs[index] ??= {
+        dtype,
+        dims: [job.samples, ...rest],
+        data: allocate(dtype, job.samples * length),
+      }
+      job.outputs[index].data.set(part as never, from * length)
+    })
+    row += count
+    job.received += count
+    if (job.received === job.samples) job.resolve(job.outputs)
+  }
+}

@@ -1,0 +1,76 @@
+/** The bytes of a request's body, counted while they come in. */
+import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+import { messageOf, RequestError } from './errors.ts'
+
+const DECODERS = { gzip: createGunzip, deflate: createInflate, br: createBrotliDecompress }
+
+export function tooLarge(maxBytes: number): RequestError {
+  return new RequestError(
+    413,
+    `the body is larger than the ${maxBytes} bytes of MAX_UPLOAD_MB: send less at once`,
+  )
+}
+
+/** @throws RequestError 413 at once when the announced length is over the limit */
+export function checkLength(req: IncomingMessage, maxBytes: number): void {
+  if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
+}
+
+/**
+ * Collect a body, decompressed if Content-Encoding says so.
+ *
+ * @param maxBytes the limit, counted after decompression
+ * @throws RequestError 413 too large, 415 unknown Content-Encoding, 400 not valid in that encoding or cut off
+ */
+export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  checkLength(req, maxBytes)
+  const encoding = req.headers['content-encoding'] ?? 'identity'
+  if (encoding === 'identity') return collect(req, maxBytes)
+  if (!Object.hasOwn(DECODERS, encoding)) {
+    throw new RequestError(
+      415,
+      `Content-Encoding ${JSON.stringify(encoding)} is not known: send gzip, deflate, br or none`,
+    )
+  }
+  const decoder = DECODERS[encoding as keyof typeof DECODERS]()
+  req.on('error', (error) => decoder.destroy(error)).pipe(decoder)
+  try {
+    return await collect(decoder, maxBytes)
+  } catch (error) {
+    if (error instanceof RequestError) throw error
+    throw new RequestError(400, `the body is not valid ${encoding}: ${messageOf(error)}`)
+  } finally {
+    req.unpipe(decoder).resume() // what is still to come is read and dropped, so that the answer can be sent
+    decoder.destroy()
+  }
+}
+
+/** All of a stream in one aligned buffer; past the limit the rest is read and dropped. */
+export function collect(stream: Readable, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let chunks: Buffer[] = []
+    let total = 0
+    stream.on('data', (chunk: Buffer) => {
+      total += chunk.length
+      if (total <= maxBytes) return chunks.push(chunk)
+      chunks = []
+      reject(tooLarge(maxBytes))
+    })
+    stream.on('end', () => resolve(join(chunks, total)))
+    stream.on('error', reject)
+    stream.on('close', () => reject(new RequestError(400, 'the body ended before it was complete')))
+  })
+}
+
+/** Buffer.concat into memory of its own, so that the bytes can be seen as float32 without another copy. */
+export function join(chunks: readonly Buffer[], total: number): Buffer {
+  const all = Buffer.from(new ArrayBuffer(total))
+  let offset = 0
+  for (const chunk of chunks) {
+    chunk.copy(all, offset)
+    offset += chunk.length
+  }
+  return all
+}

@@ -1,0 +1,32 @@
+/**
+ * The two kinds of error that a person is meant to read. Both carry a message that names the input,
+ * what was expected, what came, and the fix. Everything else that is thrown is a fault of ours.
+ */
+
+/** The client's request cannot be answered; `message` goes to the client as it is. */
+export class RequestError extends Error {
+  override name = 'RequestError'
+  readonly status: number
+  readonly headers: Record<string, string>
+
+  /**
+   * @param status HTTP status, 400 to 504
+   * @param detail what was expected, what came, and the fix
+   * @param headers extra response headers, such as `allow` or `retry-after`
+   */
+  constructor(status: number, detail: string, headers: Record<string, string> = {}) {
+    super(detail)
+    this.status = status
+    this.headers = headers
+  }
+}
+
+/** The server cannot start as it is configured; `message` is the one line that the operator sees. */
+export class StartError extends Error {
+  override name = 'StartError'
+}
+
+/** The message of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,92 @@
+/** Image files to 8-bit pixels, as `Image.open(...)`, EXIF orientation and `convert("RGB")` of Pillow give them. */
+import sharp, { type Metadata, type Sharp } from 'sharp'
+import { messageOf, RequestError } from './errors.ts'
+import type { Pixels } from './resample.ts'
+
+// One image is seen once: libvips' cache would only hold memory. Its own threads would compete with ours.
+sharp.cache(false)
+sharp.concurrency(1)
+
+/** The formats that reach the decoder; libvips' other loaders (SVG, PDF, ...) stay shut whatever a file claims. */
+const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff']
+sharp.block({ operation: ['VipsForeignLoad'] })
+sharp.unblock({ operation: LOADERS.map((name) => `VipsForeignLoad${name}`) })
+
+export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
+
+/** Which image format the first bytes announce; undefined for anything else. */
+export function imageFormat(bytes: Uint8Array): string | undefined {
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 64)).toString('latin1')
+  if (head.startsWith('\xff\xd8\xff')) return 'jpeg'
+  if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'
+  if (head.startsWith('GIF87a') || head.startsWith('GIF89a')) return 'gif'
+  if (head.startsWith('RIFF') && head.slice(8, 12) === 'WEBP') return 'webp'
+  if (/^(II\x2a\0|MM\0\x2a)/.test(head)) return 'tiff'
+  if (head.slice(4, 8) === 'ftyp') {
+    const boxLength = head.charCodeAt(3) // major brand, version, then compatible brands, four bytes each
+    const brands = head.slice(8, boxLength).match(/.{4}/gs) ?? []
+    return brands.some((brand) => brand === 'avif' || brand === 'avis') ? 'avif' : 'heic'
+  }
+  return undefined
+}
+
+/**
+ * Decode an image file.
+ *
+ * EXIF orientation is applied, alpha dropped (not composited), ICC profiles ignored, 16-bit samples reduced
+ * to their high byte, CMYK converted as Pillow does. Of an animation, the first frame.
+ *
+ * @param maxPixels width x height allowed, told from the header before anything is decoded
+ * @param name how errors call the file
+ * @throws RequestError 415 not an image of a known format, 413 too many pixels, 422 broken
+ */
+export async function decode(bytes: Uint8Array, maxPixels: number, name = 'the image'): Promise<Pixels> {
+  const format = imageFormat(bytes)
+  if (format === undefined || format === 'heic') {
+    const what = format ? 'is HEIC, which is not decoded here' : 'does not start as an image file'
+    throw new RequestError(415, `${name} ${what}: send ${FORMATS}`)
+  }
+  const image = sharp(bytes, { ignoreIcc: true, failOn: 'error', limitInputPixels: false })
+  try {
+    const metadata = await image.metadata()
+    const pixels = metadata.width * metadata.height
+    if (pixels > maxPixels) {
+      const size = `${metadata.width} x ${metadata.height} = ${pixels} pixels`
+      throw new RequestError(
+        413,
+        `${name} has ${size}, more than the ${maxPixels} of MAX_PIXELS: send it smaller`,
+      )
+    }
+    return await toPixels(image.autoOrient(), metadata)
+  } catch (error) {
+    if (error instanceof RequestError) throw error
+    throw new RequestError(422, `${name} is a broken ${format.toUpperCase()} file: ${firstLine(error)}`)
+  }
+}
+
+async function toPixels(image: Sharp, metadata: Metadata): Promise<Pixels> {
+  if (metadata.space === 'cmyk') return fromCmyk(image)
+  // grey stays one channel: a third of the work
+  const colours = metadata.space === 'b-w' ? 'b-w' : 'srgb'
+  const { data, info } = await image.removeAlpha().toColourspace(colours).raw().toUint8Array()
+  return { data, width: info.width, height: info.height, channels: info.channels === 1 ? 1 : 3 }
+}
+
+/** Pillow's naive CMYK to RGB (libImaging/Convert.c); libvips has un-inverted Adobe's CMYK already. */
+async function fromCmyk(image: Sharp): Promise<Pixels> {
+  const { data, info } = await image.pipelineColourspace('cmyk').toColourspace('cmyk').raw().toUint8Array()
+  const { width, height } = info
+  const rgb = new Uint8Array(width * height * 3)
+  for (let i = 0, p = 0; i < rgb.length; p += 4) {
+    const notBlack = 255 - data[p + 3]
+    for (let c = 0; c < 3; c++) {
+      const product = data[p + c] * notBlack + 128
+      rgb[i++] = Math.max(0, notBlack - (((product >> 8) + product) >> 8))
+    }
+  }
+  return { data: rgb, width, height, channels: 3 }
+}
+
+function firstLine(error: unknown): string {
+  return messageOf(error).split('\n')[0]
+}

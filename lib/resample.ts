@@ -1,0 +1,252 @@
+/**
+ * Pillow's `Image.resize` for 8-bit pixels, bit for bit.
+ *
+ * Source of every formula: Pillow, src/libImaging/Resample.c and Geometry.c (nearest). torchvision on PIL
+ * images and transformers' image processors both end there, so this is what models were trained with.
+ */
+
+/** Interleaved 8-bit pixels, row by row: `data.length === width * height * channels`. */
+export interface Pixels {
+  data: Uint8Array
+  width: number
+  height: number
+  /** 1 = grey, 3 = RGB */
+  channels: 1 | 3
+}
+
+/** A rectangle in pixels of the resized image. */
+export interface Box {
+  left: number
+  top: number
+  width: number
+  height: number
+}
+
+/** The filters under the names that Pillow and timm use. */
+export type Filter = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 'hamming'
+
+/** Pillow's `Image.Resampling` numbers, as `resample` in preprocessor_config.json has them. */
+export const FILTERS: readonly Filter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming']
+
+type Kernel = { radius: number; weight: (x: number) => number }
+
+const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI))
+
+// Pillow writes these two constants with an f suffix in C
+const HAMMING_A = Math.fround(0.54)
+const HAMMING_B = Math.fround(0.46)
+
+const KERNELS: Record<Exclude<Filter, 'nearest'>, Kernel> = {
+  box: { radius: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
+  bilinear: { radius: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  hamming: {
+    radius: 1,
+    weight: (x) => {
+      if (x === 0) return 1
+      if (Math.abs(x) >= 1) return 0
+      const angle = Math.abs(x) * Math.PI
+      return (Math.sin(angle) / angle) * (HAMMING_A + HAMMING_B * Math.cos(angle))
+    },
+  },
+  bicubic: {
+    radius: 2,
+    weight: (x) => {
+      const a = -0.5
+      const t = Math.abs(x)
+      if (t < 1) return ((a + 2) * t - (a + 3)) * t * t + 1
+      if (t < 2) return (((t - 5) * t + 8) * t - 4) * a
+      return 0
+    },
+  },
+  lanczos: { radius: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
+}
+
+const FRACTION_BITS = 22 // Pillow's PRECISION_BITS: 32 - 8 - 2
+const HALF = 1 << (FRACTION_BITS - 1)
+
+/** For each output sample: the first input sample it reads, how many, and their fixed-point weights. */
+interface Taps {
+  first: Int32Array
+  count: Int32Array
+  weights: Int32Array
+  /** weights of output i start at `i * stride` */
+  stride: number
+}
+
+/** The taps of the outputs `from` to `from + length` of resizing an axis of `n` samples to `m`. */
+function taps(n: number, m: number, from: number, length: number, kernel: Kernel): Taps {
+  const scale = n / m
+  const filterScale = Math.max(scale, 1) // widens when shrinking: this is the antialiasing
+  const support = kernel.radius * filterScale
+  const reciprocal = 1 / filterScale
+  const stride = Math.ceil(support) * 2 + 1
+  const first = new Int32Array(length)
+  const count = new Int32Array(length)
+  const weights = new Int32Array(length * stride)
+  const exact = new Float64Array(stride)
+
+  for (let i = 0; i < length; i++) {
+    const center = (from + i + 0.5) * scale
+    const low = Math.max(0, Math.trunc(center - support + 0.5))
+    const high = Math.min(n, Math.trunc(center + support + 0.5))
+    let sum = 0
+    for (let j = low; j < high; j++) {
+      const weight = kernel.weight((j - center + 0.5) * reciprocal)
+      exact[j - low] = weight
+      sum += weight
+    }
+    first[i] = low
+    count[i] = high - low
+    for (let j = 0; j < high - low; j++) {
+      const weight = (sum === 0 ? exact[j] : exact[j] / sum) * (1 << FRACTION_BITS)
+      weights[i * stride + j] = Math.trunc(weight + (weight < 0 ? -0.5 : 0.5))
+    }
+  }
+  return { first, count, weights, stride }
+}
+
+function clamp8(fixed: number): number {
+  return Math.min(Math.max(fixed >> FRACTION_BITS, 0), 255)
+}
+
+/** Resample rows `top` to `bottom` (exclusive) along x; the result has `bottom - top` rows. */
+function horizontal(
+  source: Pixels,
+  columns: Taps,
+  outWidth: number,
+  top: number,
+  bottom: number,
+): Uint8Array {
+  const { data, width, channels } = source
+  const { first, count, weights, stride } = columns
+  const out = new Uint8Array(outWidth * (bottom - top) * channels)
+  let o = 0
+  for (let y = top; y < bottom; y++) {
+    const row = y * width * channels
+    for (let x = 0; x < outWidth; x++) {
+      const w = x * stride
+      const taken = count[x]
+      let p = row + first[x] * channels
+      if (channels === 1) {
+        let grey = HALF
+        for (let j = 0; j < taken; j++) grey = (grey + Math.imul(data[p++], weights[w + j])) | 0
+        out[o++] = clamp8(grey)
+      } else {
+        let red = HALF
+        let green = HALF
+        let blue = HALF
+        for (let j = 0; j < taken; j++, p += 3) {
+          const weight = weights[w + j]
+          red = (red + Math.imul(data[p], weight)) | 0
+          green = (green + Math.imul(data[p + 1], weight)) | 0
+          blue = (blue + Math.imul(data[p + 2], weight)) | 0
+        }
+        out[o++] = clamp8(red)
+        out[o++] = clamp8(green)
+        out[o++] = clamp8(blue)
+      }
+    }
+  }
+  return out
+}
+
+/** Resample along y. `rowOffset` is the source row that `data` starts with. */
+function vertical(
+  data: Uint8Array,
+  rowLength: number,
+  rows: Taps,
+  outHeight: number,
+  rowOffset: number,
+): Uint8Array {
+  const { first, count, weights, stride } = rows
+  const out = new Uint8Array(rowLength * outHeight)
+  // a row of accumulators, so that the inner loop walks memory in order
+  const sums = new Int32Array(rowLength)
+  for (let y = 0; y < outHeight; y++) {
+    sums.fill(HALF)
+    for (let j = 0; j < count[y]; j++) {
+      const weight = weights[y * stride + j]
+      const row = (first[y] - rowOffset + j) * rowLength
+      for (let x = 0; x < rowLength; x++) sums[x] = sums[x] + Math.imul(data[row + x], weight)
+    }
+    const o = y * rowLength
+    for (let x = 0; x < rowLength; x++) out[o + x] = clamp8(sums[x])
+  }
+  return out
+}
+
+/** Source index of each of the outputs `from` to `from + length`; the position is accumulated, as Pillow does. */
+function nearestIndices(n: number, m: number, from: number, length: number): Int32Array {
+  const step = n / m
+  const indices = new Int32Array(length)
+  let position = step * 0.5
+  for (let i = 0; i < from + length; i++, position += step) {
+    if (i >= from) indices[i - from] = Math.trunc(position)
+  }
+  return indices
+}
+
+function nearest(source: Pixels, width: number, height: number, box: Box): Uint8Array {
+  const { data, channels } = source
+  const xs = nearestIndices(source.width, width, box.left, box.width)
+  const ys = nearestIndices(source.height, height, box.top, box.height)
+  const out = new Uint8Array(box.width * box.height * channels)
+  let o = 0
+  for (const y of ys) {
+    for (const x of xs) {
+      const p = (y * source.width + x) * channels
+      for (let c = 0; c < channels; c++) out[o++] = data[p + c]
+    }
+  }
+  return out
+}
+
+/** The part of the pixels inside a box that lies within the image. */
+export function crop(source: Pixels, box: Box): Pixels {
+  const { data, width, channels } = source
+  if (box.width === width && box.height === source.height) return source
+  const rowLength = box.width * channels
+  const out = new Uint8Array(rowLength * box.height)
+  for (let y = 0; y < box.height; y++) {
+    const start = ((box.top + y) * width + box.left) * channels
+    out.set(data.subarray(start, start + rowLength), y * rowLength)
+  }
+  return { data: out, width: box.width, height: box.height, channels }
+}
+
+/**
+ * Resize as `Image.resize((width, height), filter)` does, and keep only `box` of the result (default: all of it).
+ *
+ * Two passes, horizontal first and rounded to 8 bits in between; a pass is skipped where the size stays the
+ * same. Only what `box` needs is computed, which changes no bit of it.
+ *
+ * @param width of the whole resized image in pixels, at least 1
+ * @param height likewise
+ * @param box must lie within width x height
+ */
+export function resize(
+  source: Pixels,
+  width: number,
+  height: number,
+  filter: Filter,
+  box: Box = { left: 0, top: 0, width, height },
+): Pixels {
+  if (width === source.width && height === source.height) return crop(source, box)
+  const { channels } = source
+  const size = { width: box.width, height: box.height, channels }
+  if (filter === 'nearest') return { data: nearest(source, width, height, box), ...size }
+
+  const kernel = KERNELS[filter]
+  const rows = height === source.height ? undefined : taps(source.height, height, box.top, box.height, kernel)
+  const last = box.height - 1
+  // the source rows that the vertical pass will read
+  const top = rows ? rows.first[0] : box.top
+  const bottom = rows ? rows.first[last] + rows.count[last] : box.top + box.height
+
+  const wide =
+    width === source.width
+      ? crop(source, { left: box.left, top, width: box.width, height: bottom - top }).data
+      : horizontal(source, taps(source.width, width, box.left, box.width, kernel), box.width, top, bottom)
+  if (!rows) return { data: wide, ...size }
+  return { data: vertical(wide, box.width * channels, rows, box.height, top), ...size }
+}

@@ -1,0 +1,111 @@
+/** The main thread's side of the inference worker: start it, send it batches, stop it. */
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { RequestError, StartError } from './errors.ts'
+import type { Tensor, TensorSpec } from './tensor.ts'
+
+export interface SessionOptions {
+  modelPath: string
+  /** execution providers, tried in this order */
+  devices: string[]
+  /** ONNX Runtime's threads within one operator */
+  threads: number
+}
+
+export interface Session {
+  /** the execution provider that the model runs on */
+  device: string
+  /** as the graph declares them, in its order */
+  inputs: TensorSpec[]
+  outputs: TensorSpec[]
+  /**
+   * Run one batch. The inputs' memory moves to the worker and cannot be used afterwards.
+   *
+   * @throws RequestError 400 when the runtime fails on these numbers, Error when the worker has died
+   */
+  run(inputs: Tensor[]): Promise<Tensor[]>
+  close(): Promise<void>
+}
+
+export type ToWorker = { id: number; inputs: Tensor[] }
+
+export type FromWorker =
+  | { kind: 'ready'; device: string; inputs: TensorSpec[]; outputs: TensorSpec[] }
+  | { kind: 'broken'; message: string }
+  | { kind: 'result'; id: number; outputs: Tensor[] }
+  | { kind: 'failure'; id: number; message: string }
+
+type Pending = { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }
+
+/** A module beside this one, as .ts or .js, whichever is running. */
+export function siblingModule(name: string): URL {
+  return new URL(`./${name}${extname(import.meta.filename)}`, import.meta.url)
+}
+
+/** What was wrong with the request is checked before: what is left are numbers or sizes that only the graph knows. */
+function modelFailure(message: string): RequestError {
+  return new RequestError(400, `the model failed on this input: ${message}`)
+}
+
+/**
+ * Load a model in a worker of its own.
+ *
+ * @throws StartError when the runtime cannot load it, with its reason
+ */
+export function startSession(options: SessionOptions): Promise<Session> {
+  // The runtime's official builds send telemetry unless this is set before the library loads, and only the
+  // main thread's environment is the process's.
+  process.env.ORT_DISABLE_TELEMETRY = '1'
+  const worker = new Worker(siblingModule('session_worker'), { workerData: options, name: 'inference' })
+  const pending = new Map<number, Pending>()
+  let lastId = 0
+
+  function failAll(error: Error): void {
+    for (const { reject } of pending.values()) reject(error)
+    pending.clear()
+  }
+
+  function run(inputs: Tensor[]): Promise<Tensor[]> {
+    return new Promise((resolve, reject) => {
+      const id = ++lastId
+      pending.set(id, { resolve, reject })
+      const message: ToWorker = { id, inputs }
+      worker.postMessage(
+        message,
+        inputs.map(({ data }) => data.buffer as ArrayBuffer),
+      )
+    })
+  }
+
+  return new Promise((resolve, reject) => {
+    worker.on('error', (error) => {
+      reject(error)
+      failAll(error)
+    })
+    worker.on('exit', (code) => {
+      const error = new Error(`the inference worker ended with code ${code}`)
+      reject(error)
+      failAll(error)
+    })
+    worker.on('message', (message: FromWorker) => {
+      switch (message.kind) {
+        case 'ready': {
+          const { device, inputs, outputs } = message
+          resolve({ device, inputs, outputs, run, close: async () => void (await worker.terminate()) })
+          break
+        }
+        case 'broken':
+          reject(new StartError(`${options.modelPath} cannot be loaded: ${message.message}`))
+          void worker.terminate()
+          break
+        case 'result':
+          pending.get(message.id)?.resolve(message.outputs)
+          pending.delete(message.id)
+          break
+        case 'failure':
+          pending.get(message.id)?.reject(modelFailure(message.message))
+          pending.delete(message.id)
+      }
+    })
+  })
+}

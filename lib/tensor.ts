@@ -1,0 +1,112 @@
+/** Tensors: little-endian numbers, row-major, with dims; the dtypes are those that ONNX Runtime and NumPy share. */
+import { getFloat16, setFloat16 } from '@petamoriken/float16'
+
+const ARRAYS = {
+  float32: Float32Array,
+  float64: Float64Array,
+  float16: Uint16Array, // the bits: not every Node has Float16Array
+  int8: Int8Array,
+  int16: Int16Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  uint8: Uint8Array,
+  uint16: Uint16Array,
+  uint32: Uint32Array,
+  uint64: BigUint64Array,
+  bool: Uint8Array,
+} as const
+
+export type Dtype = keyof typeof ARRAYS
+export type TensorData =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+
+export interface Tensor {
+  dtype: Dtype
+  dims: readonly number[]
+  /** of length `dims[0] * dims[1] * ...` */
+  data: TensorData
+}
+
+/** One input or output as the graph declares it; a symbolic dim is its name, or "" if it has none. */
+export interface TensorSpec {
+  name: string
+  dtype: Dtype
+  dims: readonly (number | string)[]
+}
+
+export const DTYPES = Object.keys(ARRAYS) as readonly Dtype[]
+
+export function isDtype(name: string): name is Dtype {
+  return Object.hasOwn(ARRAYS, name)
+}
+
+/** How many numbers a shape holds; 1 for a scalar. */
+export function sizeOf(dims: readonly number[]): number {
+  return dims.reduce((product, dim) => product * dim, 1)
+}
+
+export function bytesPerElement(dtype: Dtype): number {
+  return ARRAYS[dtype].BYTES_PER_ELEMENT
+}
+
+/** A zeroed array of `length` numbers. */
+export function allocate(dtype: Dtype, length: number): TensorData {
+  return new ARRAYS[dtype](length)
+}
+
+/** The numbers in little-endian bytes; copied only where the bytes are not aligned for the dtype. */
+export function fromBytes(dtype: Dtype, bytes: Uint8Array): TensorData {
+  const size = bytesPerElement(dtype)
+  const aligned = bytes.byteOffset % size === 0 ? bytes : Uint8Array.from(bytes)
+  return new ARRAYS[dtype](aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / size)
+}
+
+export function toBytes({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer {
+  return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength)
+}
+
+/**
+ * The same numbers in another dtype, as NumPy's `astype`: integers wrap, fractions are cut off towards zero,
+ * anything but 0 is true. NaN and infinities become 0 in an integer.
+ */
+export function convert(tensor: Tensor, dtype: Dtype): Tensor {
+  if (tensor.dtype === dtype) return tensor
+  const from = tensor.dtype === 'float16' ? float16ToNumbers(tensor.data as Uint16Array) : tensor.data
+  if (dtype === 'float16') return { ...tensor, dtype, data: numbersToFloat16(from) }
+  const data = allocate(dtype, from.length)
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
+    for (let i = 0; i < data.length; i++) data[i] = toBigInt(from[i])
+  } else if (dtype === 'bool') {
+    for (let i = 0; i < data.length; i++) data[i] = from[i] ? 1 : 0
+  } else {
+    for (let i = 0; i < data.length; i++) data[i] = Number(from[i])
+  }
+  return { ...tensor, dtype, data }
+}
+
+function toBigInt(value: number | bigint): bigint {
+  if (typeof value === 'bigint') return value
+  return Number.isFinite(value) ? BigInt(Math.trunc(value)) : 0n
+}
+
+/** @param bits IEEE 754 half-precision numbers */
+export function float16ToNumbers(bits: Uint16Array): Float32Array {
+  const view = new DataView(bits.buffer, bits.byteOffset, bits.byteLength)
+  return Float32Array.from(bits, (_, i) => getFloat16(view, i * 2, true))
+}
+
+function numbersToFloat16(values: TensorData): Uint16Array {
+  const bits = new Uint16Array(values.length)
+  const view = new DataView(bits.buffer)
+  for (let i = 0; i < values.length; i++) setFloat16(view, i * 2, Number(values[i]), true)
+  return bits
+}

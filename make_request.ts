@@ -1,0 +1,78 @@
+/**
+ * The client: sends an image of a digit to the server and prints what it reads.
+ *
+ *   node make_request.js [IMAGE] [--url URL] [--upload]
+ *
+ * By default the image becomes a tensor here, by the handler's own preprocessing, and travels as raw bytes plus
+ * JSON dims; with --upload the file itself is sent and the server preprocesses it.
+ */
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { preprocess } from './handler.ts'
+import { messageOf } from './lib/errors.ts'
+import { readModelFolder } from './lib/model_folder.ts'
+import { readRecipe } from './lib/preprocessor.ts'
+import { toBytes } from './lib/tensor.ts'
+
+const MODEL_DIR = fileURLToPath(new URL('./models/mnist', import.meta.url))
+const USAGE = 'usage: node make_request.js [IMAGE] [--url http://localhost:8890/predict] [--upload]'
+
+/** An image as the tensor form of /predict: float32 little-endian bytes and their dims, here [1, 28, 28]. */
+async function tensorForm(file: Uint8Array): Promise<FormData> {
+  const recipe = readRecipe(readModelFolder(MODEL_DIR))!
+  const tensor = await preprocess({ file, recipe, maxPixels: 50_000_000 })
+  const form = new FormData()
+  form.set(
+    'metadata',
+    new Blob([JSON.stringify({ dims: tensor.dims.slice(1) })], { type: 'application/json' }),
+  )
+  form.set('data', new Blob([new Uint8Array(toBytes(tensor.data))], { type: 'application/octet-stream' }))
+  return form
+}
+
+function uploadForm(file: Uint8Array): FormData {
+  const form = new FormData()
+  form.set('image', new Blob([new Uint8Array(file)]))
+  return form
+}
+
+async function send(url: URL, body: FormData): Promise<string> {
+  let response: Response
+  try {
+    response = await fetch(url, { method: 'POST', body, headers: { accept: 'application/json' } })
+  } catch (error) {
+    const { cause } = error as { cause?: unknown }
+    throw new Error(`${url.origin} does not answer (${messageOf(cause ?? error)}): is the server running?`)
+  }
+  const answer = (await response.json().catch(() => ({}))) as { label?: string; detail?: string }
+  if (!response.ok)
+    throw new Error(`${url} answered ${response.status}: ${answer.detail ?? response.statusText}`)
+  if (answer.label === undefined)
+    throw new Error(`${url} answered without a label: is it a classifier of digits?`)
+  return answer.label
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      url: { type: 'string', default: 'http://localhost:8890/predict' },
+      upload: { type: 'boolean' },
+    },
+  })
+  if (positionals.length > 1) throw new Error(USAGE)
+  if (!/^https?:/.test(values.url) || !URL.canParse(values.url)) {
+    throw new Error(`--url ${values.url} is not an http address: ${USAGE}`)
+  }
+  const url = new URL(values.url)
+  if (url.pathname === '/') url.pathname = '/predict'
+  const file = await readFile(positionals[0] ?? `${MODEL_DIR}/sample.png`)
+  const label = await send(url, values.upload ? uploadForm(file) : await tensorForm(file))
+  console.log(`Predicted digit : ${label}`)
+}
+
+main().catch((error) => {
+  console.error(`make_request: ${messageOf(error)}`)
+  process.exitCode = 1
+})

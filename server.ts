@@ -1,0 +1,220 @@
+/**
+ * onnxpress: one ONNX image classifier behind HTTP.
+ *
+ * createApp() has every route in sight; the bottom of the file starts it.
+ */
+import { createServer, type Server } from 'node:http'
+import { createRequire } from 'node:module'
+import { extname } from 'node:path'
+import dotenv from 'dotenv'
+import express, { type Express, type Request, type Response } from 'express'
+import sharp from 'sharp'
+import { postprocess, type Result } from './handler.ts'
+import { readSettings, type Settings } from './lib/config.ts'
+import { messageOf, RequestError, StartError } from './lib/errors.ts'
+import { createInputReader } from './lib/input.ts'
+import { createLog, type Log } from './lib/log.ts'
+import { allowOnly, notFound, problems } from './lib/problem.ts'
+import type { Pixels } from './lib/resample.ts'
+import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
+import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
+import { loadModel, type Model } from './model.ts'
+
+interface Parts {
+  model: Model
+  threads: ThreadPool
+  settings: Settings
+  log: Log
+  /** says no while the process is stopping */
+  isReady: () => boolean
+}
+
+export function createApp({ model, threads, settings, log, isReady }: Parts): Express {
+  const app = express()
+  app.disable('x-powered-by')
+  app.disable('etag')
+
+  const readInput = createInputReader(model.input, settings.MAX_UPLOAD_MB * 2 ** 20)
+
+  /** What every predicting route does: read, preprocess, run, postprocess. One result per sample, in order. */
+  async function predict(req: Request, res: Response, topK: number): Promise<Result[]> {
+    const input = await readInput(req, res)
+    const tensors = 'images' in input ? await preprocessAll(input.images) : [input.tensor]
+    const scores = await Promise.all(tensors.map(model.predict))
+    return scores.flatMap((output) => postprocess(output, model.answer, topK))
+  }
+
+  function preprocessAll(images: Uint8Array[]): Promise<Tensor[]> {
+    return inThreads<Tensor>('preprocessInThread', images)
+  }
+
+  /** Run one of the handler's functions on each image, in the thread pool. */
+  function inThreads<T>(name: string, images: Uint8Array[]): Promise<T[]> {
+    const { recipe } = model
+    if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
+    const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
+    return Promise.all(tasks.map((task) => threads.run<T>(name, task)))
+  }
+
+  const answerPredict = async (req: Request, res: Response) => {
+    const results = await predict(req, res, readTopK(req, settings.TOP_K))
+    if (req.accepts(['json', 'text/plain']) === 'text/plain') return sendText(res, results)
+    res.json(results.length === 1 ? results[0] : results)
+  }
+  app.route('/predict').post(answerPredict).put(answerPredict).all(allowOnly('POST', 'PUT'))
+
+  // the book's own route: the bare label, whatever Accept says
+  app
+    .route('/test')
+    .post(async (req, res) => sendText(res, await predict(req, res, 1)))
+    .all(allowOnly('POST'))
+
+  // what the model would see, to compare with one's notebook
+  app
+    .route('/preprocess')
+    .post(async (req, res) => {
+      const input = await readInput(req, res)
+      if (!('images' in input)) throw new RequestError(415, 'send an image: a tensor is not preprocessed')
+      if (req.accepts(['application/octet-stream', 'image/png']) === 'image/png') {
+        if (input.images.length > 1) throw new RequestError(400, 'send one image: a PNG shows one')
+        const [pixels] = await inThreads<Pixels>('previewInThread', input.images)
+        return res.type('image/png').send(await toPng(pixels))
+      }
+      sendTensors(res, await preprocessAll(input.images))
+    })
+    .all(allowOnly('POST'))
+
+  app
+    .route('/model')
+    .get((_req, res) => res.json(describe(model, settings)))
+    .all(allowOnly('GET'))
+  app
+    .route('/livez')
+    .get((_req, res) => res.json({ status: 'alive' }))
+    .all(allowOnly('GET'))
+  app
+    .route('/readyz')
+    .get((_req, res) => {
+      if (!isReady()) throw new RequestError(503, 'the server is stopping: send requests elsewhere')
+      res.json({ status: 'ready' })
+    })
+    .all(allowOnly('GET'))
+
+  app.use(notFound)
+  app.use(problems(log))
+  return app
+}
+
+/** `?top_k=`, else the setting. */
+function readTopK({ query }: Request, byDefault: number): number {
+  const given = query.top_k
+  if (given === undefined) return byDefault
+  const topK = Number(given)
+  if (typeof given === 'string' && Number.isSafeInteger(topK) && topK >= 1) return topK
+  throw new RequestError(400, `top_k is ${JSON.stringify(given)}: expected one whole number, at least 1`)
+}
+
+/** One line per input: the label; of a multi-label model all labels; of a regression the number. */
+function sendText(res: Response, results: Result[]): void {
+  const lines = results.map((result) => {
+    if ('label' in result) return result.label
+    if ('predictions' in result) return result.predictions.map(({ label }) => label).join(', ')
+    return String(result.prediction)
+  })
+  res.type('text/plain').send(lines.join('\n'))
+}
+
+/** Images of one size as one tensor [n, channels, height, width], its dims and dtype in the headers. */
+function sendTensors(res: Response, tensors: Tensor[]): void {
+  const [{ dtype, dims }] = tensors
+  if (tensors.some((tensor) => sizeOf(tensor.dims) !== sizeOf(dims) || tensor.dims[2] !== dims[2])) {
+    throw new RequestError(400, 'the images become tensors of different sizes: send them one by one')
+  }
+  res.set({ 'x-dims': [tensors.length, ...dims.slice(1)].join(','), 'x-dtype': dtype })
+  res.type('application/octet-stream').send(Buffer.concat(tensors.map(({ data }) => toBytes(data))))
+}
+
+async function toPng({ data, width, height, channels }: Pixels): Promise<Buffer> {
+  const image = sharp(data, { raw: { width, height, channels } })
+  return image
+    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
+    .png()
+    .toBuffer()
+}
+
+/** What is served, for people and for the page. */
+function describe({ name, version, device, input, recipe, answer, batchSize }: Model, settings: Settings) {
+  return {
+    name,
+    version,
+    device,
+    input: { ...input, takesImages: recipe !== undefined },
+    answer: answer.kind,
+    labels: answer.labels,
+    threshold: answer.kind === 'multi-label' ? answer.threshold : undefined,
+    limits: {
+      maxUploadBytes: settings.MAX_UPLOAD_MB * 2 ** 20,
+      maxPixels: settings.MAX_PIXELS,
+      maxBatchSize: batchSize,
+      maxQueue: settings.MAX_QUEUE,
+    },
+  }
+}
+
+/** Load the model, listen, and stop in order on SIGTERM or SIGINT. */
+async function start(): Promise<void> {
+  dotenv.config({ quiet: true })
+  const settings = readSettings(process.env)
+  const log = await createLog(settings.LOG_LEVEL)
+  const model = await loadModel(settings.MODEL_DIR, settings)
+  const handler = new URL(`./handler${extname(import.meta.filename)}`, import.meta.url)
+  const threads = createThreadPool(handler, settings.PREPROCESS_THREADS)
+  let isReady = true
+
+  const app = createApp({ model, threads, settings, log, isReady: () => isReady })
+  const server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 60_000 }, app)
+  // a client that asks before it sends a large body is told so before it does
+  server.on('checkContinue', (req, res) => {
+    if (Number(req.headers['content-length']) <= settings.MAX_UPLOAD_MB * 2 ** 20) res.writeContinue()
+    app(req, res)
+  })
+  await listen(server, settings)
+  log.info(`serving ${model.name} on ${model.device} at ${urlOf(server)}`)
+
+  const stop = () => {
+    isReady = false
+    log.info('stopping: open requests are finished first')
+    server.close(() => process.exit(0))
+    server.closeIdleConnections()
+    setTimeout(() => process.exit(1), settings.SHUTDOWN_MS).unref()
+    process.once('SIGTERM', () => process.exit(1)).once('SIGINT', () => process.exit(1))
+  }
+  process.once('SIGTERM', stop).once('SIGINT', stop)
+}
+
+function listen(server: Server, { HOST, PORT }: Settings): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => reject(new StartError(`HOST=${HOST} PORT=${PORT}: ${messageOf(error)}`)))
+    server.listen(PORT, HOST, resolve)
+  })
+}
+
+function urlOf(server: Server): string {
+  const address = server.address()
+  if (address === null || typeof address === 'string') return String(address)
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  return `http://${host}:${address.port}`
+}
+
+/** Whether this file is what node was started with, as `server.js`, `server`, `.`, a link or `server.ts`. */
+function isMain(): boolean {
+  const started = process.argv[1]
+  return started !== undefined && createRequire(import.meta.url).resolve(started) === import.meta.filename
+}
+
+if (isMain()) {
+  start().catch((error) => {
+    console.error(error instanceof StartError ? `onnxpress: ${error.message}` : error)
+    process.exit(1)
+  })
+}

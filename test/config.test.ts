@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { readSettings, SETTINGS } from '../lib/config.ts'
+import { StartError } from '../lib/errors.ts'
+import { ROOT } from './running_server.ts'
+
+test('unset and empty variables mean the default', () => {
+  const settings = readSettings({ PORT: '', MAX_QUEUE: ' ' })
+  assert.equal(settings.PORT, 8890)
+  assert.equal(settings.MAX_QUEUE, 1000)
+  assert.equal(settings.HOST, '127.0.0.1')
+})
+
+test('values are read as numbers and words', () => {
+  const settings = readSettings({ PORT: '80', DEVICE: 'cuda', MODEL_NAME: 'digits' })
+  assert.deepEqual([settings.PORT, settings.DEVICE, settings.MODEL_NAME], [80, 'cuda', 'digits'])
+})
+
+for (const [name, value] of [
+  ['PORT', 'abc'],
+  ['PORT', '65536'],
+  ['PORT', '-1'],
+  ['PORT', '8890.5'],
+  ['PORT', '0x50'],
+  ['MAX_BATCH_SIZE', '0'],
+  ['DEVICE', 'gpu'],
+  ['LOG_LEVEL', 'loud'],
+]) {
+  test(`${name}=${value} is refused in one line that names the range`, () => {
+    assert.throws(
+      () => readSettings({ [name]: value }),
+      (error: Error) => {
+        assert.ok(error instanceof StartError)
+        assert.ok(error.message.startsWith(`${name}=${value}: expected `))
+        assert.ok(!error.message.includes('\n'))
+        return true
+      },
+    )
+  })
+}
+
+test('the README and .env.example know every setting with its default', () => {
+  const readme = readFileSync(`${ROOT}/README.md`, 'utf8')
+  const example = readFileSync(`${ROOT}/.env.example`, 'utf8')
+  for (const [name, { default: value, shownDefault, range, help }] of Object.entries(SETTINGS)) {
+    const shown = shownDefault ?? String(value)
+    assert.ok(readme.includes(`| \`${name}\` | ${shown} | ${range} | ${help} |`), `README: ${name}`)
+    assert.ok(example.includes(`# ${help} (${range}; default: ${shown})\n#${name}=`), `.env.example: ${name}`)
+  }
+  const listed = readme.match(/^\| `[A-Z_]+`/gm) ?? []
+  assert.equal(listed.length, Object.keys(SETTINGS).length)
+})

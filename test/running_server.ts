@@ -1,0 +1,76 @@
+/** The real process, over real HTTP, on a port of its own choosing. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+export const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+export interface RunningServer {
+  url: string
+  process: ChildProcess
+  /** every line of the log so far */
+  log: string[]
+  /** SIGTERM, and the exit code once it has ended */
+  stop(): Promise<number | null>
+}
+
+interface Options {
+  env?: Record<string, string>
+  /** what stands behind `node` */
+  args?: string[]
+  cwd?: string
+}
+
+/** The environment without the variables that a developer's shell may have set for a server. */
+function cleanEnv(env: Record<string, string>): Record<string, string | undefined> {
+  return { PATH: process.env.PATH, HOME: process.env.HOME, PORT: '0', ...env }
+}
+
+/** Start it and wait for the line that says where it serves. */
+export async function startServer({
+  env = {},
+  args = ['server.js'],
+  cwd = ROOT,
+}: Options = {}): Promise<RunningServer> {
+  const child = spawn(process.execPath, args, { cwd, env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
+  const log: string[] = []
+  const exited = once(child, 'exit')
+  let stderr = ''
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text
+  })
+  const url = await new Promise<string>((resolve, reject) => {
+    createInterface(child.stdout).on('line', (line) => {
+      log.push(line)
+      const found = line.match(/serving .* at (http:\S+?)"/)
+      if (found) resolve(found[1])
+    })
+    child.once('exit', (code) => reject(new Error(`the server ended with code ${code}: ${stderr}`)))
+  })
+  return {
+    url,
+    process: child,
+    log,
+    async stop() {
+      child.kill('SIGTERM')
+      const [code] = await exited
+      return code
+    },
+  }
+}
+
+/** Run a program to its end. */
+export async function run(args: string[], env: Record<string, string> = {}, cwd = ROOT) {
+  const child = spawn(process.execPath, args, { cwd, env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text
+  })
+  const [code] = await once(child, 'close')
+  return { code: code as number | null, stdout, stderr }
+}
