@@ -47,6 +47,13 @@ function modelFailure(message: string): RequestError {
   return new RequestError(400, `the model failed on this input: ${message}`)
 }
 
+/** The runtime's messages can have many lines, of which the first says it. */
+function loadFailure({ modelPath, devices }: SessionOptions, message: string): StartError {
+  const device = devices.at(-1)
+  const hint = device === 'cpu' ? '' : ' (DEVICE=cpu always works)'
+  return new StartError(`${modelPath} cannot be loaded on ${device}: ${message.trim().split('\n')[0]}${hint}`)
+}
+
 /**
  * Load a model in a worker of its own.
  *
@@ -95,7 +102,7 @@ export function startSession(options: SessionOptions): Promise<Session> {
           break
         }
         case 'broken':
-          reject(new StartError(`${options.modelPath} cannot be loaded: ${message.message}`))
+          reject(loadFailure(options, message.message))
           void worker.terminate()
           break
         case 'result':

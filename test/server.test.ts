@@ -183,7 +183,7 @@ describe('the running server', () => {
       assert.equal(createHash('sha256').update(tensor).digest('hex'), sha256)
       compared++
     }
-    assert.ok(compared >= 10, `${compared} compared`)
+    assert.ok(compared >= 5, `${compared} compared`)
   })
 
   test('/preprocess answers a batch of images in order, and one image as a PNG', async () => {

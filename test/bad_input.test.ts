@@ -1,0 +1,249 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { deflateSync, crc32 as zlibCrc32 } from 'node:zlib'
+import sharp from 'sharp'
+import { ROOT, type RunningServer, startServer } from './running_server.ts'
+
+const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
+const TENSOR = new Uint8Array(784 * 4)
+const MB = 2 ** 20
+
+type Body = string | Uint8Array | FormData
+
+function form(parts: Record<string, string | Uint8Array>): FormData {
+  const result = new FormData()
+  for (const [name, value] of Object.entries(parts)) {
+    if (typeof value === 'string') result.set(name, value)
+    else result.set(name, new Blob([new Uint8Array(value)]), 'file.png')
+  }
+  return result
+}
+
+function metadata(dims: unknown, extra = {}): FormData {
+  return form({ data: TENSOR, metadata: JSON.stringify({ dims, ...extra }) })
+}
+
+/** A 1-bit PNG of side x side black pixels: 16,000 x 16,000 of them take 32 kB. */
+function blackPng(side: number): Buffer {
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type), data])
+    const frame = Buffer.alloc(8)
+    frame.writeUInt32BE(data.length, 0)
+    frame.writeUInt32BE(crc32(body), 4)
+    return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)])
+  }
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(side, 0)
+  header.writeUInt32BE(side, 4)
+  header[8] = 1
+  const pixels = deflateSync(Buffer.alloc((1 + Math.ceil(side / 8)) * side))
+  const signature = Buffer.from('89504e470d0a1a0a', 'hex')
+  return Buffer.concat([
+    signature,
+    chunk('IHDR', header),
+    chunk('IDAT', pixels),
+    chunk('IEND', Buffer.alloc(0)),
+  ])
+}
+
+describe('bad input', () => {
+  let server: RunningServer
+  before(async () => {
+    server = await startServer()
+  })
+  after(async () => {
+    assert.equal(await server.stop(), 0)
+  })
+
+  async function refuse(
+    body: Body,
+    status: number,
+    said: RegExp,
+    query = '',
+    headers: Record<string, string> = {},
+  ) {
+    const payload = body instanceof Uint8Array ? new Uint8Array(body) : body
+    const response = await fetch(`${server.url}/predict${query}`, { method: 'POST', body: payload, headers })
+    const problem = (await response.json()) as { status: number; title: string; detail: string; type: string }
+    assert.equal(response.status, status, problem.detail)
+    assert.match(response.headers.get('content-type')!, /^application\/problem\+json/)
+    assert.equal(problem.status, status)
+    assert.equal(problem.type, 'about:blank')
+    assert.match(problem.detail, said)
+  }
+
+  const multipart = { 'content-type': 'multipart/form-data; boundary=x' }
+  const part = '--x\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\nabc'
+  const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>')
+  const nothing = new Uint8Array(0)
+
+  const cases: [string, () => Parameters<typeof refuse> | Promise<Parameters<typeof refuse>>][] = [
+    ['an empty body', () => ['', 400, /the body is empty: send/]],
+    ['a form without parts', () => [new FormData(), 400, /no file/]],
+    ['a form with text only', () => [form({ comment: 'hello' }), 400, /no file/]],
+    [
+      'no boundary',
+      () => ['x', 400, /multipart.*[Bb]oundary/, '', { 'content-type': 'multipart/form-data' }],
+    ],
+    [
+      'a wrong boundary',
+      () => [`${part}\r\n--x--`, 400, /multipart/, '', { 'content-type': 'multipart/form-data; boundary=y' }],
+    ],
+    ['truncated multipart', () => [part, 400, /multipart.*end of form/, '', multipart]],
+    ['an empty file', () => [form({ image: nothing }), 400, /"image" is empty/]],
+    [
+      'metadata that is not JSON',
+      () => [form({ data: TENSOR, metadata: '{dims:' }), 400, /metadata is not JSON/],
+    ],
+    ['metadata that is a list', () => [form({ data: TENSOR, metadata: '[1]' }), 400, /dims/]],
+    ['metadata that is null', () => [form({ data: TENSOR, metadata: 'null' }), 400, /dims/]],
+    ['missing dims', () => [form({ data: TENSOR, metadata: '{}' }), 400, /dims/]],
+    ['dims that are no list', () => [metadata('1,28,28'), 400, /dims/]],
+    ['negative dims', () => [metadata([1, -28, -28]), 400, /dims/]],
+    ['zero dims', () => [metadata([0, 28, 28]), 400, /dims/]],
+    ['huge dims', () => [metadata([9e15, 1, 28, 28]), 400, /bytes, but the data has 3136/]],
+    ['dims past all numbers', () => [metadata([1e300, 1, 28, 28]), 400, /dims/]],
+    ['fractional dims', () => [metadata([1, 28.5, 28]), 400, /dims/]],
+    ['dims of words', () => [metadata(['1', '28', '28']), 400, /dims/]],
+    ['too many dims', () => [metadata(new Array(100).fill(1)), 400, /dims/]],
+    ['no dims at all', () => [metadata([]), 400, /do not fit/]],
+    [
+      'dims of another model',
+      () => [metadata([3, 32, 32]), 400, /dims \[3,32,32\] do not fit.*send \[1,28,28\]/],
+    ],
+    [
+      'a byte too few',
+      () => [
+        form({ data: TENSOR.subarray(1), metadata: '{"dims":[1,28,28]}' }),
+        400,
+        /3136 bytes, but the data has 3135/,
+      ],
+    ],
+    ['bytes of another dtype', () => [metadata([1, 28, 28], { dtype: 'uint8' }), 400, /uint8 are 784 bytes/]],
+    ['an unknown dtype', () => [metadata([1, 28, 28], { dtype: 'complex64' }), 400, /dtype.*float32/]],
+    ['metadata without data', () => [form({ metadata: '{"dims":[1,28,28]}' }), 400, /no file part "data"/]],
+    ['?dims= that are no numbers', () => [TENSOR, 400, /dims/, '?dims=1,x,28']],
+    ['?dims= twice', () => [TENSOR, 400, /dims/, '?dims=1,28,28&dims=1']],
+    [
+      'a prototype in the metadata',
+      () => [form({ data: TENSOR, metadata: '{"__proto__":{"dims":[1,28,28]}}' }), 400, /dims/],
+    ],
+    ['top_k=0', () => [form({ image: SAMPLE }), 400, /top_k/, '?top_k=0']],
+    ['top_k=1.5', () => [form({ image: SAMPLE }), 400, /top_k/, '?top_k=1.5']],
+    ['top_k twice', () => [form({ image: SAMPLE }), 400, /top_k/, '?top_k=1&top_k=2']],
+    [
+      'a text file named .png',
+      () => [form({ image: Buffer.from('hello, world') }), 415, /does not start as an image file/],
+    ],
+    ['an SVG named .png', () => [form({ image: svg }), 415, /does not start as an image file/]],
+    ['an SVG as the body', () => [svg, 415, /no image file/, '', { 'content-type': 'image/svg+xml' }]],
+    [
+      'a HEIC',
+      () => [form({ image: Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1') }), 415, /HEIC/],
+    ],
+    [
+      'an unknown Content-Encoding',
+      () => [TENSOR, 415, /Content-Encoding/, '?dims=1,28,28', { 'content-encoding': 'zstd' }],
+    ],
+    [
+      'a body that is no gzip',
+      () => [TENSOR, 400, /not valid gzip/, '?dims=1,28,28', { 'content-encoding': 'gzip' }],
+    ],
+    [
+      'a truncated JPEG',
+      async () => {
+        const jpeg = await sharp(randomBytes(30_000), { raw: { width: 100, height: 100, channels: 3 } })
+          .jpeg()
+          .toBuffer()
+        return [form({ image: jpeg.subarray(0, jpeg.length / 2) }), 422, /broken JPEG/]
+      },
+    ],
+    ['a truncated PNG', () => [form({ image: SAMPLE.subarray(0, 3000) }), 422, /broken PNG/]],
+    ['a PNG of its signature only', () => [SAMPLE.subarray(0, 8), 422, /broken PNG/]],
+    [
+      'one broken image of two',
+      () => [form({ image: SAMPLE, other: SAMPLE.subarray(0, 3000) }), 422, /broken PNG/],
+    ],
+    ['a 256-megapixel PNG', () => [form({ image: blackPng(16_000) }), 413, /256000000 pixels.*MAX_PIXELS/]],
+    [
+      'a file over MAX_UPLOAD_MB',
+      () => [form({ image: new Uint8Array(21 * MB) }), 413, /20971520 bytes of MAX_UPLOAD_MB/],
+    ],
+    ['a body over MAX_UPLOAD_MB', () => [new Uint8Array(21 * MB), 413, /20971520 bytes of MAX_UPLOAD_MB/]],
+    [
+      '101 files',
+      () => {
+        const files = new FormData()
+        for (let i = 0; i < 101; i++) files.append('image', new Blob([new Uint8Array(SAMPLE)]))
+        return [files, 413, /more than 100 files/]
+      },
+    ],
+  ]
+  for (const [name, make] of cases) test(name, async () => refuse(...(await make())))
+
+  test('a 1x1 pixel is an image like any other', async () => {
+    const pixel = await sharp({ create: { width: 1, height: 1, channels: 3, background: '#888' } })
+      .png()
+      .toBuffer()
+    const response = await fetch(`${server.url}/predict`, { method: 'POST', body: form({ image: pixel }) })
+    assert.equal(response.status, 200)
+  })
+
+  test('NaN goes through the model and comes back as null, never as invalid JSON', async () => {
+    const data = new Uint8Array(new Float32Array(784).fill(Number.NaN).buffer)
+    const body = form({ data, metadata: '{"dims":[1,28,28]}' })
+    const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
+    assert.equal(response.status, 200)
+    const answer = (await response.json()) as { predictions: { score: number | null }[] }
+    assert.equal(answer.predictions.length, 5)
+    assert.ok(answer.predictions.every(({ score }) => score === null || Number.isFinite(score)))
+  })
+
+  test('100 MB are refused before they are sent, when the client asks', async () => {
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    socket.write(
+      `POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: ${100 * MB}\r\nexpect: 100-continue\r\n\r\n`,
+    )
+    const [answer] = await once(socket, 'data')
+    assert.match(String(answer), /^HTTP\/1\.1 413 /)
+    socket.destroy()
+  })
+
+  test('a body without a length is cut off at the limit', async () => {
+    const megabyte = new Uint8Array(MB)
+    let sent = 0
+    const body = new ReadableStream({
+      pull: (controller) => (sent++ < 100 ? controller.enqueue(megabyte) : controller.close()),
+    })
+    const response = await fetch(`${server.url}/predict`, {
+      method: 'POST',
+      body,
+      duplex: 'half',
+    } as RequestInit)
+    assert.equal(response.status, 413)
+    assert.ok(sent <= 100)
+  })
+
+  test('a client that goes away in the middle of its upload harms nobody', async () => {
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    await once(socket, 'connect')
+    socket.write(
+      `POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 9999\r\n\r\n${part}`,
+    )
+    socket.destroy()
+    const response = await fetch(`${server.url}/predict`, { method: 'POST', body: form({ image: SAMPLE }) })
+    assert.equal(response.status, 200)
+  })
+
+  test('after all this the log has no error', () => {
+    assert.deepEqual(
+      server.log.filter((line) => JSON.parse(line).level >= 50),
+      [],
+    )
+  })
+})
