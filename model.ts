@@ -1,6 +1,7 @@
 /**
  * The model: a folder, the session that runs its graph in a worker thread, and the queue in front of it.
  */
+import { availableParallelism } from 'node:os'
 import { type Answer, readAnswer } from './lib/answer.ts'
 import { Batcher } from './lib/batcher.ts'
 import type { Settings } from './lib/config.ts'
@@ -48,7 +49,7 @@ export async function loadModel(dir: string, settings: ModelSettings): Promise<M
   const session = await startSession({
     modelPath: folder.modelPath,
     devices: settings.DEVICE === 'auto' ? ['cuda', 'cpu'] : [settings.DEVICE],
-    threads: settings.INFERENCE_THREADS,
+    threads: settings.INFERENCE_THREADS || availableParallelism(),
   })
   try {
     const [input] = session.inputs
@@ -56,7 +57,13 @@ export async function loadModel(dir: string, settings: ModelSettings): Promise<M
     const sampleDims = warmUpDims(input, recipe)
     const fixedBatch = typeof input.dims[0] === 'number' ? input.dims[0] : undefined
     const batchSize = fixedBatch ?? settings.MAX_BATCH_SIZE
-    const output = await warmUp(session, sampleDims, fixedBatch ? [fixedBatch] : [1, batchSize])
+    const { output, fastestMs } = await warmUp(
+      session,
+      sampleDims,
+      fixedBatch ? [fixedBatch] : [1, 1, batchSize],
+    )
+    // for so little work, waking other threads costs more than they do
+    if (settings.INFERENCE_THREADS === 0 && fastestMs < 1) await session.useThreads(1)
     const classes = sizeOf(output.dims.slice(1))
     const batcher = new Batcher(session.run, {
       maxBatchSize: batchSize,
@@ -96,23 +103,26 @@ function warmUpDims(input: TensorSpec, recipe: Recipe | undefined): number[] {
 
 /**
  * Run the graph on zeros, once per batch size: what would fail on the first request fails at the start, and the
- * runtime's memory is in place. Returns the output of the last run.
+ * runtime's memory is in place.
  */
-async function warmUp(session: Session, sampleDims: number[], batchSizes: number[]): Promise<Tensor> {
+async function warmUp(session: Session, sampleDims: number[], batchSizes: number[]) {
   const [{ dtype }] = session.inputs
-  let output: Tensor | undefined
+  let output!: Tensor
+  let fastestMs = Number.POSITIVE_INFINITY
   for (const batchSize of batchSizes) {
     const dims = [batchSize, ...sampleDims]
+    const begun = performance.now()
     try {
-      output = (await session.run([{ dtype, dims, data: allocate(dtype, sizeOf(dims)) }]))[0]
+      ;[output] = await session.run([{ dtype, dims, data: allocate(dtype, sizeOf(dims)) }])
     } catch (error) {
       throw new StartError(`the model does not run on an input of dims [${dims}]: ${messageOf(error)}`)
     }
+    fastestMs = Math.min(fastestMs, performance.now() - begun)
     if (output.dims[0] !== batchSize) {
       throw new StartError(
         `the model answers dims [${output.dims}] to a batch of ${batchSize}: expected [${batchSize},...]`,
       )
     }
   }
-  return output!
+  return { output, fastestMs }
 }

@@ -60,7 +60,9 @@ export function collect(stream: Readable, maxBytes: number): Promise<Buffer> {
     })
     stream.on('end', () => resolve(join(chunks, total)))
     stream.on('error', reject)
-    stream.on('close', () => reject(new RequestError(400, 'the body ended before it was complete')))
+    stream.on('close', () => {
+      if (!stream.readableEnded) reject(new RequestError(400, 'the body ended before it was complete'))
+    })
   })
 }
 

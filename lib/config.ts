@@ -62,7 +62,12 @@ export const SETTINGS = {
   MAX_PIXELS: whole(50_000_000, 1, 1_000_000_000, 'largest image, width x height'),
   TOP_K: whole(5, 1, 100_000, 'how many predictions a single-label answer lists'),
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'least level that is logged'),
-  INFERENCE_THREADS: whole(CORES, 1, 1024, "ONNX Runtime's threads within one operator", 'number of cores'),
+  INFERENCE_THREADS: whole(
+    0,
+    0,
+    1024,
+    "ONNX Runtime's threads; 0 is one per core, or a single one for a model that runs in under 1 ms",
+  ),
   PREPROCESS_THREADS: whole(CORES, 1, 1024, 'threads that resize and normalise images', 'number of cores'),
   SHUTDOWN_MS: whole(10_000, 0, 3_600_000, 'how long open requests may take after SIGTERM'),
 }

@@ -24,10 +24,12 @@ export interface Session {
    * @throws RequestError 400 when the runtime fails on these numbers, Error when the worker has died
    */
   run(inputs: Tensor[]): Promise<Tensor[]>
+  /** Load the model again, with as many threads; runs that were asked for before are answered before. */
+  useThreads(threads: number): Promise<void>
   close(): Promise<void>
 }
 
-export type ToWorker = { id: number; inputs: Tensor[] }
+export type ToWorker = { id: number } & ({ inputs: Tensor[] } | { threads: number })
 
 export type FromWorker =
   | { kind: 'ready'; device: string; inputs: TensorSpec[]; outputs: TensorSpec[] }
@@ -72,16 +74,25 @@ export function startSession(options: SessionOptions): Promise<Session> {
     pending.clear()
   }
 
-  function run(inputs: Tensor[]): Promise<Tensor[]> {
+  function ask(request: { inputs: Tensor[] } | { threads: number }, moved: ArrayBuffer[]): Promise<Tensor[]> {
     return new Promise((resolve, reject) => {
-      const id = ++lastId
-      pending.set(id, { resolve, reject })
-      const message: ToWorker = { id, inputs }
-      worker.postMessage(
-        message,
-        inputs.map(({ data }) => data.buffer as ArrayBuffer),
-      )
+      const message: ToWorker = { id: ++lastId, ...request }
+      pending.set(message.id, { resolve, reject })
+      worker.postMessage(message, moved)
     })
+  }
+
+  const handle = {
+    run(inputs: Tensor[]) {
+      const moved = inputs.map(({ data }) => data.buffer as ArrayBuffer)
+      return ask({ inputs }, moved)
+    },
+    async useThreads(threads: number) {
+      await ask({ threads }, [])
+    },
+    async close() {
+      await worker.terminate()
+    },
   }
 
   return new Promise((resolve, reject) => {
@@ -98,7 +109,7 @@ export function startSession(options: SessionOptions): Promise<Session> {
       switch (message.kind) {
         case 'ready': {
           const { device, inputs, outputs } = message
-          resolve({ device, inputs, outputs, run, close: async () => void (await worker.terminate()) })
+          resolve({ device, inputs, outputs, ...handle })
           break
         }
         case 'broken':

@@ -12,22 +12,26 @@ const port = parentPort!
 env.logLevel = 'fatal'
 
 /** Load the model on the first of the devices that works; more than one is asked for only under DEVICE=auto. */
-async function createSession(): Promise<{ session: InferenceSession; device: string }> {
-  const [device, ...others] = devices
+async function createSession(threads: number): Promise<InferenceSession> {
   try {
-    const session = await InferenceSession.create(modelPath, {
-      executionProviders: [device],
+    return await InferenceSession.create(modelPath, {
+      executionProviders: [devices[0]],
       intraOpNumThreads: threads,
       logSeverityLevel: 4,
       // a waiting thread that spins takes the core that the event loop needs
       extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
     })
-    return { session, device }
   } catch (error) {
-    if (others.length === 0) throw error
+    if (devices.length === 1) throw error
     devices.shift()
-    return createSession()
+    return createSession(threads)
   }
+}
+
+async function run(session: InferenceSession, inputs: Tensor[]): Promise<Tensor[]> {
+  const feeds = Object.fromEntries(inputs.map((input, index) => [session.inputNames[index], toOrt(input)]))
+  const results = await session.run(feeds)
+  return session.outputNames.map((name) => fromOrt(results[name]))
 }
 
 function specs(metadata: InferenceSession['inputMetadata']): TensorSpec[] {
@@ -45,31 +49,33 @@ function toOrt({ dtype, data, dims }: Tensor): OrtTensor {
 function fromOrt({ type, data, dims }: OrtTensor): Tensor {
   const bits = data as TensorData
   // Node 24 and newer have a Float16Array; everywhere else in here float16 is its bits
-  const plain =
-    type === 'float16' ? new Uint16Array(bits.buffer as ArrayBuffer, bits.byteOffset, bits.length) : bits
+  const plain = type === 'float16' ? new Uint16Array(bits.buffer, bits.byteOffset, bits.length) : bits
   return { dtype: type as Dtype, dims, data: plain }
-}
-
-async function main(): Promise<void> {
-  const { session, device } = await createSession()
-  const { inputNames, outputNames } = session
-
-  port.on('message', async ({ id, inputs }: ToWorker) => {
-    try {
-      const feeds = Object.fromEntries(inputs.map((input, index) => [inputNames[index], toOrt(input)]))
-      const results = await session.run(feeds)
-      reply({ kind: 'result', id, outputs: outputNames.map((name) => fromOrt(results[name])) })
-    } catch (error) {
-      reply({ kind: 'failure', id, message: messageOf(error) })
-    }
-  })
-  const inputs = specs(session.inputMetadata)
-  const outputs = specs(session.outputMetadata)
-  reply({ kind: 'ready', device, inputs, outputs })
 }
 
 function reply(message: FromWorker): void {
   port.postMessage(message)
+}
+
+async function main(): Promise<void> {
+  let session = await createSession(threads)
+
+  async function answer(message: ToWorker): Promise<Tensor[]> {
+    if ('inputs' in message) return run(session, message.inputs)
+    await session.release()
+    session = await createSession(message.threads)
+    return []
+  }
+
+  port.on('message', (message: ToWorker) => {
+    const { id } = message
+    answer(message).then(
+      (outputs) => reply({ kind: 'result', id, outputs }),
+      (error) => reply({ kind: 'failure', id, message: messageOf(error) }),
+    )
+  })
+  const { inputMetadata, outputMetadata } = session
+  reply({ kind: 'ready', device: devices[0], inputs: specs(inputMetadata), outputs: specs(outputMetadata) })
 }
 
 main().catch((error) => reply({ kind: 'broken', message: messageOf(error) }))

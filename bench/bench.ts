@@ -1,0 +1,133 @@
+/**
+ * Measures this server on this machine: npm run bench [-- start memory ceiling livez]
+ *
+ * Start-up, memory, the rate of the tensor form against the same route with a constant answer, and how fast /livez
+ * answers while photos are classified.
+ */
+import { readFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import sharp from 'sharp'
+import { type RunningServer, startServer } from '../test/running_server.ts'
+import { load, median, multipart } from './load.ts'
+
+/** The flags that the Dockerfile sets. */
+const CONTAINER = { NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '2' }
+const ROUNDS = 12
+
+const tensor = multipart('/predict', {
+  metadata: '{"dims":[1,28,28]}',
+  data: Buffer.from(new Float32Array(784).fill(0.5).buffer),
+})
+
+function residentMb({ process: { pid } }: RunningServer): number {
+  const line = readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)
+  return Number(line?.[1]) / 1024
+}
+
+function range(values: number[], digits = 0): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)]
+  return `${median(values).toFixed(digits)} (${low.toFixed(digits)} to ${high.toFixed(digits)})`
+}
+
+async function startUp(): Promise<void> {
+  const times: number[] = []
+  for (let i = 0; i < 10; i++) {
+    const begun = performance.now()
+    const server = await startServer()
+    await fetch(`${server.url}/readyz`)
+    times.push(performance.now() - begun)
+    await server.stop()
+  }
+  console.log(`start to the first 200 on /readyz: ${range(times)} ms, median of ${times.length}`)
+}
+
+async function memory(name: string, env: Record<string, string>): Promise<void> {
+  const server = await startServer({ env })
+  const idle = residentMb(server)
+  let requests = 0
+  while (requests < 10_000) {
+    const { perSecond } = await load(server.url, tensor, 64, 2)
+    requests += perSecond * 2
+  }
+  const used = `${residentMb(server).toFixed(0)} MB after ${Math.round(requests)} tensor requests`
+  console.log(`resident memory, ${name}: ${idle.toFixed(0)} MB idle, ${used} from 64 connections`)
+  await server.stop()
+}
+
+async function ceiling(): Promise<void> {
+  const ours = await startServer({ env: process.env as Record<string, string> })
+  const constant = await startServer({ args: ['bench/constant_server.js'] })
+  const rates: { ours: number[]; constant: number[] } = { ours: [], constant: [] }
+  for (let round = -1; round < ROUNDS; round++) {
+    for (const [name, { url }] of [
+      ['ours', ours],
+      ['constant', constant],
+    ] as const) {
+      const { perSecond, errors } = await load(url, tensor, 64, 2)
+      if (errors > 0) throw new Error(`${name}: ${errors} errors`)
+      if (round >= 0) rates[name].push(perSecond) // the first round warms up
+    }
+  }
+  const ratios = rates.ours.map((rate, round) => rate / rates.constant[round])
+  console.log(`/predict, multipart tensor, 64 connections: ${range(rates.ours)} requests/s`)
+  console.log(
+    `the same with a constant answer: ${range(rates.constant)} requests/s; ratio ${range(ratios, 2)}`,
+  )
+  await ours.stop()
+  constant.process.kill('SIGKILL')
+}
+
+async function livezUnderPhotos(): Promise<void> {
+  const server = await startServer({ env: { MAX_UPLOAD_MB: '100' } })
+  const noise = {
+    create: {
+      width: 500,
+      height: 375,
+      channels: 3,
+      background: '#888',
+      noise: { type: 'gaussian', mean: 128, sigma: 60 },
+    },
+  } as const
+  const photo = await sharp(await sharp(noise).png().toBuffer())
+    .resize(4000, 3000)
+    .jpeg({ quality: 85 })
+    .toBuffer()
+  const form = new FormData()
+  for (let i = 0; i < 8; i++) form.append('image', new Blob([new Uint8Array(photo)]))
+  const times: number[] = []
+  let isDone = false
+  const begun = performance.now()
+  const answered = fetch(`${server.url}/predict`, { method: 'POST', body: form }).then(async (response) => {
+    isDone = true
+    if (!response.ok) throw new Error(await response.text())
+  })
+  while (!isDone) {
+    const sent = performance.now()
+    await (await fetch(`${server.url}/livez`)).text()
+    times.push(performance.now() - sent)
+  }
+  await answered
+  const p99 = times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]
+  const total = `${((performance.now() - begun) / 1000).toFixed(1)} s`
+  console.log(
+    `/livez while 8 photos of 12 megapixels are classified (${total}): p50 ${median(times).toFixed(1)} ms, ` +
+      `p99 ${p99.toFixed(1)} ms, of ${times.length}`,
+  )
+  await server.stop()
+}
+
+const SECTIONS: Record<string, () => Promise<void>> = {
+  start: startUp,
+  memory: async () => {
+    await memory('default', {})
+    await memory("with the container's flags", CONTAINER)
+  },
+  ceiling,
+  livez: livezUnderPhotos,
+}
+
+console.log(`Node ${process.version}, ${cpus().length} cores, ${cpus()[0].model}`)
+const chosen = process.argv.slice(2)
+for (const [name, measure] of Object.entries(SECTIONS)) {
+  if (chosen.length === 0 || chosen.includes(name)) await measure()
+}
