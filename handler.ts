@@ -5,7 +5,7 @@ import type { Answer, ScoreFunction } from './lib/answer.ts'
 import { decode } from './lib/image.ts'
 import { type Recipe, shapePixels, toPlanes } from './lib/recipe.ts'
 import type { Pixels } from './lib/resample.ts'
-import { sizeOf, type Tensor } from './lib/tensor.ts'
+import { convert, sizeOf, type Tensor, toNumbers } from './lib/tensor.ts'
 import { inThread } from './lib/thread_pool.ts'
 
 export interface ImageTask {
@@ -19,18 +19,19 @@ export interface ImageTask {
 /**
  * An image file as the model wants to see it, bit for bit what Pillow and NumPy make of it in Python.
  *
- * @returns float32 [1, channels, height, width]
+ * @returns [1, channels, height, width] of the recipe's dtype
  * @throws RequestError 413, 415 or 422, see `decode`
  */
 export async function preprocess(task: ImageTask): Promise<Tensor> {
   const pixels = await preview(task)
-  const data = toPlanes(pixels, task.recipe)
-  return { dtype: 'float32', dims: [1, task.recipe.channels, pixels.height, pixels.width], data }
+  const { recipe } = task
+  const dims = [1, recipe.channels, pixels.height, pixels.width]
+  return convert({ dtype: 'float32', dims, data: toPlanes(pixels, recipe) }, recipe.dtype)
 }
 
 /** The 8-bit picture on the way to the tensor: decoded, resized and cropped, not yet scaled. */
 export async function preview({ file, recipe, maxPixels }: ImageTask): Promise<Pixels> {
-  return shapePixels(await decode(file, maxPixels), recipe)
+  return shapePixels(await decode(file, maxPixels), recipe, maxPixels)
 }
 
 // the same two as the thread pool runs them
@@ -46,32 +47,47 @@ export interface Prediction {
 export type Result =
   | { label: string; score: number | null; predictions: Prediction[] }
   | { predictions: Prediction[] }
-  | { prediction: number | null | (number | null)[] }
+  | { input?: number; prediction: number | null | (number | null)[] }
 
 /**
  * The model's output in words, one result per sample.
  *
  * @param output [n, classes]
+ * @param input that it came from, [n, ...]; a regression from one number repeats it
  * @param topK how many predictions a single-label result lists; more than there are classes means all
  */
-export function postprocess(output: Tensor, answer: Answer, topK: number): Result[] {
+export function postprocess(output: Tensor, input: Tensor, answer: Answer, topK: number): Result[] {
+  const numbers = toNumbers(output)
+  const inputs = sizeOf(input.dims) === input.dims[0] ? toNumbers(input) : undefined
   const classes = sizeOf(output.dims.slice(1))
   return Array.from({ length: output.dims[0] }, (_, row) => {
-    const logits = Float32Array.from(output.data.subarray(row * classes, (row + 1) * classes) as Float32Array)
-    return toResult(applyFunction(logits, answer.scoreFunction), answer, topK)
+    const values = Array.from(numbers.subarray(row * classes, (row + 1) * classes))
+    const scores = applyFunction(values, answer.scoreFunction)
+    return answer.kind === 'regression'
+      ? regression(scores, inputs?.[row])
+      : classification(scores, answer, topK)
   })
 }
 
-function toResult(scores: Float32Array, answer: Answer, topK: number): Result {
-  if (answer.kind === 'regression') {
-    const numbers = Array.from(scores, finite)
-    return { prediction: numbers.length === 1 ? numbers[0] : numbers }
-  }
+function regression(values: number[], input: number | undefined): Result {
+  const numbers = values.map(finite)
+  const prediction = numbers.length === 1 ? numbers[0] : numbers
+  return input === undefined ? { prediction } : { input: shortest(input), prediction }
+}
+
+/** A float32 as a person would write it: the fewest digits that name it. */
+function shortest(value: number): number {
+  const { fround } = Math
+  if (fround(value) !== value) return value
+  const precise = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((digits) => Number(value.toPrecision(digits)))
+  return precise.find((short) => fround(short) === value) ?? value
+}
+
+function classification(scores: number[], { kind, labels, threshold }: Answer, topK: number): Result {
   const ranked = bestFirst(scores)
-  const named = (index: number): Prediction => ({ label: answer.labels[index], score: finite(scores[index]) })
-  if (answer.kind === 'multi-label') {
-    return { predictions: ranked.filter((index) => scores[index] > answer.threshold).map(named) }
-  }
+  const named = (index: number): Prediction => ({ label: labels[index], score: finite(scores[index]) })
+  if (kind === 'multi-label')
+    return { predictions: ranked.filter((index) => scores[index] > threshold).map(named) }
   const predictions = ranked.slice(0, topK).map(named)
   return { ...predictions[0], predictions }
 }
@@ -82,17 +98,18 @@ function finite(value: number): number | null {
 }
 
 /** Class indices by falling score; equal scores in class order, NaN last. */
-function bestFirst(scores: Float32Array): number[] {
+function bestFirst(scores: number[]): number[] {
   const rank = (index: number) => (Number.isNaN(scores[index]) ? Number.NEGATIVE_INFINITY : scores[index])
-  return Array.from(scores.keys()).sort((a, b) => rank(b) - rank(a) || a - b)
+  return [...scores.keys()].sort((a, b) => rank(b) - rank(a) || a - b)
 }
 
-/** transformers' `softmax` and `sigmoid` (pipelines/text_classification.py), in float32. */
-function applyFunction(logits: Float32Array, name: ScoreFunction): Float32Array {
+/** `softmax` and `sigmoid` of transformers' pipelines (image_classification.py), rounded to float32. */
+function applyFunction(logits: number[], name: ScoreFunction): number[] {
+  const { exp, fround } = Math
   if (name === 'none') return logits
-  if (name === 'sigmoid') return logits.map((x) => 1 / (1 + Math.exp(-x)))
+  if (name === 'sigmoid') return logits.map((x) => fround(1 / (1 + exp(-x))))
   const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  const powers = logits.map((x) => Math.exp(x - largest))
+  const powers = logits.map((x) => exp(x - largest))
   const sum = powers.reduce((a, b) => a + b, 0)
-  return powers.map((power) => power / sum)
+  return powers.map((power) => fround(power / sum))
 }

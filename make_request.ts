@@ -11,8 +11,8 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { preprocess } from './handler.ts'
 import { messageOf } from './lib/errors.ts'
+import { readRecipe } from './lib/image_recipe.ts'
 import { readModelFolder } from './lib/model_folder.ts'
-import { readRecipe } from './lib/preprocessor.ts'
 import { toBytes } from './lib/tensor.ts'
 
 const MODEL_DIR = fileURLToPath(new URL('./models/mnist', import.meta.url))
@@ -20,7 +20,7 @@ const USAGE = 'usage: node make_request.js [IMAGE] [--url http://localhost:8890/
 
 /** An image as the tensor form of /predict: float32 little-endian bytes and their dims, here [1, 28, 28]. */
 async function tensorForm(file: Uint8Array): Promise<FormData> {
-  const recipe = readRecipe(readModelFolder(MODEL_DIR))!
+  const recipe = readRecipe(await readModelFolder(MODEL_DIR), console.error)!
   const tensor = await preprocess({ file, recipe, maxPixels: 50_000_000 })
   const form = new FormData()
   form.set(

@@ -6,11 +6,11 @@ import { type Answer, readAnswer } from './lib/answer.ts'
 import { Batcher } from './lib/batcher.ts'
 import type { Settings } from './lib/config.ts'
 import { messageOf, StartError } from './lib/errors.ts'
+import { readRecipe } from './lib/image_recipe.ts'
 import { readModelFolder } from './lib/model_folder.ts'
-import { readRecipe } from './lib/preprocessor.ts'
-import type { Recipe } from './lib/recipe.ts'
+import { fixedSize, type Recipe } from './lib/recipe.ts'
 import { type Session, startSession } from './lib/session.ts'
-import { allocate, sizeOf, type Tensor, type TensorSpec } from './lib/tensor.ts'
+import { allocate, DTYPES, isDtype, sizeOf, type Tensor, type TensorSpec } from './lib/tensor.ts'
 
 export interface Model {
   name: string
@@ -34,6 +34,8 @@ export interface Model {
   close(): Promise<void>
 }
 
+type Warn = (message: string) => void
+
 type ModelSettings = Pick<
   Settings,
   'MODEL_NAME' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS' | 'MAX_QUEUE'
@@ -42,42 +44,41 @@ type ModelSettings = Pick<
 /**
  * Load and warm up the model in a folder.
  *
+ * @param warn told what is unusual and what was assumed
  * @throws StartError one line: which file, which key, what was expected
  */
-export async function loadModel(dir: string, settings: ModelSettings): Promise<Model> {
-  const folder = readModelFolder(dir)
+export async function loadModel(dir: string, settings: ModelSettings, warn: Warn): Promise<Model> {
+  const folder = await readModelFolder(dir)
   const session = await startSession({
     modelPath: folder.modelPath,
     devices: settings.DEVICE === 'auto' ? ['cuda', 'cpu'] : [settings.DEVICE],
     threads: settings.INFERENCE_THREADS || availableParallelism(),
   })
   try {
-    const [input] = session.inputs
-    const recipe = readRecipe(folder, channelsOf(input))
-    const sampleDims = warmUpDims(input, recipe)
-    const fixedBatch = typeof input.dims[0] === 'number' ? input.dims[0] : undefined
-    const batchSize = fixedBatch ?? settings.MAX_BATCH_SIZE
-    const { output, fastestMs } = await warmUp(
+    const input = onlyInput(session.inputs)
+    const recipe = readRecipe(folder, warn, input)
+    const { output, fastestMs, batchSize, isFixed } = await warmUp(
       session,
-      sampleDims,
-      fixedBatch ? [fixedBatch] : [1, 1, batchSize],
+      input,
+      recipe,
+      settings.MAX_BATCH_SIZE,
+      warn,
     )
     // for so little work, waking other threads costs more than they do
     if (settings.INFERENCE_THREADS === 0 && fastestMs < 1) await session.useThreads(1)
-    const classes = sizeOf(output.dims.slice(1))
     const batcher = new Batcher(session.run, {
       maxBatchSize: batchSize,
-      isFixed: fixedBatch !== undefined,
+      isFixed,
       maxDelayMs: settings.MAX_BATCH_DELAY_MS,
       maxQueue: settings.MAX_QUEUE,
     })
     return {
       name: settings.MODEL_NAME || folder.name,
-      version: String(folder.config.version ?? '1'),
+      version: String(folder.config.json.version ?? '1'),
       device: session.device,
       input,
       recipe,
-      answer: readAnswer(folder.config, classes, folder.configPath),
+      answer: readAnswer(folder, output, warn),
       batchSize,
       samplePath: folder.samplePath,
       predict: async (tensor) => (await batcher.predict([tensor]))[0],
@@ -89,40 +90,76 @@ export async function loadModel(dir: string, settings: ModelSettings): Promise<M
   }
 }
 
-/** Size of the channel axis of an image input [n, c, h, w]; undefined where the graph leaves it open. */
-function channelsOf({ dims }: TensorSpec): number | undefined {
-  return dims.length === 4 && typeof dims[1] === 'number' ? dims[1] : undefined
+/** What is served has one input: an image [n, c, h, w], a row of features [n, f], or one number [n]. */
+function onlyInput(inputs: TensorSpec[]): TensorSpec {
+  const [input] = inputs
+  if (inputs.length !== 1) {
+    throw new StartError(
+      `the model has ${inputs.length} inputs (${inputs.map(({ name }) => name)}), expected one`,
+    )
+  }
+  if (!isDtype(input.dtype)) {
+    throw new StartError(
+      `the model's input ${input.name} is of ${input.dtype}, expected ${DTYPES.join(', ')}`,
+    )
+  }
+  if (![1, 2, 4].includes(input.dims.length)) {
+    const shape = `[${input.dims.map((dim) => dim || '?')}]`
+    throw new StartError(
+      `the model's input ${input.name} is ${shape}, of rank ${input.dims.length}: expected an image [n,c,h,w], features [n,f] or a number [n]`,
+    )
+  }
+  return input
 }
 
-/** The dims of one sample, without the batch axis. */
-function warmUpDims(input: TensorSpec, recipe: Recipe | undefined): number[] {
-  const size = recipe?.crop ?? (recipe?.resize?.to === 'size' ? recipe.resize : undefined)
-  const free = [recipe?.channels ?? 1, size?.height ?? 224, size?.width ?? 224]
-  return input.dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : (free[axis] ?? 1)))
+/** The dims of one sample, without the batch axis: the graph's, and where it leaves them open, the recipe's. */
+function sampleDims(input: TensorSpec, recipe: Recipe | undefined): number[] {
+  const size = recipe && fixedSize(recipe)
+  const open = [recipe?.channels ?? 1, size?.height ?? 224, size?.width ?? 224]
+  return input.dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : recipe ? open[axis] : 1))
 }
 
 /**
- * Run the graph on zeros, once per batch size: what would fail on the first request fails at the start, and the
- * runtime's memory is in place.
+ * Run the graph on zeros, so that what would fail on the first request fails at the start, and the runtime's memory
+ * is in place.
+ *
+ * A graph whose batch axis is a number takes batches of that size only; so does one that calls it free, but fails on
+ * more than one sample (a constant in a reshape is a common fault of exports).
  */
-async function warmUp(session: Session, sampleDims: number[], batchSizes: number[]) {
-  const [{ dtype }] = session.inputs
-  let output!: Tensor
-  let fastestMs = Number.POSITIVE_INFINITY
-  for (const batchSize of batchSizes) {
-    const dims = [batchSize, ...sampleDims]
-    const begun = performance.now()
-    try {
-      ;[output] = await session.run([{ dtype, dims, data: allocate(dtype, sizeOf(dims)) }])
-    } catch (error) {
-      throw new StartError(`the model does not run on an input of dims [${dims}]: ${messageOf(error)}`)
-    }
-    fastestMs = Math.min(fastestMs, performance.now() - begun)
-    if (output.dims[0] !== batchSize) {
-      throw new StartError(
-        `the model answers dims [${output.dims}] to a batch of ${batchSize}: expected [${batchSize},...]`,
-      )
-    }
+async function warmUp(
+  session: Session,
+  input: TensorSpec,
+  recipe: Recipe | undefined,
+  maxBatchSize: number,
+  warn: Warn,
+): Promise<{ output: Tensor; fastestMs: number; batchSize: number; isFixed: boolean }> {
+  const sample = sampleDims(input, recipe)
+  const run = async (batchSize: number): Promise<Tensor> => {
+    const dims = [batchSize, ...sample]
+    const [output] = await session.run([
+      { dtype: input.dtype, dims, data: allocate(input.dtype, sizeOf(dims)) },
+    ])
+    if (output.dims[0] === batchSize) return output
+    throw new StartError(`it answers [${output.dims}] to ${batchSize} samples, expected [${batchSize},...]`)
   }
-  return { output, fastestMs }
+  const [batch] = input.dims
+  const smallest = typeof batch === 'number' ? batch : 1
+  const output = await run(smallest).catch((error) => {
+    throw new StartError(
+      `the model does not run on an input of [${[smallest, ...sample]}]: ${messageOf(error)}`,
+    )
+  })
+  const begun = performance.now()
+  await run(smallest)
+  const fastestMs = performance.now() - begun
+  if (typeof batch === 'number') return { output, fastestMs, batchSize: batch, isFixed: true }
+  try {
+    await run(maxBatchSize)
+    return { output, fastestMs, batchSize: maxBatchSize, isFixed: false }
+  } catch (error) {
+    warn(
+      `the model fails on a batch of ${maxBatchSize}, so it gets one sample at a time: ${messageOf(error)}`,
+    )
+    return { output, fastestMs, batchSize: 1, isFixed: true }
+  }
 }

@@ -41,7 +41,7 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
     const input = await readInput(req, res)
     const tensors = 'images' in input ? await preprocessAll(input.images) : [input.tensor]
     const scores = await Promise.all(tensors.map(model.predict))
-    return scores.flatMap((output) => postprocess(output, model.answer, topK))
+    return scores.flatMap((output, index) => postprocess(output, tensors[index], model.answer, topK))
   }
 
   function preprocessAll(images: Uint8Array[]): Promise<Tensor[]> {
@@ -166,7 +166,7 @@ async function start(): Promise<void> {
   dotenv.config({ quiet: true })
   const settings = readSettings(process.env)
   const log = await createLog(settings.LOG_LEVEL)
-  const model = await loadModel(settings.MODEL_DIR, settings)
+  const model = await loadModel(settings.MODEL_DIR, settings, (message) => log.warn(message))
   const handler = new URL(`./handler${extname(import.meta.filename)}`, import.meta.url)
   const threads = createThreadPool(handler, settings.PREPROCESS_THREADS)
   let isReady = true

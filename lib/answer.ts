@@ -1,5 +1,7 @@
 /** What a model's output means: which function makes scores of it, and what the classes are called. */
 import { StartError } from './errors.ts'
+import { type Json, type JsonFile, type ModelFolder, wrongKey } from './model_folder.ts'
+import { sizeOf, type Tensor, toNumbers } from './tensor.ts'
 
 /** transformers' `function_to_apply` */
 export const FUNCTIONS = ['softmax', 'sigmoid', 'none'] as const
@@ -21,46 +23,76 @@ const KINDS: Record<string, Pick<Answer, 'kind' | 'scoreFunction'>> = {
 }
 
 /**
- * @param config the object in config.json
- * @param classes last dimension of the output
- * @param file how errors call it
+ * @param folder its config.json has problem_type, function_to_apply, threshold, id2label or label_names
+ * @param output of the warm-up, [n, classes]
+ * @param warn told what was assumed
  * @throws StartError naming the key, what was expected and what came
  */
-export function readAnswer(config: Record<string, unknown>, classes: number, file: string): Answer {
-  const problem = config.problem_type ?? 'single_label_classification'
-  const rule = typeof problem === 'string' && Object.hasOwn(KINDS, problem) ? KINDS[problem] : undefined
-  if (!rule) {
-    throw new StartError(
-      `${file}: problem_type is ${JSON.stringify(problem)}, expected ${Object.keys(KINDS).join(', ')}`,
-    )
-  }
-  const named = config.function_to_apply ?? rule.scoreFunction
+export function readAnswer({ config }: ModelFolder, output: Tensor, warn: (message: string) => void): Answer {
+  const { json } = config
+  const classes = sizeOf(output.dims.slice(1))
+  const rule = readKind(config, classes, warn)
+  const named = json.function_to_apply ?? rule.scoreFunction
   const scoreFunction = FUNCTIONS.find((name) => name === named)
-  if (!scoreFunction) {
-    throw new StartError(
-      `${file}: function_to_apply is ${JSON.stringify(named)}, expected ${FUNCTIONS.join(', ')}`,
+  if (!scoreFunction) throw wrongKey(config, 'function_to_apply', named, FUNCTIONS.join(', '))
+  const threshold = json.threshold ?? 0.5
+  if (typeof threshold !== 'number' || !(threshold >= 0 && threshold <= 1)) {
+    throw wrongKey(config, 'threshold', threshold, 'a number from 0 to 1')
+  }
+  if (
+    json.function_to_apply === undefined &&
+    scoreFunction !== 'none' &&
+    looksLikeScores(output, scoreFunction)
+  ) {
+    warn(
+      `the model's output looks as if ${scoreFunction} was applied already, and it is applied again: ` +
+        `if the graph ends in it, set function_to_apply to "none" in ${config.path}`,
     )
   }
-  const threshold = config.threshold ?? 0.5
-  if (typeof threshold !== 'number' || !(threshold >= 0 && threshold <= 1)) {
-    throw new StartError(`${file}: threshold is ${JSON.stringify(threshold)}, expected a number from 0 to 1`)
-  }
-  return { kind: rule.kind, scoreFunction, labels: readLabels(config.id2label, classes, file), threshold }
+  return Object.freeze({ kind: rule.kind, scoreFunction, labels: readLabels(config, classes), threshold })
 }
 
-/** Labels in class order from `{"0": "cat", ...}`; without it, the class numbers. */
-function readLabels(id2label: unknown, classes: number, file: string): string[] {
+function readKind(config: JsonFile, classes: number, warn: (message: string) => void) {
+  const { problem_type: problem } = config.json
+  if (problem === undefined) {
+    if (classes > 1) return KINDS.single_label_classification
+    warn(`the model has one output and ${config.path} no problem_type: served as a regression`)
+    return KINDS.regression
+  }
+  if (typeof problem === 'string' && Object.hasOwn(KINDS, problem)) return KINDS[problem]
+  throw wrongKey(config, 'problem_type', problem, Object.keys(KINDS).join(', '))
+}
+
+/** Whether one answer of the model sums to 1 (softmax) or lies between 0 and 1 (sigmoid). */
+function looksLikeScores(output: Tensor, scoreFunction: ScoreFunction): boolean {
+  const numbers = toNumbers(output)
+  const scores = Array.from(numbers.subarray(0, numbers.length / output.dims[0]))
+  if (!scores.every((score) => score >= 0 && score <= 1)) return false
+  return scoreFunction === 'sigmoid' || Math.abs(scores.reduce((a, b) => a + b, 0) - 1) < 1e-3
+}
+
+/** Names in class order, from `{"0": "cat", ...}` or a list; without any, the class numbers. */
+function readLabels(config: JsonFile, classes: number): readonly string[] {
+  const timm = config.json.pretrained_cfg as Json | undefined
+  const sources: [string, unknown][] = [
+    ['id2label', config.json.id2label],
+    ['label_names', config.json.label_names],
+    ['pretrained_cfg.label_names', timm?.label_names],
+  ]
   const numbers = Array.from({ length: classes }, (_, index) => String(index))
-  if (id2label === undefined || id2label === null) return numbers
-  const names = new Map(Object.entries(id2label as object))
-  if (names.size !== classes) {
+  const [key, names] = sources.find(([, value]) => typeof value === 'object' && value !== null) ?? []
+  if (!key) return numbers
+  const byNumber = new Map(Object.entries(names as object))
+  if (byNumber.size !== classes) {
     throw new StartError(
-      `${file}: id2label has ${names.size} labels, but the model's output has ${classes} classes`,
+      `${config.path}: ${key} has ${byNumber.size} labels, but the model's output has ${classes} classes`,
     )
   }
   return numbers.map((number) => {
-    const name = names.get(number)
-    if (typeof name !== 'string') throw new StartError(`${file}: id2label has no label for class ${number}`)
-    return name
+    const name = byNumber.get(number)
+    if (typeof name === 'string') return name
+    throw new StartError(
+      `${config.path}: ${key} has no label for class ${number}, expected one for each from 0 to ${classes - 1}`,
+    )
   })
 }

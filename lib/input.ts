@@ -3,33 +3,20 @@
  * inputs reads them here.
  */
 import type { Request, Response } from 'express'
-import * as v from 'valibot'
 import { readBody } from './body.ts'
 import { RequestError } from './errors.ts'
 import { imageFormat } from './image.ts'
-import { createFormReader, type Form } from './multipart.ts'
-import {
-  bytesPerElement,
-  convert,
-  DTYPES,
-  fromBytes,
-  sizeOf,
-  type Tensor,
-  type TensorSpec,
-} from './tensor.ts'
+import { parseJson, readJson } from './json_input.ts'
+import { createFormReader, type Form, MAX_FILES } from './multipart.ts'
+import type { Tensor, TensorSpec } from './tensor.ts'
+import { checkMetadata, type Metadata, tensorFromBytes, tensorFromText } from './tensor_input.ts'
 
 export type Input = { images: Uint8Array[] } | { tensor: Tensor }
 
 /** Reads one request; throws RequestError 400, 413 or 415 for what the contract does not allow. */
 export type InputReader = (req: Request, res: Response) => Promise<Input>
 
-const MetadataSchema = v.object({
-  dims: v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))), v.maxLength(8)),
-  dtype: v.optional(v.picklist(DTYPES)),
-})
-type Metadata = v.InferOutput<typeof MetadataSchema>
-
-const FORMS = 'a multipart form, an image file as the body, or tensor bytes with ?dims='
+const FORMS = 'a multipart form, an image file as the body, tensor bytes with ?dims=, or JSON'
 
 /**
  * @param spec the model's input
@@ -39,47 +26,53 @@ export function createInputReader(spec: TensorSpec, maxBytes: number): InputRead
   const readForm = createFormReader(maxBytes)
 
   return async (req, res) => {
-    if (req.is('multipart/form-data')) return fromForm(await readForm(req, res), req, spec)
-    const body = await readBody(req, maxBytes)
-    if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
-    if (req.query.dims !== undefined) return { tensor: toTensor(body, queryMetadata(req), spec) }
-    if (imageFormat(body)) return { images: [body] }
-    const type = req.get('content-type') ?? 'none'
-    throw new RequestError(415, `the body is no image file and its Content-Type is ${type}: send ${FORMS}`)
+    const input = req.is('multipart/form-data')
+      ? fromForm(await readForm(req, res), req, spec)
+      : fromBody(await readBody(req, maxBytes), req, spec)
+    if ('images' in input && input.images.length > MAX_FILES) {
+      throw new RequestError(
+        413,
+        `${input.images.length} images are more than ${MAX_FILES}: send them in several requests`,
+      )
+    }
+    return input
   }
 }
 
+function fromBody(body: Buffer, req: Request, spec: TensorSpec): Input {
+  if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
+  if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(req), spec) }
+  if (imageFormat(body)) return { images: [body] }
+  if (req.is(['json', '+json'])) return readJson(parseJson(body.toString(), 'the body'), spec)
+  if (req.is('text/plain')) return { tensor: tensorFromText(body.toString(), spec) }
+  if (req.is('urlencoded')) {
+    const value = new URLSearchParams(body.toString()).get('value')
+    if (value !== null) return { tensor: tensorFromText(value, spec) }
+  }
+  const type = req.get('content-type') ?? 'none'
+  throw new RequestError(415, `the body is no image file and its Content-Type is ${type}: send ${FORMS}`)
+}
+
 function fromForm({ files, fields }: Form, req: Request, spec: TensorSpec): Input {
-  const metadataFile = files.find(({ name }) => name === 'metadata')
-  const metadataText = metadataFile?.bytes.toString() ?? fields.metadata
+  const metadataText = files.find(({ name }) => name === 'metadata')?.bytes.toString() ?? fields.metadata
   if (metadataText === undefined && req.query.dims === undefined) {
-    if (files.length === 0) {
-      throw new RequestError(
-        400,
-        'the form has no file: send an image part, or data and metadata of a tensor',
-      )
-    }
-    const empty = files.find(({ bytes }) => bytes.length === 0)
-    if (empty)
-      throw new RequestError(400, `the form's file ${JSON.stringify(empty.name)} is empty: send an image`)
-    return { images: files.map(({ bytes }) => bytes) }
+    if (files.length > 0) return { images: files.map(imageBytes) }
+    if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, spec) }
+    throw new RequestError(400, 'the form has no file: send an image part, or data and metadata of a tensor')
   }
   const data = files.find(({ name }) => name === 'data')
   if (!data) {
     throw new RequestError(400, 'the form has metadata but no file part "data" with the bytes of the tensor')
   }
-  const metadata = metadataText === undefined ? queryMetadata(req) : parseMetadata(metadataText)
-  return { tensor: toTensor(data.bytes, metadata, spec) }
+  const metadata =
+    metadataText === undefined ? queryMetadata(req) : checkMetadata(parseJson(metadataText, 'metadata'))
+  return { tensor: tensorFromBytes(data.bytes, metadata, spec) }
 }
 
-function parseMetadata(text: string): Metadata {
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (error) {
-    throw new RequestError(400, `metadata is not JSON (${(error as Error).message}): send {"dims":[1,28,28]}`)
-  }
-  return checkMetadata(json)
+function imageBytes({ name, bytes }: Form['files'][number]): Uint8Array {
+  if (bytes.length === 0)
+    throw new RequestError(400, `the form's file ${JSON.stringify(name)} is empty: send an image`)
+  return bytes
 }
 
 /** `?dims=1,28,28&dtype=uint8` */
@@ -88,46 +81,4 @@ function queryMetadata({ query }: Request): Metadata {
     .split(',')
     .map((dim) => (dim.trim() === '' ? Number.NaN : Number(dim)))
   return checkMetadata({ dims, dtype: query.dtype })
-}
-
-function checkMetadata(json: unknown): Metadata {
-  const result = v.safeParse(MetadataSchema, json)
-  if (result.success) return result.output
-  const [{ path, message }] = result.issues
-  const key = path?.map((item) => String(item.key)).join('.') || 'metadata'
-  throw new RequestError(
-    400,
-    `${key}: ${message}; dims are up to 8 whole numbers of at least 1, such as [1,28,28], dtype is one of ${DTYPES.join(', ')}`,
-  )
-}
-
-function toTensor(bytes: Uint8Array, { dims, dtype }: Metadata, spec: TensorSpec): Tensor {
-  const batched = fitDims(dims, spec)
-  const given = dtype ?? spec.dtype
-  const expected = sizeOf(dims) * bytesPerElement(given)
-  if (bytes.length !== expected) {
-    const asked = `dims [${dims}] of ${given} are ${expected} bytes`
-    throw new RequestError(
-      400,
-      `${asked}, but the data has ${bytes.length}: send as many as the dims say, or other dims`,
-    )
-  }
-  return convert({ dtype: given, dims: batched, data: fromBytes(given, bytes) }, spec.dtype)
-}
-
-/**
- * The dims with the batch axis, which may be left out.
- *
- * @throws RequestError 400 when they do not fit the model's input
- */
-function fitDims(dims: number[], spec: TensorSpec): number[] {
-  const wanted = spec.dims.slice(1)
-  const batched = dims.length === wanted.length ? [1, ...dims] : dims
-  const fits =
-    batched.length === spec.dims.length &&
-    wanted.every((dim, axis) => typeof dim === 'string' || dim === batched[axis + 1])
-  if (fits) return batched
-  const shape = wanted.map((dim) => (typeof dim === 'string' ? dim || '?' : dim))
-  const message = `dims [${dims}] do not fit the model's input: send [${shape}], or [n,${shape}] for a batch of n`
-  throw new RequestError(400, message)
 }

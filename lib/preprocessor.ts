@@ -1,87 +1,172 @@
-/** preprocessor_config.json, as transformers' image processors write it, to a recipe. */
-import { StartError } from './errors.ts'
-import type { Json, ModelFolder } from './model_folder.ts'
-import type { Recipe, Resize } from './recipe.ts'
-import { FILTERS } from './resample.ts'
+/**
+ * preprocessor_config.json to a recipe, by the rules of transformers' image processors (PIL backend, version 5).
+ *
+ * A key that is absent has the default of the class that wrote the file.
+ */
+import { type Json, type JsonFile, wrongKey } from './model_folder.ts'
+import type { Recipe } from './recipe.ts'
+import { FILTERS, type Filter } from './resample.ts'
 
-type PreprocessorFiles = Pick<ModelFolder, 'config' | 'configPath' | 'preprocessor' | 'preprocessorPath'>
+const CLIP = {
+  image_mean: [0.48145466, 0.4578275, 0.40821073],
+  image_std: [0.26862954, 0.26130258, 0.27577711],
+}
+const IMAGENET = { image_mean: [0.485, 0.456, 0.406], image_std: [0.229, 0.224, 0.225] }
+const HALF = { image_mean: 0.5, image_std: 0.5 }
+
+/** What a class does where the file is silent. */
+interface Processor {
+  defaults: Json
+  /** a number as `size` is the shortest edge, not a square */
+  isEdge?: boolean
+  /** how the class departs from resize, crop, rescale, normalise */
+  quirk?: 'convnext' | 'levit' | 'mobilevit' | 'efficientnet'
+}
+
+const EDGE_AND_CROP = { size: { shortest_edge: 224 }, do_center_crop: true, crop_size: 224 }
+
+const PROCESSORS: Record<string, Processor> = {
+  ViT: { defaults: { size: 224, resample: 2, ...HALF } },
+  DeiT: { defaults: { size: 256, do_center_crop: true, crop_size: 224, resample: 3, ...HALF } },
+  Beit: { defaults: { size: 224, crop_size: 224, resample: 3, ...HALF } },
+  ConvNext: {
+    defaults: { size: { shortest_edge: 384 }, resample: 3, crop_pct: 224 / 256, ...HALF },
+    isEdge: true,
+    quirk: 'convnext',
+  },
+  Bit: { defaults: { ...EDGE_AND_CROP, resample: 3, ...CLIP }, isEdge: true },
+  CLIP: { defaults: { ...EDGE_AND_CROP, resample: 3, ...CLIP }, isEdge: true },
+  Siglip: { defaults: { size: { height: 224, width: 224 }, resample: 3, ...HALF }, isEdge: true },
+  MobileNetV1: {
+    defaults: { ...EDGE_AND_CROP, size: { shortest_edge: 256 }, resample: 2, ...HALF },
+    isEdge: true,
+  },
+  MobileNetV2: {
+    defaults: { ...EDGE_AND_CROP, size: { shortest_edge: 256 }, resample: 2, ...HALF },
+    isEdge: true,
+  },
+  MobileViT: {
+    defaults: { ...EDGE_AND_CROP, crop_size: 256, resample: 3, do_flip_channel_order: true },
+    isEdge: true,
+    quirk: 'mobilevit',
+  },
+  Levit: { defaults: { ...EDGE_AND_CROP, resample: 3, ...IMAGENET }, isEdge: true, quirk: 'levit' },
+  EfficientNet: {
+    defaults: { size: 346, crop_size: 289, resample: 3, include_top: true, ...HALF },
+    quirk: 'efficientnet',
+  },
+}
+
+const GENERIC: Processor = { defaults: { size: 224, crop_size: 224, resample: 2, ...HALF } }
 
 /**
- * @param graphChannels size of the channel axis in the graph, if it is a number
- * @throws StartError naming the file and the key, what was expected and what came
+ * @param file preprocessor_config.json, without its nulls
+ * @param channels that the model takes
+ * @param warn told what was assumed
+ * @throws StartError naming the key, what was expected and what came
  */
-export function readRecipe(folder: PreprocessorFiles, graphChannels?: number): Recipe | undefined {
-  const { preprocessor: json, preprocessorPath: file } = folder
-  if (!json) return undefined
-  const channels = readChannels(folder, json, graphChannels)
-  const recipe: Recipe = { channels }
-  if (json.do_resize ?? true) recipe.resize = readResize(json, file)
-  if (json.do_center_crop) recipe.crop = readSize(json.crop_size ?? 224, 'crop_size', file)
+export function readPreprocessor(file: JsonFile, channels: 1 | 3, warn: (message: string) => void): Recipe {
+  const processor = findProcessor(file, warn)
+  const { quirk } = processor
+  const json: Json = { ...processor.defaults, ...file.json }
+  if (json.do_pad && json.pad_size)
+    throw wrongKey(file, 'pad_size', json.pad_size, 'none: padding is not supported')
+  const recipe: Recipe = { channels, normalize: [], dtype: 'float32' }
+
+  if (json.do_resize ?? true) Object.assign(recipe, readResize(file, json, processor))
+  if (json.do_center_crop && quirk !== 'convnext') {
+    const size = readSize(file, 'crop_size', json.crop_size)
+    recipe.crop = { ...size, centring: 'transformers', fill: [0] }
+  }
   if (json.do_rescale ?? true) {
-    recipe.rescale = { factor: number(json.rescale_factor ?? 1 / 255, 'rescale_factor', file) }
+    const factor = json.rescale_factor ?? 1 / 255
+    if (typeof factor !== 'number') throw wrongKey(file, 'rescale_factor', factor, 'a number')
+    recipe.rescale = { factor, offset: quirk === 'efficientnet' && json.rescale_offset ? -1 : 0 }
   }
-  if (json.do_normalize ?? true) {
-    recipe.normalize = {
-      mean: perChannel(json.image_mean ?? 0.5, channels, 'image_mean', file),
-      std: perChannel(json.image_std ?? 0.5, channels, 'image_std', file),
-    }
+  if ((json.do_normalize ?? true) && quirk !== 'mobilevit') {
+    const mean = perChannel(file, 'image_mean', json.image_mean, channels)
+    recipe.normalize.push({ mean, std: perChannel(file, 'image_std', json.image_std, channels) })
   }
-  return Object.freeze(recipe)
+  if (quirk === 'efficientnet' && json.include_top) {
+    const std = perChannel(file, 'image_std', json.image_std, channels)
+    recipe.normalize.push({ mean: std.map(() => 0), std })
+  }
+  if (quirk === 'mobilevit' && json.do_flip_channel_order) recipe.isBgr = true
+  return recipe
 }
 
-/** The graph knows best; where its channel axis is symbolic, num_channels, then the mean's length, then 3. */
-function readChannels(
-  { config, configPath }: PreprocessorFiles,
-  json: Json,
-  graphChannels: number | undefined,
-): 1 | 3 {
-  const means = Array.isArray(json.image_mean) ? json.image_mean.length : undefined
-  const channels = graphChannels ?? config.num_channels ?? means ?? 3
-  if (channels === 1 || channels === 3) return channels
-  return fail(configPath, 'num_channels', channels, '1 (grey) or 3 (RGB)')
+/** `ViTImageProcessor`, `ViTImageProcessorFast` and the older `ViTFeatureExtractor` are one class. */
+function findProcessor(file: JsonFile, warn: (message: string) => void): Processor {
+  const type = file.json.image_processor_type ?? file.json.feature_extractor_type
+  if (type === undefined) return GENERIC
+  const name = String(type).replace(/(ImageProcessor|FeatureExtractor)(Fast|Pil)?$/, '')
+  if (Object.hasOwn(PROCESSORS, name)) return PROCESSORS[name]
+  warn(
+    `${file.path}: image_processor_type ${JSON.stringify(type)} is not known: its keys are read as a ViT's`,
+  )
+  return GENERIC
 }
 
-function readResize(json: Json, file: string): Resize {
-  const number = json.resample ?? 2
-  const filter = FILTERS[number as number]
-  if (!filter) fail(file, 'resample', number, `a whole number, 0 to ${FILTERS.length - 1}`)
-  const size = json.size ?? 224
-  if (typeof size === 'object' && size !== null && 'shortest_edge' in size) {
-    const { shortest_edge, longest_edge } = size as Json
-    return {
-      to: 'shortest edge',
-      edge: pixels(shortest_edge, 'size.shortest_edge', file),
-      longest: longest_edge === undefined ? undefined : pixels(longest_edge, 'size.longest_edge', file),
-      filter,
-    }
+type Sizing = Pick<Recipe, 'resize' | 'crop'>
+
+function readResize(file: JsonFile, json: Json, { isEdge, quirk }: Processor): Sizing {
+  const filter = FILTERS[json.resample as number]
+  if (!filter) throw wrongKey(file, 'resample', json.resample, `a whole number, 0 to ${FILTERS.length - 1}`)
+  const edges = readEdges(file, json.size, isEdge ?? false)
+  if (quirk === 'convnext') return convNextResize(file, json, edges?.edge, filter)
+  if (!edges) return { resize: { to: 'size', ...readSize(file, 'size', json.size), filter } }
+  const edge = quirk === 'levit' ? Math.trunc((256 / 224) * edges.edge) : edges.edge
+  return { resize: { to: 'shortest edge', edge, longest: edges.longest, filter } }
+}
+
+/** ConvNeXT's own rule: below 384 a larger resize and a crop, from 384 on a squash. */
+function convNextResize(file: JsonFile, json: Json, edge: number | undefined, filter: Filter): Sizing {
+  if (edge === undefined) throw wrongKey(file, 'size', json.size, '{"shortest_edge": n}')
+  const square = { width: edge, height: edge }
+  if (edge >= 384) return { resize: { to: 'size', ...square, filter } }
+  const { crop_pct } = json
+  if (typeof crop_pct !== 'number' || !(crop_pct > 0))
+    throw wrongKey(file, 'crop_pct', crop_pct, 'a number above 0')
+  return {
+    resize: { to: 'shortest edge', edge: Math.trunc(edge / crop_pct), filter },
+    crop: { ...square, centring: 'transformers', fill: [0] },
   }
-  return { to: 'size', ...readSize(size, 'size', file), filter }
+}
+
+/** `size` as a shortest edge; undefined if it is a width and a height. */
+function readEdges(
+  file: JsonFile,
+  size: unknown,
+  isEdge: boolean,
+): { edge: number; longest?: number } | undefined {
+  if (typeof size === 'number') return isEdge ? { edge: pixels(file, 'size', size) } : undefined
+  const { shortest_edge: edge, longest_edge: longest } = size as Json
+  if (edge === undefined || edge === null) return undefined
+  return {
+    edge: pixels(file, 'size.shortest_edge', edge),
+    ...(longest ? { longest: pixels(file, 'size.longest_edge', longest) } : {}),
+  }
 }
 
 /** A number is a square, a list is [height, width]. */
-function readSize(size: unknown, key: string, file: string): { width: number; height: number } {
-  if (typeof size === 'number') return { width: pixels(size, key, file), height: size }
-  const { height, width } = (Array.isArray(size) ? { height: size[0], width: size[1] } : (size ?? {})) as Json
-  return { width: pixels(width, `${key}.width`, file), height: pixels(height, `${key}.height`, file) }
+function readSize(file: JsonFile, key: string, size: unknown): { width: number; height: number } {
+  const square = typeof size === 'number' ? [size, size] : size
+  const { height, width } = (Array.isArray(square) ? { height: square[0], width: square[1] } : square) as Json
+  if (height === undefined || width === undefined) {
+    throw wrongKey(file, key, size, '{"height": n, "width": n}, {"shortest_edge": n} or a number')
+  }
+  return { width: pixels(file, `${key}.width`, width), height: pixels(file, `${key}.height`, height) }
 }
 
-function pixels(value: unknown, key: string, file: string): number {
-  if (Number.isInteger(value) && (value as number) >= 1) return value as number
-  return fail(file, key, value, 'a whole number of pixels, at least 1')
+function pixels(file: JsonFile, key: string, value: unknown): number {
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65536) return value as number
+  throw wrongKey(file, key, value, 'a whole number of pixels, 1 to 65536')
 }
 
-function number(value: unknown, key: string, file: string): number {
-  if (typeof value === 'number') return value
-  return fail(file, key, value, 'a number')
-}
-
-function perChannel(value: unknown, channels: number, key: string, file: string): number[] {
-  if (typeof value === 'number') return new Array(channels).fill(value)
-  if (Array.isArray(value) && value.length === channels && value.every((item) => typeof item === 'number'))
-    return value
-  return fail(file, key, value, `a number or a list of ${channels}, one per channel of the model`)
-}
-
-function fail(file: string, key: string, came: unknown, expected: string): never {
-  throw new StartError(`${file}: ${key} is ${JSON.stringify(came)}, expected ${expected}`)
+/** One number for each channel; a single number counts for all. */
+export function perChannel(file: JsonFile, key: string, value: unknown, channels: number): number[] {
+  const list = typeof value === 'number' ? new Array<number>(channels).fill(value) : value
+  const isList = Array.isArray(list) && list.every((item) => typeof item === 'number')
+  if (isList && list.length === channels) return list
+  throw wrongKey(file, key, value, `a number or a list of ${channels}, one per channel of the model`)
 }

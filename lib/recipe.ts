@@ -4,26 +4,56 @@
  * The formulas are those of transformers' image processors (PIL and NumPy) and torchvision's transforms on
  * PIL images; given the same pixels the tensor is theirs bit for bit.
  */
+import { RequestError } from './errors.ts'
 import { type Box, crop, type Filter, type Pixels, resize } from './resample.ts'
+import type { Dtype } from './tensor.ts'
 
 /** How large the image becomes, in pixels. */
-export type Resize =
-  /** squashed to exactly this size */
-  | { to: 'size'; width: number; height: number; filter: Filter }
-  /** the shorter side becomes `edge`, the longer keeps the ratio but does not exceed `longest` */
-  | { to: 'shortest edge'; edge: number; longest?: number; filter: Filter }
+export type Resize = { filter: Filter } & (
+  | {
+      /** squashed to exactly this size */
+      to: 'size'
+      width: number
+      height: number
+    }
+  | {
+      /** the shorter side becomes `edge`, the longer keeps the ratio but does not exceed `longest` */
+      to: 'shortest edge'
+      edge: number
+      longest?: number
+    }
+  | {
+      /** timm's ResizeKeepRatio: as large as fits into this size, or as small as covers it */
+      to: 'fit' | 'cover'
+      width: number
+      height: number
+    }
+)
 
-/** Everything that is done to an image; plain data, so that it can be sent to a thread. */
+export interface Crop {
+  width: number
+  height: number
+  /** whose rounding: where the margins are odd, transformers and torchvision differ by a pixel */
+  centring: 'transformers' | 'torchvision'
+  /** levels of the border where the image is smaller, one for all channels or one for each */
+  fill: number[]
+}
+
+/** Everything that is done to an image, in this order; plain data, so that it can be sent to a thread. */
 export interface Recipe {
-  /** 1 = grey (ITU-R 601 luma, taken before the resize), 3 = RGB */
+  /** 1 = grey (ITU-R 601 luma, taken before the resize), 3 = colour */
   channels: 1 | 3
   resize?: Resize
-  /** cut from the centre; zero-padded where the image is smaller */
-  crop?: { width: number; height: number }
-  /** value * factor, in double, rounded to float32 */
-  rescale?: { factor: number }
-  /** (value - mean) / std in float32, one number per channel */
-  normalize?: { mean: number[]; std: number[] }
+  /** cut from the centre, or padded around */
+  crop?: Crop
+  /** level * factor, in double, rounded to float32, plus offset; absent: the levels 0 to 255 */
+  rescale?: { factor: number; offset: number }
+  /** (value - mean) / std in float32, one number per channel; EfficientNet does it twice */
+  normalize: { mean: number[]; std: number[] }[]
+  /** the planes go blue, green, red */
+  isBgr?: boolean
+  /** of the tensor */
+  dtype: Dtype
 }
 
 /** The luma of Pillow's `convert("L")`, from interleaved RGB. */
@@ -35,17 +65,43 @@ function toGrey({ data, width, height }: Pixels): Pixels {
   return { data: grey, width, height, channels: 1 }
 }
 
-/** The size that a resize gives an image, as [width, height]. */
-function resizedSize(rule: Resize, width: number, height: number): [number, number] {
+/** The size that every image gets; undefined where it depends on the image. */
+export function fixedSize({ crop, resize }: Recipe): { width: number; height: number } | undefined {
+  return crop ?? (resize?.to === 'size' ? resize : undefined)
+}
+
+/** The size that a resize gives an image of width x height, as [width, height]. */
+function resizedSize(rule: Resize | undefined, width: number, height: number): [number, number] {
+  if (!rule) return [width, height]
   if (rule.to === 'size') return [rule.width, rule.height]
+  if (rule.to === 'shortest edge') return shortestEdgeSize(rule.edge, rule.longest, width, height)
+  // timm.data.transforms.ResizeKeepRatio.get_params
+  const choose = rule.to === 'fit' ? Math.max : Math.min
+  const ratio = choose(height / rule.height, width / rule.width)
+  return [atLeastOne(roundHalfEven(width / ratio)), atLeastOne(roundHalfEven(height / ratio))]
+}
+
+/** transformers' get_size_with_aspect_ratio, and torchvision's Resize(edge), which has no longest edge. */
+function shortestEdgeSize(
+  edge: number,
+  longest: number | undefined,
+  width: number,
+  height: number,
+): [number, number] {
   const [short, long] = width < height ? [width, height] : [height, width]
-  let edge = rule.edge
-  if (rule.longest !== undefined && (long / short) * edge > rule.longest) {
-    edge = roundHalfEven((rule.longest * short) / long)
+  let shorter = edge
+  let exact = edge
+  if (longest !== undefined && (long / short) * edge > longest) {
+    exact = (longest * short) / long
+    shorter = atLeastOne(roundHalfEven(exact))
   }
-  // the product is exact, so that there is one rounding, as in Python's int(edge * long / short)
-  const longer = Math.max(1, Math.trunc((edge * long) / short))
-  return width < height ? [edge, longer] : [longer, edge]
+  // one multiplication, one division, cut off: Python's int(edge * long / short)
+  const longer = short === shorter ? long : atLeastOne(Math.trunc((exact * long) / short))
+  return width < height ? [shorter, longer] : [longer, shorter]
+}
+
+function atLeastOne(size: number): number {
+  return Math.max(1, size)
 }
 
 /** Python's `round`. */
@@ -56,57 +112,80 @@ export function roundHalfEven(value: number): number {
   return floor % 2 === 0 ? floor : floor + 1
 }
 
-/** Where the image's first sample and the crop's lie along one axis: cut in the middle, or pad around. */
-function centre(size: number, wanted: number): { from: number; length: number; offset: number } {
-  if (wanted <= size) return { from: Math.floor((size - wanted) / 2), length: wanted, offset: 0 }
-  return { from: 0, length: size, offset: Math.ceil((wanted - size) / 2) }
+/** Along one axis: which samples of the image are kept, and where they lie in the result. */
+interface Span {
+  from: number
+  length: number
+  offset: number
 }
 
-/** Paste the pixels into a black picture of width x height. */
-function pad(source: Pixels, left: number, top: number, width: number, height: number): Pixels {
-  const { channels } = source
+/** Cut in the middle, or pad around. */
+function centre(size: number, wanted: number, centring: Crop['centring']): Span {
+  const isTransformers = centring === 'transformers'
+  if (wanted > size) {
+    const margin = (wanted - size) / 2
+    return { from: 0, length: size, offset: isTransformers ? Math.ceil(margin) : Math.floor(margin) }
+  }
+  const margin = (size - wanted) / 2
+  return { from: isTransformers ? Math.floor(margin) : roundHalfEven(margin), length: wanted, offset: 0 }
+}
+
+/** Paste the pixels into a picture of the crop's size, filled with its border. */
+function pad(source: Pixels, left: number, top: number, { width, height, fill }: Crop): Pixels {
+  const isFlat = fill.every((level) => level === fill[0])
+  const { data: from, channels } = isFlat ? source : toColour(source)
   const data = new Uint8Array(width * height * channels)
+  for (let i = 0; i < data.length; i++) data[i] = fill[isFlat ? 0 : i % channels]
   for (let y = 0; y < source.height; y++) {
-    const row = source.data.subarray(y * source.width * channels, (y + 1) * source.width * channels)
+    const row = from.subarray(y * source.width * channels, (y + 1) * source.width * channels)
     data.set(row, ((top + y) * width + left) * channels)
   }
   return { data, width, height, channels }
 }
 
+function toColour(pixels: Pixels): Pixels {
+  if (pixels.channels === 3) return pixels
+  const data = new Uint8Array(pixels.data.length * 3)
+  for (let i = 0; i < data.length; i++) data[i] = pixels.data[Math.floor(i / 3)]
+  return { ...pixels, data, channels: 3 }
+}
+
 /**
  * The 8-bit picture that the model gets to see: grey if it wants grey, resized, cropped or padded.
  * An image without colour stays at one channel; `toPlanes` repeats it.
+ *
+ * @param maxPixels largest width x height of the result
+ * @throws RequestError 413 when a resize that keeps the ratio makes it larger
  */
-export function shapePixels(image: Pixels, recipe: Recipe): Pixels {
+export function shapePixels(image: Pixels, recipe: Recipe, maxPixels: number): Pixels {
   const source = recipe.channels === 1 && image.channels === 3 ? toGrey(image) : image
-  const [width, height] = recipe.resize
-    ? resizedSize(recipe.resize, source.width, source.height)
-    : [source.width, source.height]
-  const x = centre(width, recipe.crop?.width ?? width)
-  const y = centre(height, recipe.crop?.height ?? height)
+  const { resize: rule, crop: frame } = recipe
+  const [width, height] = resizedSize(rule, source.width, source.height)
+  const x = frame ? centre(width, frame.width, frame.centring) : { from: 0, length: width, offset: 0 }
+  const y = frame ? centre(height, frame.height, frame.centring) : { from: 0, length: height, offset: 0 }
+  if (x.length * y.length > maxPixels) {
+    const detail = `the image would be resized to ${width}x${height}, more than the ${maxPixels} pixels of MAX_PIXELS`
+    throw new RequestError(413, `${detail}: send one that is not so narrow`)
+  }
   const box: Box = { left: x.from, top: y.from, width: x.length, height: y.length }
-  const kept = recipe.resize ? resize(source, width, height, recipe.resize.filter, box) : crop(source, box)
-  if (!recipe.crop || (kept.width === recipe.crop.width && kept.height === recipe.crop.height)) return kept
-  return pad(kept, x.offset, y.offset, recipe.crop.width, recipe.crop.height)
+  const kept = rule ? resize(source, width, height, rule.filter, box) : crop(source, box)
+  if (!frame || (kept.width === frame.width && kept.height === frame.height)) return kept
+  return pad(kept, x.offset, y.offset, frame)
 }
 
-/** The value of each of the 256 grey levels in one channel of the tensor, rounded where NumPy rounds. */
-function levels(recipe: Recipe, channel: number): Float32Array {
-  const table = new Float32Array(256)
-  const { rescale, normalize } = recipe
-  for (let v = 0; v < 256; v++) {
-    let value = rescale ? Math.fround(v * rescale.factor) : v
-    if (normalize) {
-      const centred = Math.fround(value - Math.fround(normalize.mean[channel]))
-      value = Math.fround(centred / Math.fround(normalize.std[channel]))
-    }
-    table[v] = value
-  }
-  return table
+/** The value of each of the 256 levels in one channel of the tensor, rounded where NumPy rounds. */
+function levels({ rescale, normalize }: Recipe, channel: number): Float32Array {
+  const { fround } = Math
+  return Float32Array.from({ length: 256 }, (_, level) => {
+    let value = rescale ? fround(fround(level * rescale.factor) + rescale.offset) : level
+    for (const { mean, std } of normalize)
+      value = fround(fround(value - fround(mean[channel])) / fround(std[channel]))
+    return value
+  })
 }
 
 /**
- * Pixels to planes: float32 of shape [channels, height, width].
+ * Pixels to planes: numbers of shape [channels, height, width].
  *
  * @param pixels what `shapePixels` gave
  */
@@ -116,7 +195,7 @@ export function toPlanes(pixels: Pixels, recipe: Recipe): Float32Array {
   const planes = new Float32Array(size * recipe.channels)
   for (let c = 0; c < recipe.channels; c++) {
     const table = levels(recipe, c)
-    const plane = planes.subarray(c * size, (c + 1) * size)
+    const plane = planes.subarray((recipe.isBgr ? recipe.channels - 1 - c : c) * size)
     for (let i = 0, p = channels === 1 ? 0 : c; i < size; i++, p += channels) plane[i] = table[data[p]]
   }
   return planes

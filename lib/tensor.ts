@@ -98,8 +98,15 @@ function toBigInt(value: number | bigint): bigint {
   return Number.isFinite(value) ? BigInt(Math.trunc(value)) : 0n
 }
 
+/** The values as numbers, whatever the dtype; integers of 64 bits lose what a double cannot hold. */
+export function toNumbers({ dtype, data }: Tensor): Exclude<TensorData, BigInt64Array | BigUint64Array> {
+  if (dtype === 'float16') return float16ToNumbers(data as Uint16Array)
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float64Array.from(data, Number)
+  return data
+}
+
 /** @param bits IEEE 754 half-precision numbers */
-export function float16ToNumbers(bits: Uint16Array): Float32Array {
+function float16ToNumbers(bits: Uint16Array): Float32Array {
   const view = new DataView(bits.buffer, bits.byteOffset, bits.byteLength)
   return Float32Array.from(bits, (_, i) => getFloat16(view, i * 2, true))
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { preprocess } from '../handler.ts'
-import { readRecipe } from '../lib/preprocessor.ts'
+import { readPreprocessor } from '../lib/preprocessor.ts'
 import { toBytes } from '../lib/tensor.ts'
 
 interface Golden {
@@ -23,10 +23,7 @@ const files = readFileSync(new URL('goldens.bin', FIXTURES))
 test('every tensor is the one that Pillow and NumPy make, to the bit', async () => {
   const wrong: string[] = []
   for (const { name, offset, length, channels, config, dims, sha256 } of goldens) {
-    const recipe = readRecipe(
-      { config: {}, configPath: '', preprocessor: config, preprocessorPath: name },
-      channels,
-    )!
+    const recipe = readPreprocessor({ path: name, json: config }, channels, assert.fail)
     const file = files.subarray(offset, offset + length)
     const tensor = await preprocess({ file, recipe, maxPixels: 50_000_000 })
     const same = createHash('sha256').update(toBytes(tensor.data)).digest('hex') === sha256

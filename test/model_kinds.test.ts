@@ -1,0 +1,493 @@
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import sharp from 'sharp'
+import { allocate, type Dtype, toBytes } from '../lib/tensor.ts'
+import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
+
+const FIXTURES = join(ROOT, 'test/fixtures')
+const MODELS = join(FIXTURES, 'models')
+
+/** What NumPy computes, see fixtures/make_models.py: numbers of a regression, or the best [class, score]. */
+interface Truth {
+  shape: number[]
+  dtype: Dtype
+  output: (number | [number, number])[][]
+}
+const truths: Record<string, Truth> = JSON.parse(readFileSync(join(FIXTURES, 'truths.json'), 'utf8'))
+
+/** `ramp` of make_models.py. */
+function ramp(shape: number[]): number[] {
+  return Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => ((i * 7) % 23) / 8)
+}
+
+function rampTensor(shape: number[], dtype: Dtype): Uint8Array<ArrayBuffer> {
+  const values = ramp(shape)
+  const data = allocate(dtype === 'float16' ? 'float32' : dtype, values.length)
+  values.forEach((value, i) => {
+    data[i] =
+      data instanceof BigInt64Array || data instanceof BigUint64Array ? BigInt(Math.trunc(value)) : value
+  })
+  return new Uint8Array(toBytes(data))
+}
+
+function nest(values: number[], shape: number[]): unknown {
+  if (shape.length <= 1) return values
+  const size = values.length / shape[0]
+  return Array.from({ length: shape[0] }, (_, i) =>
+    nest(values.slice(i * size, (i + 1) * size), shape.slice(1)),
+  )
+}
+
+interface Answer {
+  input?: number
+  label?: string
+  score?: number
+  prediction?: number | number[]
+  predictions?: { label: string; score: number }[]
+}
+
+async function post(
+  server: RunningServer,
+  path: string,
+  body: string | Uint8Array<ArrayBuffer> | FormData,
+  type?: string,
+) {
+  const headers: Record<string, string> = type ? { 'content-type': type } : {}
+  const response = await fetch(server.url + path, { method: 'POST', body, headers })
+  const text = await response.text()
+  assert.equal(response.status, 200, text)
+  return JSON.parse(text)
+}
+
+function assertClose(actual: number, expected: number): void {
+  assert.ok(
+    Math.abs(actual - expected) <= 1e-5 * Math.max(1, Math.abs(expected)),
+    `${actual} is not ${expected}`,
+  )
+}
+
+function assertTruth(name: string, answers: Answer[], labels: string[]): void {
+  const { output } = truths[name]
+  // float16 has 11 bits of precision
+  const tolerance = name === 'half' ? 2e-3 : 1e-5
+  answers.forEach((answer, row) => {
+    const expected = output[row]
+    if (answer.predictions === undefined) {
+      const numbers = [answer.prediction].flat() as number[]
+      assert.equal(numbers.length, expected.length)
+      numbers.forEach((number, i) => {
+        assertClose(number, expected[i] as number)
+      })
+      return
+    }
+    const best = expected as [number, number][]
+    const shown =
+      name === 'faces' ? best.filter(([, score]) => score > 0.3) : best.slice(0, answer.predictions.length)
+    assert.deepEqual(
+      answer.predictions.map(({ label }) => label),
+      shown.map(([index]) => labels[index]),
+    )
+    answer.predictions.forEach(({ score }, i) => {
+      assert.ok(Math.abs(score - shown[i][1]) < tolerance, `${score} is not ${shown[i][1]}`)
+    })
+  })
+}
+
+describe('every kind of model answers what NumPy computes', () => {
+  for (const [name, { shape, dtype }] of Object.entries(truths)) {
+    test(name, async () => {
+      const server = await startServer({ env: { MODEL_DIR: join(MODELS, name) } })
+      const { labels } = (await (await fetch(`${server.url}/model`)).json()) as { labels: string[] }
+      const count = shape[0]
+      const asList = (answer: Answer | Answer[]) => [answer].flat()
+
+      const given = dtype === 'float16' ? 'float32' : dtype
+      const bytes = rampTensor(shape, dtype)
+      const form = new FormData()
+      form.set('metadata', JSON.stringify({ dims: shape, dtype: given }))
+      form.set('data', new Blob([bytes]))
+      assertTruth(name, asList(await post(server, '/predict', form)), labels)
+      assertTruth(name, asList(await post(server, `/predict?dims=${shape}&dtype=${given}`, bytes)), labels)
+
+      const isWhole = ['uint8', 'int64'].includes(dtype)
+      const values = ramp(shape).map((value) => (isWhole ? Math.trunc(value) : value))
+      const json = 'application/json'
+      const nested = nest(values, shape)
+      for (const body of [{ data: nested }, { data: values, dims: shape }, { instances: nested }, nested]) {
+        assertTruth(name, asList(await post(server, '/predict', JSON.stringify(body), json)), labels)
+      }
+
+      // a sample without its batch axis is the same as a batch of one
+      const size = bytes.length / count
+      const single = await post(
+        server,
+        `/predict?dims=${shape.slice(1)}&dtype=${given}`,
+        bytes.slice(0, size),
+      ).catch((error) => {
+        if (shape.length > 1) throw error // a rank of 1 has no axis to leave out
+      })
+      if (shape.length > 1) assertTruth(name, [single], labels)
+      assert.equal(await server.stop(), 0)
+    })
+  }
+})
+
+describe('one number', () => {
+  for (const name of ['linear', 'number']) {
+    test(`${name}: value=5, a text body, JSON, and the input is echoed`, async () => {
+      const server = await startServer({ env: { MODEL_DIR: join(MODELS, name) } })
+      const expected = name === 'linear' ? (x: number) => 2 * x - 1 : (x: number) => 2 * x
+      const form = 'application/x-www-form-urlencoded'
+      assert.deepEqual(await post(server, '/predict', 'value=5', form), { input: 5, prediction: expected(5) })
+      const multipart = new FormData()
+      multipart.set('value', '-2.5')
+      assert.deepEqual(await post(server, '/predict', multipart), { input: -2.5, prediction: expected(-2.5) })
+      assert.deepEqual(await post(server, '/predict', ' 5.0\n', 'text/plain'), {
+        input: 5,
+        prediction: expected(5),
+      })
+      const tenth = await post(server, '/predict', '0.1', 'text/plain')
+      assert.equal(tenth.input, 0.1)
+      assertClose(tenth.prediction, expected(0.1))
+      const both = await post(server, '/predict', '{"instances":[[1],[2]]}', 'application/json').catch(
+        () => undefined,
+      )
+      const flat = await post(server, '/predict', '{"instances":[1,2]}', 'application/json')
+      assert.deepEqual(
+        flat,
+        [1, 2].map((input) => ({ input, prediction: expected(input) })),
+      )
+      if (name === 'linear') assert.deepEqual(both, flat)
+      const text = await fetch(`${server.url}/predict`, {
+        method: 'POST',
+        body: 'value=5',
+        headers: { accept: 'text/plain', 'content-type': form },
+      })
+      assert.equal(await text.text(), String(expected(5)))
+
+      for (const [body, type] of [
+        ['value=five', form],
+        ['value=', form],
+        ['five', 'text/plain'],
+        ['1e999', 'text/plain'],
+        ['[1,[2]]', 'application/json'],
+      ]) {
+        const response = await fetch(`${server.url}/predict`, {
+          method: 'POST',
+          body,
+          headers: { 'content-type': type },
+        })
+        assert.equal(response.status, 400, body)
+      }
+      const image = await sharp({ create: { width: 9, height: 9, channels: 3, background: '#123' } })
+        .png()
+        .toBuffer()
+      const refused = await fetch(`${server.url}/predict`, { method: 'POST', body: new Uint8Array(image) })
+      assert.equal(refused.status, 415)
+      assert.match(((await refused.json()) as { detail: string }).detail, /takes no images/)
+      await server.stop()
+    })
+  }
+})
+
+describe('images', () => {
+  const photo = (width: number, height: number) =>
+    sharp({ create: { width, height, channels: 3, background: { r: 200, g: 100, b: 40 } } })
+      .jpeg()
+      .toBuffer()
+      .then((bytes) => new Uint8Array(bytes))
+
+  test('base64 as a JSON string, as a data URL, and as instances', async () => {
+    const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'faces') } })
+    const file = await photo(60, 40)
+    const expected = await post(server, '/predict', file)
+    const b64 = Buffer.from(file).toString('base64')
+    const json = 'application/json'
+    assert.deepEqual(await post(server, '/predict', JSON.stringify(b64), json), expected)
+    assert.deepEqual(
+      await post(server, '/predict', JSON.stringify(`data:image/jpeg;base64,${b64}`), json),
+      expected,
+    )
+    const two = await post(server, '/predict', JSON.stringify({ instances: [{ b64 }, { b64 }] }), json)
+    assert.deepEqual(two, [expected, expected])
+    await server.stop()
+  })
+
+  test('an integer model gets the levels, in its own dtype, without a batch of more than one', async () => {
+    const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'pixels') } })
+    const response = await fetch(`${server.url}/preprocess`, { method: 'POST', body: await photo(8, 8) })
+    assert.equal(response.headers.get('x-dtype'), 'uint8')
+    assert.equal(response.headers.get('x-dims'), '1,3,8,8')
+    assert.equal((await response.arrayBuffer()).byteLength, 192)
+    const form = new FormData()
+    for (const side of [8, 9, 10]) form.append('image', new Blob([await photo(side, side)]))
+    assert.equal((await post(server, '/predict', form)).length, 3)
+    await server.stop()
+  })
+
+  test('images that keep their ratio may have any size, together too', async () => {
+    const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size') } })
+    const files = await Promise.all([photo(32, 20), photo(20, 32), photo(16, 16)])
+    const single = []
+    for (const file of files) single.push(await post(server, '/predict', file))
+    const form = new FormData()
+    for (const file of files) form.append('image', new Blob([file]))
+    assert.deepEqual(await post(server, '/predict', form), single)
+    const together = await fetch(`${server.url}/preprocess`, { method: 'POST', body: form })
+    assert.equal(together.status, 400)
+
+    const thin = await sharp({ create: { width: 1, height: 16_000, channels: 3, background: '#000' } })
+      .png()
+      .toBuffer()
+    const wide = await fetch(`${server.url}/predict`, { method: 'POST', body: new Uint8Array(thin) })
+    assert.equal(wide.status, 200)
+    await server.stop()
+    const small = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size'), MAX_PIXELS: '20000' } })
+    const refused = await fetch(`${small.url}/predict`, { method: 'POST', body: new Uint8Array(thin) })
+    assert.equal(refused.status, 413)
+    await small.stop()
+  })
+})
+
+test('any mix of forms, in any concurrency, gets the answers of one-by-one requests', async () => {
+  const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size'), MAX_BATCH_SIZE: '4' } })
+  const file = new Uint8Array(
+    await sharp({ create: { width: 40, height: 30, channels: 3, background: '#a5f' } })
+      .png()
+      .toBuffer(),
+  )
+  const image = await post(server, '/predict', file)
+  const side = fc.integer({ min: 1, max: 4 })
+  const request = fc.oneof(
+    fc.record({
+      kind: fc.constant('tensor' as const),
+      n: fc.integer({ min: 1, max: 9 }),
+      height: side,
+      width: side,
+      seed: fc.nat(255),
+    }),
+    fc.record({ kind: fc.constant('images' as const), n: fc.integer({ min: 1, max: 3 }) }),
+  )
+  const samples = (n: number, height: number, width: number, seed: number) =>
+    Array.from({ length: n }, (_, row) =>
+      Float32Array.from({ length: 3 * height * width }, (_, i) => ((i * seed + row * 31) % 17) / 8),
+    )
+  const send = (data: Float32Array[], height: number, width: number) => {
+    const all = new Float32Array(data.length * 3 * height * width)
+    data.forEach((sample, row) => {
+      all.set(sample, row * sample.length)
+    })
+    return post(server, `/predict?dims=${[data.length, 3, height, width]}`, new Uint8Array(all.buffer))
+  }
+  await fc.assert(
+    fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 12 }), async (mix) => {
+      const answers = await Promise.all(
+        mix.map((item) => {
+          if (item.kind === 'tensor')
+            return send(samples(item.n, item.height, item.width, item.seed), item.height, item.width)
+          const form = new FormData()
+          for (let i = 0; i < item.n; i++) form.append('image', new Blob([file]))
+          return post(server, '/predict', form)
+        }),
+      )
+      for (const [index, item] of mix.entries()) {
+        const given = [answers[index]].flat()
+        assert.equal(given.length, item.n)
+        if (item.kind === 'images') {
+          for (const answer of given) assert.deepEqual(answer, image)
+          continue
+        }
+        const one = samples(item.n, item.height, item.width, item.seed)
+        for (const [row, answer] of given.entries()) {
+          const alone = await send([one[row]], item.height, item.width)
+          assert.equal(answer.label, alone.label)
+          assertClose(answer.score, alone.score)
+        }
+      }
+    }),
+    { numRuns: 25 },
+  )
+  assert.equal(await server.stop(), 0)
+})
+
+describe('a folder that cannot be served ends the start with one line', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'onnxpress-folders-'))
+  let number = 0
+
+  /** A copy of a fixture with some of its files replaced: an object is merged into the JSON, a string is the file. */
+  function folder(base: string, files: Record<string, object | string>): string {
+    const dir = join(scratch, String(number++))
+    cpSync(join(MODELS, base), dir, { recursive: true })
+    for (const [name, content] of Object.entries(files)) {
+      let text = content
+      if (typeof text !== 'string') {
+        let before = {}
+        try {
+          before = JSON.parse(readFileSync(join(dir, name), 'utf8'))
+        } catch {} // there was none
+        text = JSON.stringify({ ...before, ...text })
+      }
+      writeFileSync(join(dir, name), text)
+    }
+    return dir
+  }
+  const empty = join(scratch, 'empty')
+  mkdirSync(empty)
+
+  const broken: [string, () => string, RegExp][] = [
+    ['no folder', () => join(scratch, 'nowhere'), /there is no folder .*nowhere/],
+    ['a file', () => join(MODELS, 'linear/model.onnx'), /is a file: name the folder/],
+    ['no model.onnx', () => empty, /there is no model\.onnx/],
+    [
+      'broken ONNX',
+      () => folder('linear', { 'model.onnx': 'not a graph' }),
+      /model\.onnx cannot be loaded on cpu/,
+    ],
+    ['an empty model.onnx', () => folder('linear', { 'model.onnx': '' }), /model\.onnx cannot be loaded/],
+    ['an operator the runtime lacks', () => join(MODELS, 'unknown_operator'), /cannot be loaded.*Shine/],
+    [
+      'an unsupported rank',
+      () => join(MODELS, 'rank_three'),
+      /input x is \[batch,5,5\], of rank 3: expected/,
+    ],
+    [
+      'JSON with a syntax error',
+      () => folder('fashion', { 'config.json': '{\n"a": 1,\n"b": }\n' }),
+      /config\.json, line 3: not valid JSON/,
+    ],
+    [
+      'JSON that ends too early',
+      () => folder('fashion', { 'preprocessor_config.json': '{"size": ' }),
+      /preprocessor_config\.json, line 1: not valid JSON/,
+    ],
+    [
+      'JSON that is a list',
+      () => folder('fashion', { 'config.json': '[]' }),
+      /config\.json: expected a JSON object/,
+    ],
+    [
+      'an unknown problem_type',
+      () => folder('linear', { 'config.json': { problem_type: 'guess' } }),
+      /problem_type is "guess", expected single_label_classification/,
+    ],
+    [
+      'an unknown function_to_apply',
+      () => folder('faces', { 'config.json': { function_to_apply: 'relu' } }),
+      /function_to_apply is "relu", expected softmax, sigmoid, none/,
+    ],
+    [
+      'a threshold that is none',
+      () => folder('faces', { 'config.json': { threshold: '0.3' } }),
+      /threshold is "0\.3", expected a number from 0 to 1/,
+    ],
+    [
+      'a label too few',
+      () => folder('fashion', { 'config.json': { id2label: { 0: 'a', 1: 'b' } } }),
+      /id2label has 2 labels, but the model's output has 10 classes/,
+    ],
+    [
+      'labels with a hole',
+      () => folder('four', { 'config.json': { id2label: { 0: 'a', 1: 'b', 3: 'c' } } }),
+      /id2label has no label for class 2/,
+    ],
+    [
+      'a mean of three for one channel',
+      () => folder('fashion', { 'preprocessor_config.json': { image_mean: [0.5, 0.5, 0.5] } }),
+      /channel axis says 1 channels, but the mean .* says 3/,
+    ],
+    [
+      'a std of two',
+      () => folder('faces', { 'preprocessor_config.json': { image_std: [0.5, 0.5] } }),
+      /image_std is \[0\.5,0\.5\], expected a number or a list of 3/,
+    ],
+    [
+      'a mean that is a word',
+      () => folder('faces', { 'preprocessor_config.json': { image_mean: 'half' } }),
+      /image_mean is "half"/,
+    ],
+    [
+      'num_channels against the graph',
+      () => folder('faces', { 'config.json': { num_channels: 1 } }),
+      /channel axis says 3 channels, but num_channels .* says 1/,
+    ],
+    [
+      'a size that the graph does not take',
+      () => folder('faces', { 'preprocessor_config.json': { size: 32 } }),
+      /makes images of 32x32, but the model's input x is 16x24/,
+    ],
+    [
+      'a size that is none',
+      () => folder('faces', { 'preprocessor_config.json': { size: { width: 16 } } }),
+      /size is .*expected/,
+    ],
+    [
+      'a size of -1',
+      () => folder('faces', { 'preprocessor_config.json': { size: -1 } }),
+      /size.width is -1, expected a whole number/,
+    ],
+    [
+      'an unknown resample',
+      () => folder('faces', { 'preprocessor_config.json': { resample: 9 } }),
+      /resample is 9, expected a whole number, 0 to 5/,
+    ],
+    [
+      'images for a model of features',
+      () => folder('four', { 'preprocessor_config.json': { size: 8 } }),
+      /is for images, but the model's input x is \[4,5\]/,
+    ],
+    [
+      'an unknown crop_mode of timm',
+      () => folder('no_preprocessor', { 'config.json': { pretrained_cfg: { crop_mode: 'zoom' } } }),
+      /crop_mode is "zoom", expected center, squash, border/,
+    ],
+  ]
+  for (const [name, make, said] of broken) {
+    test(name, async () => {
+      const { code, stderr, stdout } = await run(['server.js'], { MODEL_DIR: make() })
+      assert.equal(code, 1)
+      assert.match(stderr, said)
+      assert.match(stderr, /^onnxpress: [^\n]+\n$/)
+      assert.equal(stdout, '')
+    })
+  }
+
+  const unusual: [string, () => string, RegExp][] = [
+    [
+      'no preprocessor file',
+      () => join(MODELS, 'no_preprocessor'),
+      /no preprocessor_config\.json: images are resized to 30x20, bilinear/,
+    ],
+    [
+      'an unknown processor',
+      () => join(MODELS, 'unknown_processor'),
+      /"FancyImageProcessor\\?" is not known/,
+    ],
+    ['an output that sums to one', () => join(MODELS, 'softmaxed'), /softmax was applied already/],
+    ['one output and no problem_type', () => join(MODELS, 'number'), /served as a regression/],
+    ['a batch axis that is not free', () => join(MODELS, 'one_by_one'), /one sample at a time/],
+  ]
+  for (const [name, make, said] of unusual) {
+    test(`${name} is one warning, and it serves`, async () => {
+      const server = await startServer({ env: { MODEL_DIR: make() } })
+      const warnings = server.log.map((line) => JSON.parse(line)).filter(({ level }) => level === 40)
+      assert.equal(warnings.length, 1, JSON.stringify(warnings))
+      assert.match(JSON.stringify(warnings[0].msg), said)
+      await server.stop()
+    })
+  }
+
+  test('a graph that ends in log-softmax needs nothing', async () => {
+    const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'log_softmaxed') } })
+    assert.equal(server.log.length, 1)
+    const { predictions } = await post(server, '/predict', '[1,2,3,4,5,6]', 'application/json')
+    assertClose(
+      predictions.reduce((sum: number, { score }: { score: number }) => sum + score, 0),
+      1,
+    )
+    await server.stop()
+  })
+})
