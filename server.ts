@@ -6,11 +6,13 @@
 import { createServer, type Server } from 'node:http'
 import { createRequire } from 'node:module'
 import { extname } from 'node:path'
+import { parseArgs } from 'node:util'
 import dotenv from 'dotenv'
 import express, { type Express, type Request, type Response } from 'express'
 import sharp from 'sharp'
 import { postprocess, type Result } from './handler.ts'
 import { readSettings, type Settings } from './lib/config.ts'
+import { inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
 import { createInputReader } from './lib/input.ts'
 import { createLog, type Log } from './lib/log.ts'
@@ -161,10 +163,15 @@ function describe({ name, version, device, input, recipe, answer, batchSize }: M
   }
 }
 
+/** Print what is understood of the model folder, and serve nothing. */
+async function printDescription(settings: Settings): Promise<void> {
+  const model = await loadModel(settings.MODEL_DIR, settings, (message) => console.log(`note     ${message}`))
+  console.log(inWords(model))
+  await model.close()
+}
+
 /** Load the model, listen, and stop in order on SIGTERM or SIGINT. */
-async function start(): Promise<void> {
-  dotenv.config({ quiet: true })
-  const settings = readSettings(process.env)
+async function serve(settings: Settings): Promise<void> {
   const log = await createLog(settings.LOG_LEVEL)
   const model = await loadModel(settings.MODEL_DIR, settings, (message) => log.warn(message))
   const handler = new URL(`./handler${extname(import.meta.filename)}`, import.meta.url)
@@ -212,8 +219,24 @@ function isMain(): boolean {
   return started !== undefined && createRequire(import.meta.url).resolve(started) === import.meta.filename
 }
 
+async function main(): Promise<void> {
+  dotenv.config({ quiet: true })
+  const settings = readSettings(process.env)
+  const { describe } = readFlags()
+  await (describe ? printDescription(settings) : serve(settings))
+}
+
+/** @throws StartError for a flag that there is not */
+function readFlags(): { describe?: boolean } {
+  try {
+    return parseArgs({ options: { describe: { type: 'boolean' } } }).values
+  } catch (error) {
+    throw new StartError(`${messageOf(error).split('. ')[0]}: the only flag is --describe`)
+  }
+}
+
 if (isMain()) {
-  start().catch((error) => {
+  main().catch((error) => {
     console.error(error instanceof StartError ? `onnxpress: ${error.message}` : error)
     process.exit(1)
   })

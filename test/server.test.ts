@@ -299,6 +299,31 @@ describe('starting and stopping', () => {
     })
   }
 
+  test('--describe prints what is understood of the folder, and serves nothing', async () => {
+    const { code, stdout } = await run(['server.js', '--describe'], { MODEL_NAME: 'digits' })
+    assert.equal(code, 0)
+    assert.equal(
+      stdout.replace(/ +/g, ' '),
+      `model digits, version 1
+runs on cpu, in batches of up to 32
+input pixel_values: float32 [batch_size,1,28,28]
+images 1. decode, turn as EXIF says, convert to grey (ITU-R 601)
+ 2. resize to 28x28, bilinear
+ 3. multiply by 0.00392156862745098
+ 4. subtract 0.1307; divide by 0.3081
+ 5. planes of grey, float32
+answer the best label: softmax of the graph's output
+labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+`,
+    )
+  })
+
+  test('a flag that there is not ends the start with one line', async () => {
+    const { code, stderr } = await run(['server.js', '--prot', '80'])
+    assert.equal(code, 1)
+    assert.match(stderr, /^onnxpress: Unknown option '--prot': the only flag is --describe\n$/)
+  })
+
   test('a port in use ends the start with one line and code 1', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => other.once('listening', resolve))

@@ -1,0 +1,79 @@
+/** What the server understood of a model folder, in words: `npm run describe`. */
+import type { Answer } from './answer.ts'
+import type { Recipe, Resize } from './recipe.ts'
+import type { TensorSpec } from './tensor.ts'
+
+/** The part of a model that is described. */
+interface Described {
+  name: string
+  version: string
+  device: string
+  input: TensorSpec
+  recipe: Recipe | undefined
+  answer: Answer
+  batchSize: number
+}
+
+/** @returns a few lines: a heading, two spaces, what there is */
+export function inWords({ name, version, device, input, recipe, answer, batchSize }: Described): string {
+  const rows: [string, string[]][] = [
+    ['model', [`${name}, version ${version}`]],
+    ['runs on', [`${device}, in batches of up to ${batchSize}`]],
+    ['input', [`${input.name}: ${input.dtype} [${input.dims.map((dim) => dim || '?')}]`]],
+    [
+      'images',
+      recipe ? imageSteps(recipe).map((step, i) => `${i + 1}. ${step}`) : ['none: it takes tensors'],
+    ],
+    ['answer', [answerInWords(answer)]],
+    ['labels', [shorten(answer.labels)]],
+  ]
+  return rows
+    .flatMap(([heading, lines]) => lines.map((line, i) => `${(i === 0 ? heading : '').padEnd(9)}${line}`))
+    .join('\n')
+}
+
+function imageSteps({ channels, resize, crop, rescale, normalize, isBgr, dtype }: Recipe): string[] {
+  const steps = [
+    `decode, turn as EXIF says, ${channels === 1 ? 'convert to grey (ITU-R 601)' : 'convert to RGB, drop alpha'}`,
+  ]
+  if (resize) steps.push(`resize ${targetInWords(resize)}, ${resize.filter}`)
+  if (crop) {
+    const { width, height, centring, fill } = crop
+    steps.push(`crop ${width}x${height} from the centre as ${centring} does, pad with ${fill}`)
+  }
+  if (rescale) steps.push(`multiply by ${rescale.factor}${rescale.offset ? `, add ${rescale.offset}` : ''}`)
+  for (const { mean, std } of normalize)
+    steps.push(`subtract ${mean.join(', ')}; divide by ${std.join(', ')}`)
+  steps.push(
+    `planes ${channels === 1 ? 'of grey' : isBgr ? 'blue, green, red' : 'red, green, blue'}, ${dtype}`,
+  )
+  return steps
+}
+
+function targetInWords(resize: Resize): string {
+  switch (resize.to) {
+    case 'size':
+      return `to ${resize.width}x${resize.height}`
+    case 'shortest edge': {
+      const limit = resize.longest === undefined ? '' : `, the longer at most ${resize.longest}`
+      return `the shorter side to ${resize.edge}${limit}`
+    }
+    case 'fit':
+      return `to fit into ${resize.width}x${resize.height}`
+    case 'cover':
+      return `to cover ${resize.width}x${resize.height}`
+  }
+}
+
+function answerInWords({ kind, scoreFunction, threshold, labels }: Answer): string {
+  const by =
+    scoreFunction === 'none' ? 'scores as the graph gives them' : `${scoreFunction} of the graph's output`
+  if (kind === 'regression') return `${labels.length === 1 ? 'a number' : `${labels.length} numbers`}, ${by}`
+  if (kind === 'multi-label') return `the labels that score more than ${threshold}: ${by}`
+  return `the best label: ${by}`
+}
+
+function shorten(labels: readonly string[]): string {
+  if (labels.length <= 12) return labels.join(', ')
+  return `${labels.slice(0, 6).join(', ')}, ... ${labels.at(-1)} (${labels.length})`
+}
