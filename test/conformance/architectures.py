@@ -140,11 +140,12 @@ def of_torchvision():
     ])
 
     def prepare(folder):
-        (folder / "config.json").write_text(json.dumps({"id2label": labels()}))
-        (folder / "preprocessor_config.json").write_text(json.dumps({
-            "size": {"shortest_edge": 256}, "resample": 2, "do_center_crop": True, "crop_size": 224,
-            "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
-        }))
+        # torchvision's CenterCrop is timm's, and a pixel off transformers' where the margin is odd
+        pretrained_cfg = {
+            "input_size": [3, 224, 224], "crop_pct": 224 / 256, "interpolation": "bilinear",
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        }
+        (folder / "config.json").write_text(json.dumps({"id2label": labels(), "pretrained_cfg": pretrained_cfg}))
         export(model, folder, 224)
 
     return prepare, lambda image: model(transform(image)[None])
