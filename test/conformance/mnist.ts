@@ -48,7 +48,7 @@ async function pngForm(from: number): Promise<FormData> {
   return form
 }
 
-const server = await startServer({ env: { LOG_LEVEL: 'info' } })
+const server = await startServer({ env: { MAX_QUEUE: '10000' } })
 
 /** Send every digit once, in portions, and report what differs. */
 async function compare(
