@@ -3,17 +3,17 @@
  *
  * createApp() has every route in sight; the bottom of the file starts it.
  */
-import { createServer, type Server } from 'node:http'
 import { createRequire } from 'node:module'
 import { extname } from 'node:path'
 import { parseArgs } from 'node:util'
 import dotenv from 'dotenv'
 import express, { type Express, type Request, type Response } from 'express'
-import sharp from 'sharp'
 import { postprocess, type Result } from './handler.ts'
 import { readSettings, type Settings } from './lib/config.ts'
-import { inWords } from './lib/description.ts'
+import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
+import { listen } from './lib/http_server.ts'
+import { encodePng } from './lib/image.ts'
 import { createInputReader } from './lib/input.ts'
 import { createLog, type Log } from './lib/log.ts'
 import { allowOnly, notFound, problems } from './lib/problem.ts'
@@ -80,7 +80,7 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
       if (req.accepts(['application/octet-stream', 'image/png']) === 'image/png') {
         if (input.images.length > 1) throw new RequestError(400, 'send one image: a PNG shows one')
         const [pixels] = await inThreads<Pixels>('previewInThread', input.images)
-        return res.type('image/png').send(await toPng(pixels))
+        return res.type('image/png').send(await encodePng(pixels))
       }
       sendTensors(res, await preprocessAll(input.images))
     })
@@ -88,7 +88,14 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
 
   app
     .route('/model')
-    .get((_req, res) => res.json(describe(model, settings)))
+    .get((_req, res) => res.json(asJson(model, settings)))
+    .all(allowOnly('GET'))
+  app
+    .route('/model/sample')
+    .get((_req, res) => {
+      if (!model.samplePath) throw new RequestError(404, `the folder of ${model.name} has no sample image`)
+      res.sendFile(model.samplePath)
+    })
     .all(allowOnly('GET'))
   app
     .route('/livez')
@@ -136,33 +143,6 @@ function sendTensors(res: Response, tensors: Tensor[]): void {
   res.type('application/octet-stream').send(Buffer.concat(tensors.map(({ data }) => toBytes(data))))
 }
 
-async function toPng({ data, width, height, channels }: Pixels): Promise<Buffer> {
-  const image = sharp(data, { raw: { width, height, channels } })
-  return image
-    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
-    .png()
-    .toBuffer()
-}
-
-/** What is served, for people and for the page. */
-function describe({ name, version, device, input, recipe, answer, batchSize }: Model, settings: Settings) {
-  return {
-    name,
-    version,
-    device,
-    input: { ...input, takesImages: recipe !== undefined },
-    answer: answer.kind,
-    labels: answer.labels,
-    threshold: answer.kind === 'multi-label' ? answer.threshold : undefined,
-    limits: {
-      maxUploadBytes: settings.MAX_UPLOAD_MB * 2 ** 20,
-      maxPixels: settings.MAX_PIXELS,
-      maxBatchSize: batchSize,
-      maxQueue: settings.MAX_QUEUE,
-    },
-  }
-}
-
 /** Print what is understood of the model folder, and serve nothing. */
 async function printDescription(settings: Settings): Promise<void> {
   const model = await loadModel(settings.MODEL_DIR, settings, (message) => console.log(`note     ${message}`))
@@ -170,47 +150,26 @@ async function printDescription(settings: Settings): Promise<void> {
   await model.close()
 }
 
-/** Load the model, listen, and stop in order on SIGTERM or SIGINT. */
+/** Load the model, listen, and on SIGTERM or SIGINT stop in order; a second signal forces the end. */
 async function serve(settings: Settings): Promise<void> {
   const log = await createLog(settings.LOG_LEVEL)
   const model = await loadModel(settings.MODEL_DIR, settings, (message) => log.warn(message))
   const handler = new URL(`./handler${extname(import.meta.filename)}`, import.meta.url)
   const threads = createThreadPool(handler, settings.PREPROCESS_THREADS)
   let isReady = true
-
   const app = createApp({ model, threads, settings, log, isReady: () => isReady })
-  const server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 60_000 }, app)
-  // a client that asks before it sends a large body is told so before it does
-  server.on('checkContinue', (req, res) => {
-    if (Number(req.headers['content-length']) <= settings.MAX_UPLOAD_MB * 2 ** 20) res.writeContinue()
-    app(req, res)
-  })
-  await listen(server, settings)
-  log.info(`serving ${model.name} on ${model.device} at ${urlOf(server)}`)
+  const http = await listen(app, settings)
+  log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
 
-  const stop = () => {
+  const stop = async () => {
+    if (!isReady) process.exit(1)
     isReady = false
     log.info('stopping: open requests are finished first')
-    server.close(() => process.exit(0))
-    server.closeIdleConnections()
     setTimeout(() => process.exit(1), settings.SHUTDOWN_MS).unref()
-    process.once('SIGTERM', () => process.exit(1)).once('SIGINT', () => process.exit(1))
+    await http.stop()
+    process.exit(0)
   }
-  process.once('SIGTERM', stop).once('SIGINT', stop)
-}
-
-function listen(server: Server, { HOST, PORT }: Settings): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(new StartError(`HOST=${HOST} PORT=${PORT}: ${messageOf(error)}`)))
-    server.listen(PORT, HOST, resolve)
-  })
-}
-
-function urlOf(server: Server): string {
-  const address = server.address()
-  if (address === null || typeof address === 'string') return String(address)
-  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
-  return `http://${host}:${address.port}`
+  process.on('SIGTERM', stop).on('SIGINT', stop)
 }
 
 /** Whether this file is what node was started with, as `server.js`, `server`, `.`, a link or `server.ts`. */
@@ -237,7 +196,10 @@ function readFlags(): { describe?: boolean } {
 
 if (isMain()) {
   main().catch((error) => {
-    console.error(error instanceof StartError ? `onnxpress: ${error.message}` : error)
+    // what the runtime says can have several lines; the operator gets one
+    console.error(
+      error instanceof StartError ? `onnxpress: ${error.message.replace(/\s*\n\s*/g, ' ')}` : error,
+    )
     process.exit(1)
   })
 }

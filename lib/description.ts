@@ -1,5 +1,6 @@
-/** What the server understood of a model folder, in words: `npm run describe`. */
+/** What is served: in words for `npm run describe`, as JSON for `GET /model`. */
 import type { Answer } from './answer.ts'
+import type { Settings } from './config.ts'
 import type { Recipe, Resize } from './recipe.ts'
 import type { TensorSpec } from './tensor.ts'
 
@@ -12,6 +13,28 @@ interface Described {
   recipe: Recipe | undefined
   answer: Answer
   batchSize: number
+  samplePath: string | undefined
+}
+
+/** The answer of `GET /model`; sizes in bytes, pixels and samples. */
+export function asJson(model: Described, settings: Settings) {
+  const { name, version, device, input, recipe, answer, batchSize, samplePath } = model
+  return {
+    name,
+    version,
+    device,
+    input: { ...input, takesImages: recipe !== undefined },
+    kind: answer.kind,
+    labels: answer.labels,
+    threshold: answer.kind === 'multi-label' ? answer.threshold : undefined,
+    sample: samplePath && '/model/sample',
+    limits: {
+      maxUploadBytes: settings.MAX_UPLOAD_MB * 2 ** 20,
+      maxPixels: settings.MAX_PIXELS,
+      maxBatchSize: batchSize,
+      maxQueue: settings.MAX_QUEUE,
+    },
+  }
 }
 
 /** @returns a few lines: a heading, two spaces, what there is */

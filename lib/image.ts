@@ -87,6 +87,15 @@ async function fromCmyk(image: Sharp): Promise<Pixels> {
   return { data: rgb, width, height, channels: 3 }
 }
 
+/** Pixels as a PNG file, grey or RGB as they are. */
+export function encodePng({ data, width, height, channels }: Pixels): Promise<Buffer> {
+  const image = sharp(data, { raw: { width, height, channels } })
+  return image
+    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
+    .png()
+    .toBuffer()
+}
+
 function firstLine(error: unknown): string {
   return messageOf(error).split('\n')[0]
 }

@@ -18,7 +18,7 @@ export function allowOnly(...methods: string[]): RequestHandler {
 
 /** The handler behind all routes. */
 export const notFound: RequestHandler = (req) => {
-  throw new RequestError(404, `there is no ${req.path} here: see / for what there is`)
+  throw new RequestError(404, `there is no ${req.path} here: images and tensors go to POST /predict`)
 }
 
 /**

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, symlinkSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -214,12 +215,18 @@ describe('the running server', () => {
       name: string
       labels: string[]
       input: { dims: unknown[] }
+      kind: string
+      sample: string
       limits: Record<string, number>
     }
     assert.equal(model.name, 'mnist')
     assert.deepEqual(model.labels, ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
     assert.deepEqual(model.input.dims, ['batch_size', 1, 28, 28])
     assert.equal(model.limits.maxBatchSize, 8)
+    assert.equal(model.kind, 'single-label')
+    const sample = await fetch(server.url + model.sample)
+    assert.equal(sample.headers.get('content-type'), 'image/png')
+    assert.ok(Buffer.from(await sample.arrayBuffer()).equals(SAMPLE))
 
     const nothing = await fetch(`${server.url}/nothing`)
     assert.equal(nothing.status, 404)
@@ -298,6 +305,22 @@ describe('starting and stopping', () => {
       assert.equal(stderr.trim().split('\n').length, 1, stderr)
     })
   }
+
+  test('SIGTERM: an upload that is under way is still answered, then the exit code is 0', async () => {
+    const server = await startServer()
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    socket.setEncoding('latin1')
+    const body = Buffer.alloc(784 * 4)
+    const head = `POST /predict?dims=1,28,28 HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\nexpect: 100-continue`
+    socket.write(`${head}\r\n\r\n`)
+    assert.match((await once(socket, 'data'))[0], /^HTTP\/1\.1 100 /)
+
+    const stopped = server.stop()
+    while (!server.log.some((line) => line.includes('stopping'))) await once(server.process.stdout!, 'data')
+    socket.write(body)
+    assert.match((await once(socket, 'data'))[0], /^HTTP\/1\.1 200 /)
+    assert.equal(await stopped, 0)
+  })
 
   test('--describe prints what is understood of the folder, and serves nothing', async () => {
     const { code, stdout } = await run(['server.js', '--describe'], { MODEL_NAME: 'digits' })
