@@ -2,9 +2,10 @@
  * The model: a folder, the session that runs its graph in a worker thread, and the queue in front of it.
  */
 import { availableParallelism } from 'node:os'
-import { type Answer, readAnswer } from './lib/answer.ts'
+import { readAnswer } from './lib/answer.ts'
 import { Batcher } from './lib/batcher.ts'
 import type { Settings } from './lib/config.ts'
+import type { ModelDescription } from './lib/description.ts'
 import { messageOf, StartError } from './lib/errors.ts'
 import { readRecipe } from './lib/image_recipe.ts'
 import { readModelFolder } from './lib/model_folder.ts'
@@ -12,19 +13,7 @@ import { fixedSize, type Recipe } from './lib/recipe.ts'
 import { type Session, startSession } from './lib/session.ts'
 import { allocate, DTYPES, isDtype, sizeOf, type Tensor, type TensorSpec } from './lib/tensor.ts'
 
-export interface Model {
-  name: string
-  version: string
-  /** the execution provider it runs on */
-  device: string
-  input: TensorSpec
-  /** how an image becomes the input; undefined for a model that takes none */
-  recipe: Recipe | undefined
-  answer: Answer
-  /** most samples in a batch */
-  batchSize: number
-  /** path of an example image, if the folder has one */
-  samplePath: string | undefined
+export interface Model extends ModelDescription {
   /**
    * @param input [n, ...] of the input's dtype and dims
    * @returns the output for each sample, [n, classes]

@@ -4,20 +4,24 @@ import type { Settings } from './config.ts'
 import type { Recipe, Resize } from './recipe.ts'
 import type { TensorSpec } from './tensor.ts'
 
-/** The part of a model that is described. */
-interface Described {
+/** What there is to know about a loaded model. */
+export interface ModelDescription {
   name: string
   version: string
+  /** the execution provider it runs on */
   device: string
   input: TensorSpec
+  /** how an image becomes the input; undefined for a model that takes none */
   recipe: Recipe | undefined
   answer: Answer
+  /** most samples in a batch */
   batchSize: number
+  /** path of an example image, if the folder has one */
   samplePath: string | undefined
 }
 
 /** The answer of `GET /model`; sizes in bytes, pixels and samples. */
-export function asJson(model: Described, settings: Settings) {
+export function asJson(model: ModelDescription, settings: Settings) {
   const { name, version, device, input, recipe, answer, batchSize, samplePath } = model
   return {
     name,
@@ -38,7 +42,15 @@ export function asJson(model: Described, settings: Settings) {
 }
 
 /** @returns a few lines: a heading, two spaces, what there is */
-export function inWords({ name, version, device, input, recipe, answer, batchSize }: Described): string {
+export function inWords({
+  name,
+  version,
+  device,
+  input,
+  recipe,
+  answer,
+  batchSize,
+}: ModelDescription): string {
   const rows: [string, string[]][] = [
     ['model', [`${name}, version ${version}`]],
     ['runs on', [`${device}, in batches of up to ${batchSize}`]],
