@@ -1,7 +1,7 @@
 /**
  * The model's two ends: an image becomes the tensor that the model was trained on, its output becomes an answer.
  */
-import type { Answer, ScoreFunction } from './lib/answer.ts'
+import type { Answer, Prediction, Result, ScoreFunction } from './lib/answer.ts'
 import { decode } from './lib/image.ts'
 import { type Recipe, shapePixels, toPlanes } from './lib/recipe.ts'
 import type { Pixels } from './lib/resample.ts'
@@ -37,17 +37,6 @@ export async function preview({ file, recipe, maxPixels }: ImageTask): Promise<P
 // the same two as the thread pool runs them
 export const preprocessInThread = inThread(preprocess)
 export const previewInThread = inThread(preview)
-
-export interface Prediction {
-  label: string
-  /** null where the model gave NaN */
-  score: number | null
-}
-
-export type Result =
-  | { label: string; score: number | null; predictions: Prediction[] }
-  | { predictions: Prediction[] }
-  | { input?: number; prediction: number | null | (number | null)[] }
 
 /**
  * The model's output in words, one result per sample.

@@ -14,6 +14,8 @@ import { type Session, startSession } from './lib/session.ts'
 import { allocate, DTYPES, isDtype, sizeOf, type Tensor, type TensorSpec } from './lib/tensor.ts'
 
 export interface Model extends ModelDescription {
+  /** samples that wait for a batch */
+  readonly waiting: number
   /**
    * @param input [n, ...] of the input's dtype and dims
    * @returns the output for each sample, [n, classes]
@@ -70,6 +72,9 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
       answer: readAnswer(folder, output, warn),
       batchSize,
       samplePath: folder.samplePath,
+      get waiting() {
+        return batcher.waiting
+      },
       predict: async (tensor) => (await batcher.predict([tensor]))[0],
       close: session.close,
     }

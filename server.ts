@@ -8,7 +8,8 @@ import { extname } from 'node:path'
 import { parseArgs } from 'node:util'
 import dotenv from 'dotenv'
 import express, { type Express, type Request, type Response } from 'express'
-import { postprocess, type Result } from './handler.ts'
+import { postprocess } from './handler.ts'
+import { type Result, toText } from './lib/answer.ts'
 import { readSettings, type Settings } from './lib/config.ts'
 import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
@@ -18,9 +19,14 @@ import { createInputReader } from './lib/input.ts'
 import { createLog, type Log } from './lib/log.ts'
 import { allowOnly, notFound, problems } from './lib/problem.ts'
 import type { Pixels } from './lib/resample.ts'
+import type { Service } from './lib/service.ts'
 import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
 import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
+import { requireToken } from './lib/token.ts'
 import { loadModel, type Model } from './model.ts'
+import { clouds } from './protocols/clouds.ts'
+import { tfServing } from './protocols/tf_serving.ts'
+import { torchServe } from './protocols/torchserve.ts'
 
 interface Parts {
   model: Model
@@ -36,14 +42,22 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   app.disable('x-powered-by')
   app.disable('etag')
 
+  const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
+  if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE]))
+
   const readInput = createInputReader(model.input, settings.MAX_UPLOAD_MB * 2 ** 20)
 
   /** What every predicting route does: read, preprocess, run, postprocess. One result per sample, in order. */
-  async function predict(req: Request, res: Response, topK: number): Promise<Result[]> {
+  async function predict(
+    req: Request,
+    res: Response,
+    topK: number,
+    answer = model.answer,
+  ): Promise<Result[]> {
     const input = await readInput(req, res)
     const tensors = 'images' in input ? await preprocessAll(input.images) : [input.tensor]
     const scores = await Promise.all(tensors.map(model.predict))
-    return scores.flatMap((output, index) => postprocess(output, tensors[index], model.answer, topK))
+    return scores.flatMap((output, index) => postprocess(output, tensors[index], answer, topK))
   }
 
   function preprocessAll(images: Uint8Array[]): Promise<Tensor[]> {
@@ -60,7 +74,8 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
 
   const answerPredict = async (req: Request, res: Response) => {
     const results = await predict(req, res, readTopK(req, settings.TOP_K))
-    if (req.accepts(['json', 'text/plain']) === 'text/plain') return sendText(res, results)
+    if (req.accepts(['json', 'text/plain']) === 'text/plain')
+      return res.type('text/plain').send(toText(results))
     res.json(results.length === 1 ? results[0] : results)
   }
   app.route('/predict').post(answerPredict).put(answerPredict).all(allowOnly('POST', 'PUT'))
@@ -68,7 +83,7 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   // the book's own route: the bare label, whatever Accept says
   app
     .route('/test')
-    .post(async (req, res) => sendText(res, await predict(req, res, 1)))
+    .post(async (req, res) => res.type('text/plain').send(toText(await predict(req, res, 1))))
     .all(allowOnly('POST'))
 
   // what the model would see, to compare with one's notebook
@@ -109,6 +124,10 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
     })
     .all(allowOnly('GET'))
 
+  // other people's protocols, over the same path through handler and model
+  const service: Service = { model, settings, isReady, predict }
+  app.use(torchServe(service), tfServing(service), clouds(service, answerPredict))
+
   app.use(notFound)
   app.use(problems(log))
   return app
@@ -121,16 +140,6 @@ function readTopK({ query }: Request, byDefault: number): number {
   const topK = Number(given)
   if (typeof given === 'string' && Number.isSafeInteger(topK) && topK >= 1) return topK
   throw new RequestError(400, `top_k is ${JSON.stringify(given)}: expected one whole number, at least 1`)
-}
-
-/** One line per input: the label; of a multi-label model all labels; of a regression the number. */
-function sendText(res: Response, results: Result[]): void {
-  const lines = results.map((result) => {
-    if ('label' in result) return result.label
-    if ('predictions' in result) return result.predictions.map(({ label }) => label).join(', ')
-    return String(result.prediction)
-  })
-  res.type('text/plain').send(lines.join('\n'))
 }
 
 /** Images of one size as one tensor [n, channels, height, width], its dims and dtype in the headers. */
@@ -159,6 +168,9 @@ async function serve(settings: Settings): Promise<void> {
   let isReady = true
   const app = createApp({ model, threads, settings, log, isReady: () => isReady })
   const http = await listen(app, settings)
+  if (!settings.API_TOKEN && !isLoopback(settings.HOST)) {
+    log.warn(`HOST=${settings.HOST} without API_TOKEN: whoever reaches this machine can send requests`)
+  }
   log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
 
   const stop = async () => {
@@ -172,25 +184,39 @@ async function serve(settings: Settings): Promise<void> {
   process.on('SIGTERM', stop).on('SIGINT', stop)
 }
 
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.')
+}
+
 /** Whether this file is what node was started with, as `server.js`, `server`, `.`, a link or `server.ts`. */
 function isMain(): boolean {
   const started = process.argv[1]
   return started !== undefined && createRequire(import.meta.url).resolve(started) === import.meta.filename
 }
 
+/** SageMaker starts a container with the argument `serve` and talks to this port. */
+const CLOUD_PORT = 8080
+
 async function main(): Promise<void> {
   dotenv.config({ quiet: true })
-  const settings = readSettings(process.env)
-  const { describe } = readFlags()
+  const { describe, isCloud } = readArguments()
+  const settings = readSettings(process.env, isCloud ? CLOUD_PORT : undefined)
   await (describe ? printDescription(settings) : serve(settings))
 }
 
-/** @throws StartError for a flag that there is not */
-function readFlags(): { describe?: boolean } {
+/** @throws StartError for an argument that there is not */
+function readArguments(): { describe?: boolean; isCloud: boolean } {
   try {
-    return parseArgs({ options: { describe: { type: 'boolean' } } }).values
+    const { values, positionals } = parseArgs({
+      options: { describe: { type: 'boolean' } },
+      allowPositionals: true,
+    })
+    if (positionals.length > 1 || (positionals[0] ?? 'serve') !== 'serve') {
+      throw new Error(`Unexpected argument '${positionals}'`)
+    }
+    return { ...values, isCloud: positionals.length === 1 }
   } catch (error) {
-    throw new StartError(`${messageOf(error).split('. ')[0]}: the only flag is --describe`)
+    throw new StartError(`${messageOf(error).split('. ')[0]}: expected nothing, serve, or --describe`)
   }
 }
 

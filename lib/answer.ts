@@ -1,4 +1,4 @@
-/** What a model's output means: which function makes scores of it, and what the classes are called. */
+/** What a model's output means: which function makes scores of it, what the classes are called, what is answered. */
 import { StartError } from './errors.ts'
 import { type Json, type JsonFile, type ModelFolder, wrongKey } from './model_folder.ts'
 import { sizeOf, type Tensor, toNumbers } from './tensor.ts'
@@ -15,6 +15,17 @@ export interface Answer {
   /** multi-label: classes with a score above it are answered */
   threshold: number
 }
+
+export interface Prediction {
+  label: string
+  /** null where the model gave NaN */
+  score: number | null
+}
+
+export type Result =
+  | { label: string; score: number | null; predictions: Prediction[] }
+  | { predictions: Prediction[] }
+  | { input?: number; prediction: number | null | (number | null)[] }
 
 const KINDS: Record<string, Pick<Answer, 'kind' | 'scoreFunction'>> = {
   single_label_classification: { kind: 'single-label', scoreFunction: 'softmax' },
@@ -95,4 +106,14 @@ function readLabels(config: JsonFile, classes: number): readonly string[] {
       `${config.path}: ${key} has no label for class ${number}, expected one for each from 0 to ${classes - 1}`,
     )
   })
+}
+
+/** One line per input: the label; of a multi-label model all labels; of a regression the number. */
+export function toText(results: Result[]): string {
+  const lines = results.map((result) => {
+    if ('label' in result) return result.label
+    if ('predictions' in result) return result.predictions.map(({ label }) => label).join(', ')
+    return String(result.prediction)
+  })
+  return lines.join('\n')
 }

@@ -61,6 +61,7 @@ export const SETTINGS = {
   MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest body of a request; 1 MB = 2^20 bytes'),
   MAX_PIXELS: whole(50_000_000, 1, 1_000_000_000, 'largest image, width x height'),
   TOP_K: whole(5, 1, 100_000, 'how many predictions a single-label answer lists'),
+  API_TOKEN: text('', 'text', 'clients must send it as Authorization: Bearer; probes are exempt', 'none'),
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'least level that is logged'),
   INFERENCE_THREADS: whole(
     0,
@@ -69,19 +70,25 @@ export const SETTINGS = {
     "ONNX Runtime's threads; 0 is one per core, or a single one for a model that runs in under 1 ms",
   ),
   PREPROCESS_THREADS: whole(CORES, 1, 1024, 'threads that resize and normalise images', 'number of cores'),
+  AIP_HEALTH_ROUTE: text('', 'path', "Vertex AI's health route, set by it", 'none'),
+  AIP_PREDICT_ROUTE: text('', 'path', "Vertex AI's predict route, set by it", 'none'),
   SHUTDOWN_MS: whole(10_000, 0, 3_600_000, 'how long open requests may take after SIGTERM'),
 }
 
 export type Settings = { [Name in keyof typeof SETTINGS]: (typeof SETTINGS)[Name]['default'] }
 
 /**
- * @param env such as `process.env`
+ * @param env such as `process.env`; AIP_HTTP_PORT (Vertex AI) stands in for PORT
+ * @param port the default of PORT, where it is another one
  * @throws StartError one line naming the variable, its value and what is allowed
  */
-export function readSettings(env: Record<string, string | undefined>): Settings {
+export function readSettings(
+  env: Record<string, string | undefined>,
+  port = SETTINGS.PORT.default,
+): Settings {
   const entries = Object.entries(SETTINGS).map(([name, setting]) => {
-    const given = env[name]?.trim()
-    if (!given) return [name, setting.default]
+    const given = (name === 'PORT' ? env.PORT?.trim() || env.AIP_HTTP_PORT : env[name])?.trim()
+    if (!given) return [name, name === 'PORT' ? port : setting.default]
     const value = setting.parse(given)
     if (value === undefined) throw new StartError(`${name}=${given}: expected ${setting.range}`)
     return [name, value]

@@ -41,7 +41,7 @@ export function problems(log: Log) {
 }
 
 /** Our own errors, and those that Express marks as the client's. */
-function toRequestError(error: unknown): RequestError | undefined {
+export function toRequestError(error: unknown): RequestError | undefined {
   if (error instanceof RequestError) return error
   const status = (error as { status?: unknown })?.status
   if (typeof status === 'number' && status >= 400 && status < 500)

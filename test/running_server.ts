@@ -1,6 +1,7 @@
 /** The real process, over real HTTP, on a port of its own choosing. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -34,6 +35,8 @@ export async function startServer({
   cwd = ROOT,
 }: Options = {}): Promise<RunningServer> {
   const child = spawn(process.execPath, args, { cwd, env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
+  // a test that fails does not get to stop its server, which must not keep the runner waiting for ever
+  process.once('exit', () => child.kill('SIGKILL'))
   const log: string[] = []
   const exited = once(child, 'exit')
   let stderr = ''
@@ -48,11 +51,13 @@ export async function startServer({
     })
     child.once('exit', (code) => reject(new Error(`the server ended with code ${code}: ${stderr}`)))
   })
+  for (const handle of [child, child.stdout as Socket, child.stderr as Socket]) handle.unref()
   return {
     url,
     process: child,
     log,
     async stop() {
+      child.ref()
       child.kill('SIGTERM')
       const [code] = await exited
       return code

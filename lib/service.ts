@@ -1,0 +1,23 @@
+/** What the routes of other protocols share with our own: the model, and the one path through it. */
+import type { Request, Response } from 'express'
+import type { Answer, Result } from './answer.ts'
+import type { Settings } from './config.ts'
+import type { ModelDescription } from './description.ts'
+
+export interface Service {
+  model: ModelDescription & {
+    /** samples that wait for a batch */
+    readonly waiting: number
+  }
+  settings: Settings
+  /** says no while the process is stopping */
+  isReady(): boolean
+  /**
+   * Read the request's inputs, preprocess, run and postprocess them.
+   *
+   * @param answer other than the model's own, if labels are to be called otherwise
+   * @returns one result per sample, in order
+   * @throws RequestError
+   */
+  predict(req: Request, res: Response, topK: number, answer?: Answer): Promise<Result[]>
+}

@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict'
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { ROOT, type RunningServer, startServer } from './running_server.ts'
+
+const MODELS = join(ROOT, 'test/fixtures/models')
+const SAMPLE = new Uint8Array(readFileSync(join(ROOT, 'models/mnist/sample.png')))
+
+async function json(response: Response, status = 200) {
+  const text = await response.text()
+  assert.equal(response.status, status, text)
+  return JSON.parse(text)
+}
+
+describe('TorchServe', () => {
+  let server: RunningServer
+  before(async () => {
+    server = await startServer({ env: { MODEL_NAME: 'digits', MAX_QUEUE: '70' } })
+  })
+  after(() => server.stop())
+
+  test('/ping is healthy', async () => {
+    assert.deepEqual(await json(await fetch(`${server.url}/ping`)), { status: 'Healthy' })
+  })
+
+  test('an image gets labels and probabilities, best first in the text itself', async () => {
+    const { predictions } = await json(await fetch(`${server.url}/predict`, { method: 'PUT', body: SAMPLE }))
+    const expected = `{${predictions.map(({ label, score }: { label: string; score: number }) => `"${label}":${score}`)}}`
+    for (const path of ['/predictions/digits', '/predictions/digits/1']) {
+      for (const method of ['PUT', 'POST']) {
+        const response = await fetch(server.url + path, {
+          method,
+          body: SAMPLE,
+          headers: { 'content-type': 'text/weird' },
+        })
+        assert.equal(await response.text(), expected)
+      }
+    }
+    const form = new FormData()
+    form.set('data', new Blob([SAMPLE]), 'digit.jpg')
+    assert.equal(
+      await (await fetch(`${server.url}/predictions/digits`, { method: 'POST', body: form })).text(),
+      expected,
+    )
+    const text = JSON.stringify(Buffer.from(SAMPLE).toString('base64'))
+    const headers = { 'content-type': 'application/json' }
+    const base64 = await fetch(`${server.url}/predictions/digits`, { method: 'POST', body: text, headers })
+    assert.equal(await base64.text(), expected)
+    const bare = await fetch(`${server.url}/predictions/digits`, {
+      method: 'PUT',
+      body: SAMPLE,
+      headers: { accept: 'text/plain' },
+    })
+    assert.equal(await bare.text(), '2')
+  })
+
+  test('the model describes itself', async () => {
+    assert.deepEqual(await json(await fetch(`${server.url}/models`)), {
+      models: [{ modelName: 'digits', modelUrl: 'digits' }],
+    })
+    for (const path of ['/models/digits', '/models/digits/1', '/models/digits/all']) {
+      const [model] = await json(await fetch(server.url + path))
+      assert.equal(model.modelName, 'digits')
+      assert.equal(model.modelVersion, '1')
+      assert.equal(model.batchSize, 32)
+      assert.deepEqual(model.jobQueueStatus, { remainingCapacity: 70, pendingRequests: 0 })
+      assert.equal(model.workers[0].pid, server.process.pid)
+      assert.equal(model.workers[0].status, 'READY')
+    }
+  })
+
+  test('errors have its shape', async () => {
+    const unknown = await fetch(`${server.url}/predictions/cats`, { method: 'PUT', body: SAMPLE })
+    assert.deepEqual(await json(unknown, 404), {
+      code: 404,
+      type: 'ModelNotFoundException',
+      message: 'Model not found: cats',
+    })
+    const version = await json(await fetch(`${server.url}/models/digits/9`), 404)
+    assert.equal(version.type, 'ModelNotFoundException')
+    const broken = await fetch(`${server.url}/predictions/digits`, {
+      method: 'PUT',
+      body: SAMPLE.slice(0, 3000),
+    })
+    assert.equal((await json(broken, 422)).code, 422)
+    const method = await fetch(`${server.url}/predictions/digits`, { method: 'DELETE' })
+    assert.equal(method.headers.get('allow'), 'POST, PUT, OPTIONS')
+    assert.equal((await json(method, 405)).code, 405)
+  })
+})
+
+test('TorchServe: a regression is a list, and classes of one name keep apart', async () => {
+  const linear = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear') } })
+  const response = await fetch(`${linear.url}/predictions/linear`, {
+    method: 'POST',
+    body: '5.0',
+    headers: { 'content-type': 'text/plain' },
+  })
+  assert.equal(await response.text(), '[9]')
+  await linear.stop()
+
+  const four = await startServer({ env: { MODEL_DIR: join(MODELS, 'four') } }) // labels a, a, b
+  const headers = { 'content-type': 'application/json' }
+  const answer = await json(
+    await fetch(`${four.url}/predictions/four`, { method: 'POST', body: '[1,2,3,4,5]', headers }),
+  )
+  assert.deepEqual(Object.keys(answer).sort(), ['a', 'a 1', 'b'])
+  await four.stop()
+})
+
+test('V1: instances get predictions, always a list, and errors its shape', async () => {
+  const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear'), MODEL_NAME: 'line' } })
+  const post = (path: string, body: string) =>
+    fetch(server.url + path, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
+  const predictions = (...inputs: number[]) => ({
+    predictions: inputs.map((input) => ({ input, prediction: 2 * input - 1 })),
+  })
+  assert.deepEqual(await json(await post('/v1/models/line:predict', '{"instances":[[5]]}')), predictions(5))
+  assert.deepEqual(
+    await json(await post('/v1/models/line:predict', '{"instances":[5,6],"parameters":{}}')),
+    predictions(5, 6),
+  )
+  assert.deepEqual(await json(await fetch(`${server.url}/v1/models`)), { models: ['line'] })
+  assert.deepEqual(await json(await fetch(`${server.url}/v1/models/line`)), { name: 'line', ready: true })
+  assert.match((await json(await post('/v1/models/cat:predict', '{"instances":[1]}'), 404)).error, /cat/)
+  assert.match(
+    (await json(await post('/v1/models/line:predict', '{"instances":[]}'), 400)).error,
+    /instances/,
+  )
+  await server.stop()
+})
+
+test('SageMaker: the argument serve means port 8080 unless PORT says otherwise, /invocations is /predict', async () => {
+  const server = await startServer({ args: ['server.js', 'serve'] }) // PORT=0 in the tests
+  const [invoked, predicted] = await Promise.all(
+    ['/invocations', '/predict'].map(async (path) =>
+      json(await fetch(server.url + path, { method: 'POST', body: SAMPLE })),
+    ),
+  )
+  assert.deepEqual(invoked, predicted)
+  await server.stop()
+})
+
+test('Vertex AI: routes and port come from its variables, a colon is a colon', async () => {
+  const predict = '/v1/endpoints/1/deployedModels/2:predict'
+  const server = await startServer({
+    env: {
+      PORT: '',
+      AIP_HTTP_PORT: '0',
+      AIP_HEALTH_ROUTE: '/up',
+      AIP_PREDICT_ROUTE: predict,
+      API_TOKEN: 'secret',
+    },
+  })
+  assert.equal((await fetch(`${server.url}/up`)).status, 200)
+  const body = JSON.stringify({
+    instances: [{ b64: Buffer.from(SAMPLE).toString('base64') }],
+    parameters: {},
+  })
+  const headers = { 'content-type': 'application/json', authorization: 'Bearer secret' }
+  const { predictions } = await json(await fetch(server.url + predict, { method: 'POST', body, headers }))
+  assert.equal(predictions[0].label, '2')
+  await server.stop()
+})
+
+describe('API_TOKEN', () => {
+  let server: RunningServer
+  before(async () => {
+    server = await startServer({ env: { API_TOKEN: 's3cret' } })
+  })
+  after(() => server.stop())
+
+  test('the probes need none', async () => {
+    for (const path of ['/livez', '/readyz', '/ping'])
+      assert.equal((await fetch(server.url + path)).status, 200)
+  })
+
+  test('all else does', async () => {
+    for (const path of [
+      '/predict',
+      '/test',
+      '/preprocess',
+      '/predictions/mnist',
+      '/invocations',
+      '/nothing',
+    ]) {
+      for (const authorization of ['', 'Bearer wrong', 'Bearer', 'Basic s3cret', 's3cret']) {
+        const response = await fetch(server.url + path, {
+          method: 'POST',
+          body: SAMPLE,
+          headers: { authorization },
+        })
+        assert.equal(response.status, 401, `${path} ${authorization}`)
+        assert.match(response.headers.get('www-authenticate')!, /^Bearer/)
+      }
+    }
+    for (const path of ['/model', '/models', '/model/sample'])
+      assert.equal((await fetch(server.url + path)).status, 401)
+  })
+
+  test('with it, everything answers', async () => {
+    const headers = { authorization: 'Bearer s3cret' }
+    assert.equal(
+      (await json(await fetch(`${server.url}/predict`, { method: 'POST', body: SAMPLE, headers }))).label,
+      '2',
+    )
+    assert.equal((await fetch(`${server.url}/model`, { headers })).status, 200)
+  })
+})
+
+test('every interface without a token is one warning', async () => {
+  const server = await startServer({ env: { HOST: '0.0.0.0' } })
+  assert.equal(server.log.filter((line) => line.includes('without API_TOKEN')).length, 1)
+  await server.stop()
+  const safe = await startServer({ env: { HOST: '0.0.0.0', API_TOKEN: 'x' } })
+  assert.equal(safe.log.length, 1)
+  await safe.stop()
+})
+
+test('a version in config.json is the version of the routes', async () => {
+  const dir = join(mkdtempSync(join(tmpdir(), 'onnxpress-version-')), 'linear')
+  cpSync(join(MODELS, 'linear'), dir, { recursive: true })
+  writeFileSync(join(dir, 'config.json'), '{"problem_type":"regression","version":"2.1"}')
+  const server = await startServer({ env: { MODEL_DIR: dir } })
+  const headers = { 'content-type': 'text/plain' }
+  const right = await fetch(`${server.url}/predictions/linear/2.1`, { method: 'POST', body: '1', headers })
+  assert.equal(await right.text(), '[1]')
+  assert.equal(
+    (await fetch(`${server.url}/predictions/linear/1`, { method: 'POST', body: '1', headers })).status,
+    404,
+  )
+  await server.stop()
+})
