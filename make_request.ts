@@ -57,17 +57,22 @@ async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
+      help: { type: 'boolean' },
       url: { type: 'string', default: 'http://localhost:8890/predict' },
       upload: { type: 'boolean' },
     },
   })
+  if (values.help) return console.log(USAGE)
   if (positionals.length > 1) throw new Error(USAGE)
   if (!/^https?:/.test(values.url) || !URL.canParse(values.url)) {
     throw new Error(`--url ${values.url} is not an http address: ${USAGE}`)
   }
   const url = new URL(values.url)
   if (url.pathname === '/') url.pathname = '/predict'
-  const file = await readFile(positionals[0] ?? `${MODEL_DIR}/sample.png`)
+  const path = positionals[0] ?? `${MODEL_DIR}/sample.png`
+  const file = await readFile(path).catch((error) => {
+    throw new Error(`the image cannot be read: ${messageOf(error)}`)
+  })
   const label = await send(url, values.upload ? uploadForm(file) : await tensorForm(file))
   console.log(`Predicted digit : ${label}`)
 }

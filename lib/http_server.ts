@@ -31,7 +31,13 @@ export async function listen(app: App, { HOST, PORT, MAX_UPLOAD_MB }: Settings):
   })
 
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(new StartError(`HOST=${HOST} PORT=${PORT}: ${messageOf(error)}`)))
+    server.once('error', (error) =>
+      reject(
+        new StartError(
+          `HOST=${HOST} PORT=${PORT}: ${messageOf(error)}: choose others, or stop what listens there`,
+        ),
+      ),
+    )
     server.listen(PORT, HOST, resolve)
   })
   const { address, family, port } = server.address() as AddressInfo

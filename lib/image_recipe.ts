@@ -6,6 +6,8 @@ import { fixedSize, type Recipe } from './recipe.ts'
 import type { Dtype, TensorSpec } from './tensor.ts'
 import { findTimm, readTimm } from './timm.ts'
 
+type Warn = (message: string) => void
+
 const FLOATS: Dtype[] = ['float32', 'float16', 'float64']
 
 /**
@@ -14,11 +16,7 @@ const FLOATS: Dtype[] = ['float32', 'float16', 'float64']
  * @returns undefined for a model that takes no images
  * @throws StartError where file and graph contradict each other, or a key is wrong
  */
-export function readRecipe(
-  folder: ModelFolder,
-  warn: (message: string) => void,
-  graph?: TensorSpec,
-): Recipe | undefined {
+export function readRecipe(folder: ModelFolder, warn: Warn, graph?: TensorSpec): Recipe | undefined {
   const timm = findTimm(folder)
   const file = timm ?? folder.preprocessor
   if (graph && !isImage(graph)) {
@@ -41,7 +39,7 @@ export function readRecipe(
     )
     recipe = readPreprocessor({ path: 'default', json: { size } }, channels, warn)
   }
-  if (graph) fitGraph(recipe, graph, file?.path)
+  if (graph) fitGraph(recipe, graph, warn, file?.path)
   return Object.freeze(recipe)
 }
 
@@ -78,8 +76,8 @@ function readChannels(folder: ModelFolder, graph?: TensorSpec): 1 | 3 {
   return channels
 }
 
-/** Give the recipe the graph's dtype, and check its size. */
-function fitGraph(recipe: Recipe, graph: TensorSpec, source = 'the default'): void {
+/** Give the recipe the graph's dtype, and check that its images have the graph's size. */
+function fitGraph(recipe: Recipe, graph: TensorSpec, warn: Warn, source = 'the default'): void {
   recipe.dtype = graph.dtype
   if (!FLOATS.includes(graph.dtype)) {
     // a graph that takes whole numbers scales and normalises by itself
@@ -88,12 +86,17 @@ function fitGraph(recipe: Recipe, graph: TensorSpec, source = 'the default'): vo
   }
   const size = fixedSize(recipe)
   const [height, width] = graph.dims.slice(2)
-  if (!size) return
-  const fits = [size.height, size.width].every(
-    (n, i) => typeof [height, width][i] === 'string' || [height, width][i] === n,
-  )
-  if (fits) return
-  throw new StartError(
-    `${source} makes images of ${size.width}x${size.height}, but the model's input ${graph.name} is ${width}x${height}: they must agree`,
-  )
+  const graphSize = `the model's input ${graph.name} is ${width}x${height}`
+  if (!size && typeof height === 'number' && typeof width === 'number') {
+    warn(
+      `${source} keeps the ratio of images, but ${graphSize}: images of another ratio will not fit; ` +
+        'say do_center_crop and crop_size, or size with height and width',
+    )
+  }
+  const differs = (made: number, wanted: number | string) => typeof wanted === 'number' && wanted !== made
+  if (size && (differs(size.height, height) || differs(size.width, width))) {
+    throw new StartError(
+      `${source} makes images of ${size.width}x${size.height}, but ${graphSize}: they must agree`,
+    )
+  }
 }

@@ -5,7 +5,7 @@
 import type { Request, Response } from 'express'
 import { readBody } from './body.ts'
 import { RequestError } from './errors.ts'
-import { imageFormat } from './image.ts'
+import { FORMATS, imageFormat } from './image.ts'
 import { parseJson, readJson } from './json_input.ts'
 import { createFormReader, type Form, MAX_FILES } from './multipart.ts'
 import type { Tensor, TensorSpec } from './tensor.ts'
@@ -50,7 +50,13 @@ function fromBody(body: Buffer, req: Request, spec: TensorSpec): Input {
     if (value !== null) return { tensor: tensorFromText(value, spec) }
   }
   const type = req.get('content-type') ?? 'none'
-  throw new RequestError(415, `the body is no image file and its Content-Type is ${type}: send ${FORMS}`)
+  const hint = type.endsWith('urlencoded')
+    ? ' (curl sends a file as it is with --data-binary, not with -d)'
+    : ''
+  throw new RequestError(
+    415,
+    `the body does not start as ${FORMATS}, and its Content-Type is ${type}: send ${FORMS}${hint}`,
+  )
 }
 
 function fromForm({ files, fields }: Form, req: Request, spec: TensorSpec): Input {
@@ -58,7 +64,10 @@ function fromForm({ files, fields }: Form, req: Request, spec: TensorSpec): Inpu
   if (metadataText === undefined && req.query.dims === undefined) {
     if (files.length > 0) return { images: files.map(imageBytes) }
     if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, spec) }
-    throw new RequestError(400, 'the form has no file: send an image part, or data and metadata of a tensor')
+    throw new RequestError(
+      400,
+      'the form has no file: send an image part (curl: -F image=@FILE, with the @), or data and metadata of a tensor',
+    )
   }
   const data = files.find(({ name }) => name === 'data')
   if (!data) {
@@ -70,6 +79,12 @@ function fromForm({ files, fields }: Form, req: Request, spec: TensorSpec): Inpu
 }
 
 function imageBytes({ name, bytes }: Form['files'][number]): Uint8Array {
+  if (name === 'data' && !imageFormat(bytes)) {
+    throw new RequestError(
+      415,
+      'the form\'s file "data" does not start as an image file: a tensor needs a part "metadata" with its dims',
+    )
+  }
   if (bytes.length === 0)
     throw new RequestError(400, `the form's file ${JSON.stringify(name)} is empty: send an image`)
   return bytes

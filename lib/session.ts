@@ -46,7 +46,7 @@ export function siblingModule(name: string): URL {
 
 /** What was wrong with the request is checked before: what is left are numbers or sizes that only the graph knows. */
 function modelFailure(message: string): RequestError {
-  return new RequestError(400, `the model failed on this input: ${message}`)
+  return new RequestError(400, `the model failed on this input: ${message.replace(/\s*\n\s*/g, ' ')}`)
 }
 
 /** The runtime's messages can have many lines, of which the first says it. */

@@ -25,10 +25,13 @@ export type Metadata = v.InferOutput<typeof MetadataSchema>
 export function checkMetadata(json: unknown): Metadata {
   const result = v.safeParse(MetadataSchema, json)
   if (result.success) return result.output
-  const [{ path, message }] = result.issues
+  const [{ path, received }] = result.issues
   const key = path?.map((item) => String(item.key)).join('.') || 'metadata'
-  const expected = `up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]; dtype is one of ${DTYPES.join(', ')}`
-  throw new RequestError(400, `${key}: ${message}; dims are ${expected}`)
+  const expected =
+    key === 'dtype'
+      ? `one of ${DTYPES.join(', ')}`
+      : `{"dims":[...]} with up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`
+  throw new RequestError(400, `${key} is ${received}, expected ${expected}`)
 }
 
 /** @throws RequestError 400 when dims, dtype, the number of bytes and the model do not fit together */

@@ -141,7 +141,10 @@ describe('bad input', () => {
       () => [form({ image: Buffer.from('hello, world') }), 415, /does not start as an image file/],
     ],
     ['an SVG named .png', () => [form({ image: svg }), 415, /does not start as an image file/]],
-    ['an SVG as the body', () => [svg, 415, /no image file/, '', { 'content-type': 'image/svg+xml' }]],
+    [
+      'an SVG as the body',
+      () => [svg, 415, /does not start as JPEG/, '', { 'content-type': 'image/svg+xml' }],
+    ],
     [
       'a HEIC',
       () => [form({ image: Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1') }), 415, /HEIC/],

@@ -468,6 +468,11 @@ describe('a folder that cannot be served ends the start with one line', () => {
     ],
     ['an output that sums to one', () => join(MODELS, 'softmaxed'), /softmax was applied already/],
     ['one output and no problem_type', () => join(MODELS, 'number'), /served as a regression/],
+    [
+      'a ratio that is kept for a graph of one size',
+      () => folder('faces', { 'preprocessor_config.json': { size: { shortest_edge: 16 } } }),
+      /keeps the ratio of images, but the model's input x is 16x24/,
+    ],
     ['a batch axis that is not free', () => join(MODELS, 'one_by_one'), /one sample at a time/],
   ]
   for (const [name, make, said] of unusual) {

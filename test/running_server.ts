@@ -23,6 +23,12 @@ interface Options {
   cwd?: string
 }
 
+const running = new Set<ChildProcess>()
+// a test that fails does not get to stop its server, which must not keep the runner waiting for ever
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /** The environment without the variables that a developer's shell may have set for a server. */
 function cleanEnv(env: Record<string, string>): Record<string, string | undefined> {
   return { PATH: process.env.PATH, HOME: process.env.HOME, PORT: '0', ...env }
@@ -35,8 +41,7 @@ export async function startServer({
   cwd = ROOT,
 }: Options = {}): Promise<RunningServer> {
   const child = spawn(process.execPath, args, { cwd, env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
-  // a test that fails does not get to stop its server, which must not keep the runner waiting for ever
-  process.once('exit', () => child.kill('SIGKILL'))
+  running.add(child)
   const log: string[] = []
   const exited = once(child, 'exit')
   let stderr = ''
