@@ -73,11 +73,12 @@ function shortest(value: number): number {
 }
 
 function classification(scores: number[], { kind, labels, threshold }: Answer, topK: number): Result {
-  const ranked = bestFirst(scores)
   const named = (index: number): Prediction => ({ label: labels[index], score: finite(scores[index]) })
-  if (kind === 'multi-label')
-    return { predictions: ranked.filter((index) => scores[index] > threshold).map(named) }
-  const predictions = ranked.slice(0, topK).map(named)
+  if (kind === 'multi-label') {
+    const over = [...scores.keys()].filter((index) => scores[index] > threshold)
+    return { predictions: best(over, scores, over.length).map(named) }
+  }
+  const predictions = best([...scores.keys()], scores, topK).map(named)
   return { ...predictions[0], predictions }
 }
 
@@ -86,10 +87,21 @@ function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null
 }
 
-/** Class indices by falling score; equal scores in class order, NaN last. */
-function bestFirst(scores: number[]): number[] {
+/** The `k` best of the classes, best first; equal scores in class order, NaN last. */
+function best(classes: number[], scores: number[], k: number): number[] {
   const rank = (index: number) => (Number.isNaN(scores[index]) ? Number.NEGATIVE_INFINITY : scores[index])
-  return [...scores.keys()].sort((a, b) => rank(b) - rank(a) || a - b)
+  const byRank = (a: number, b: number) => rank(b) - rank(a) || a - b
+  const chosen: number[] = []
+  let worst: number | undefined
+  for (const index of classes) {
+    // of thousands of classes most are worse than the k best so far, and are passed over at once
+    if (worst !== undefined && byRank(index, worst) > 0) continue
+    chosen.push(index)
+    if (chosen.length < 2 * k) continue
+    chosen.sort(byRank).length = k
+    worst = chosen[k - 1]
+  }
+  return chosen.sort(byRank).slice(0, k)
 }
 
 /** `softmax` and `sigmoid` of transformers' pipelines (image_classification.py), rounded to float32. */

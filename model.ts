@@ -8,7 +8,7 @@ import type { Settings } from './lib/config.ts'
 import type { ModelDescription } from './lib/description.ts'
 import { messageOf, StartError } from './lib/errors.ts'
 import { readRecipe } from './lib/image_recipe.ts'
-import { readModelFolder } from './lib/model_folder.ts'
+import { type JsonFile, readModelFolder, wrongKey } from './lib/model_folder.ts'
 import { fixedSize, type Recipe } from './lib/recipe.ts'
 import { type Session, startSession } from './lib/session.ts'
 import { allocate, DTYPES, isDtype, sizeOf, type Tensor, type TensorSpec } from './lib/tensor.ts'
@@ -47,6 +47,12 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
   })
   try {
     const input = onlyInput(session.inputs)
+    const [scores] = session.outputs
+    if (!isDtype(scores.dtype)) {
+      throw new StartError(
+        `the model's output ${scores.name} is of ${scores.dtype}, expected ${DTYPES.join(', ')}`,
+      )
+    }
     const recipe = readRecipe(folder, warn, input)
     const { output, fastestMs, batchSize, isFixed } = await warmUp(
       session,
@@ -65,7 +71,7 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
     })
     return {
       name: settings.MODEL_NAME || folder.name,
-      version: String(folder.config.json.version ?? '1'),
+      version: readVersion(folder.config),
       device: session.device,
       input,
       recipe,
@@ -82,6 +88,13 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
     await session.close()
     throw error
   }
+}
+
+/** A word or a number in config.json, shown to clients. */
+function readVersion(config: JsonFile): string {
+  const { version = 1 } = config.json
+  if (typeof version === 'string' || typeof version === 'number') return String(version)
+  throw wrongKey(config, 'version', version, 'a string or a number')
 }
 
 /** What is served has one input: an image [n, c, h, w], a row of features [n, f], or one number [n]. */
@@ -137,6 +150,10 @@ async function warmUp(
     throw new StartError(`it answers [${output.dims}] to ${batchSize} samples, expected [${batchSize},...]`)
   }
   const [batch] = input.dims
+  if (batch === 0)
+    throw new StartError(
+      `the model's input ${input.name} has a batch axis of 0, expected 1 or more, or a name`,
+    )
   const smallest = typeof batch === 'number' ? batch : 1
   const output = await run(smallest).catch((error) => {
     throw new StartError(

@@ -10,6 +10,7 @@ import dotenv from 'dotenv'
 import express, { type Express, type Request, type Response } from 'express'
 import { postprocess } from './handler.ts'
 import { type Result, toText } from './lib/answer.ts'
+import { checkQueue } from './lib/batcher.ts'
 import { readSettings, type Settings } from './lib/config.ts'
 import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
@@ -28,6 +29,9 @@ import { clouds } from './protocols/clouds.ts'
 import { tfServing } from './protocols/tf_serving.ts'
 import { torchServe } from './protocols/torchserve.ts'
 
+/** most predictions in one answer: some megabytes of JSON */
+const MAX_PREDICTIONS = 50_000
+
 interface Parts {
   model: Model
   threads: ThreadPool
@@ -45,7 +49,10 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
   if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE]))
 
-  const readInput = createInputReader(model.input, settings.MAX_UPLOAD_MB * 2 ** 20)
+  const readInput = createInputReader(
+    { spec: model.input, maxSamples: settings.MAX_QUEUE },
+    settings.MAX_UPLOAD_MB * 2 ** 20,
+  )
 
   /** What every predicting route does: read, preprocess, run, postprocess. One result per sample, in order. */
   async function predict(
@@ -56,8 +63,20 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   ): Promise<Result[]> {
     const input = await readInput(req, res)
     const tensors = 'images' in input ? await preprocessAll(input.images) : [input.tensor]
+    checkAnswerSize(tensors, topK)
     const scores = await Promise.all(tensors.map(model.predict))
     return scores.flatMap((output, index) => postprocess(output, tensors[index], answer, topK))
+  }
+
+  /** What is answered is written on the event loop: it must not take long. */
+  function checkAnswerSize(tensors: Tensor[], topK: number): void {
+    const samples = tensors.reduce((sum, { dims }) => sum + dims[0], 0)
+    const predictions = samples * Math.min(topK, model.answer.labels.length)
+    if (predictions <= MAX_PREDICTIONS || samples === 1) return
+    throw new RequestError(
+      413,
+      `${samples} samples with top_k ${topK} are ${predictions} predictions, more than ${MAX_PREDICTIONS}: ask for fewer at once`,
+    )
   }
 
   function preprocessAll(images: Uint8Array[]): Promise<Tensor[]> {
@@ -68,6 +87,7 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   function inThreads<T>(name: string, images: Uint8Array[]): Promise<T[]> {
     const { recipe } = model
     if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
+    checkQueue(images.length, threads.waiting, settings.MAX_QUEUE)
     const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
     return Promise.all(tasks.map((task) => threads.run<T>(name, task)))
   }
@@ -161,6 +181,9 @@ async function printDescription(settings: Settings): Promise<void> {
 
 /** Load the model, listen, and on SIGTERM or SIGINT stop in order; a second signal forces the end. */
 async function serve(settings: Settings): Promise<void> {
+  let stop = async () => process.exit(0)
+  // set before the model is loaded: a container's first process ignores signals that it does not handle
+  process.on('SIGTERM', () => stop()).on('SIGINT', () => stop())
   const log = await createLog(settings.LOG_LEVEL)
   const model = await loadModel(settings.MODEL_DIR, settings, (message) => log.warn(message))
   const handler = new URL(`./handler${extname(import.meta.filename)}`, import.meta.url)
@@ -173,7 +196,7 @@ async function serve(settings: Settings): Promise<void> {
   }
   log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
 
-  const stop = async () => {
+  stop = async () => {
     if (!isReady) process.exit(1)
     isReady = false
     log.info('stopping: open requests are finished first')
@@ -181,7 +204,6 @@ async function serve(settings: Settings): Promise<void> {
     await http.stop()
     process.exit(0)
   }
-  process.on('SIGTERM', stop).on('SIGINT', stop)
 }
 
 function isLoopback(host: string): boolean {
@@ -224,8 +246,11 @@ if (isMain()) {
   main().catch((error) => {
     // what the runtime says can have several lines; the operator gets one
     console.error(
-      error instanceof StartError ? `onnxpress: ${error.message.replace(/\s*\n\s*/g, ' ')}` : error,
+      `onnxpress: ${messageOf(error)
+        .trim()
+        .replace(/\s*\n\s*/g, ' ')}`,
     )
+    if (!(error instanceof StartError) && process.env.LOG_LEVEL === 'debug') console.error(error)
     process.exit(1)
   })
 }

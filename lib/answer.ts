@@ -42,6 +42,9 @@ const KINDS: Record<string, Pick<Answer, 'kind' | 'scoreFunction'>> = {
 export function readAnswer({ config }: ModelFolder, output: Tensor, warn: (message: string) => void): Answer {
   const { json } = config
   const classes = sizeOf(output.dims.slice(1))
+  if (classes !== (output.dims[1] ?? 1)) {
+    throw new StartError(`the model answers [${output.dims}], expected [n,classes]: it is no classifier`)
+  }
   const rule = readKind(config, classes, warn)
   const named = json.function_to_apply ?? rule.scoreFunction
   const scoreFunction = FUNCTIONS.find((name) => name === named)
@@ -91,8 +94,9 @@ function readLabels(config: JsonFile, classes: number): readonly string[] {
     ['pretrained_cfg.label_names', timm?.label_names],
   ]
   const numbers = Array.from({ length: classes }, (_, index) => String(index))
-  const [key, names] = sources.find(([, value]) => typeof value === 'object' && value !== null) ?? []
+  const [key, names] = sources.find(([, value]) => value !== undefined && value !== null) ?? []
   if (!key) return numbers
+  if (typeof names !== 'object') throw wrongKey(config, key, names, '{"0": "name", ...} or a list of names')
   const byNumber = new Map(Object.entries(names as object))
   if (byNumber.size !== classes) {
     throw new StartError(

@@ -65,16 +65,8 @@ export class Batcher {
    */
   predict(inputs: Tensor[]): Promise<Tensor[]> {
     const samples = inputs[0].dims[0]
-    const { maxQueue } = this.#options
-    if (samples > maxQueue) {
-      const detail = `${samples} samples are more than the ${maxQueue} of MAX_QUEUE: send them in several requests`
-      return Promise.reject(new RequestError(413, detail))
-    }
-    if (this.#waiting + samples > maxQueue) {
-      const detail = `the queue is full: ${this.#waiting} samples wait, MAX_QUEUE is ${maxQueue}: try again later`
-      return Promise.reject(new RequestError(503, detail, { 'retry-after': '1' }))
-    }
     return new Promise((resolve, reject) => {
+      checkQueue(samples, this.#waiting, this.#options.maxQueue)
       const shape = inputs.map(({ dims }) => dims.slice(1).join('x')).join()
       const arrivedAt = performance.now()
       this.#queue.push({
@@ -138,8 +130,9 @@ export class Batcher {
       deliver(slices, await this.#run(this.#gather(slices)))
     } catch (error) {
       // one sample that the model cannot take must not spoil its neighbours: each again on its own
-      if (slices.length > 1) for (const slice of slices) await this.#runSlices([slice])
-      else this.#fail(slices[0].job, error)
+      const isTheirs = error instanceof RequestError
+      if (isTheirs && slices.length > 1) for (const slice of slices) await this.#runSlices([slice])
+      else for (const { job } of slices) this.#fail(job, error)
     }
   }
 
@@ -190,5 +183,17 @@ function deliver(slices: Slice[], outputs: Tensor[]): void {
     row += count
     job.received += count
     if (job.received === job.samples) job.resolve(job.outputs)
+  }
+}
+
+/** @throws RequestError 413 for more samples than a queue holds, 503 where they do not fit behind those that wait */
+export function checkQueue(samples: number, waiting: number, maxQueue: number): void {
+  if (samples > maxQueue) {
+    const detail = `${samples} samples are more than the ${maxQueue} of MAX_QUEUE: send them in several requests`
+    throw new RequestError(413, detail)
+  }
+  if (waiting + samples > maxQueue) {
+    const detail = `the queue is full: ${waiting} samples wait, MAX_QUEUE is ${maxQueue}: try again later`
+    throw new RequestError(503, detail, { 'retry-after': '1' })
   }
 }

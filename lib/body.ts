@@ -4,7 +4,12 @@ import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import { messageOf, RequestError } from './errors.ts'
 
-const DECODERS = { gzip: createGunzip, deflate: createInflate, br: createBrotliDecompress }
+const DECODERS = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+}
 
 export function tooLarge(maxBytes: number): RequestError {
   return new RequestError(
@@ -26,7 +31,7 @@ export function checkLength(req: IncomingMessage, maxBytes: number): void {
  */
 export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
   checkLength(req, maxBytes)
-  const encoding = req.headers['content-encoding'] ?? 'identity'
+  const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
   if (encoding === 'identity') return collect(req, maxBytes)
   if (!Object.hasOwn(DECODERS, encoding)) {
     throw new RequestError(
@@ -39,7 +44,7 @@ export async function readBody(req: IncomingMessage, maxBytes: number): Promise<
   try {
     return await collect(decoder, maxBytes)
   } catch (error) {
-    if (error instanceof RequestError) throw error
+    if ((error as RequestError).status === 413) throw error
     throw new RequestError(400, `the body is not valid ${encoding}: ${messageOf(error)}`)
   } finally {
     req.unpipe(decoder).resume() // what is still to come is read and dropped, so that the answer can be sent
@@ -59,7 +64,9 @@ export function collect(stream: Readable, maxBytes: number): Promise<Buffer> {
       reject(tooLarge(maxBytes))
     })
     stream.on('end', () => resolve(join(chunks, total)))
-    stream.on('error', reject)
+    stream.on('error', (error) =>
+      reject(new RequestError(400, `the body cannot be read: ${messageOf(error)}`)),
+    )
     stream.on('close', () => {
       if (!stream.readableEnded) reject(new RequestError(400, 'the body ended before it was complete'))
     })

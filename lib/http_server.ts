@@ -15,8 +15,11 @@ type App = (req: IncomingMessage, res: ServerResponse) => void
 /** @throws StartError when the address cannot be listened on */
 export async function listen(app: App, { HOST, PORT, MAX_UPLOAD_MB }: Settings): Promise<HttpServer> {
   let isStopping = false
+  let underWay = 0
   const answer: App = (req, res) => {
     if (isStopping) res.setHeader('connection', 'close')
+    underWay++
+    res.once('close', () => underWay--)
     app(req, res)
   }
   // longer than the keep-alive of the load balancers in front, so that none reuses a connection just closed here
@@ -46,8 +49,12 @@ export async function listen(app: App, { HOST, PORT, MAX_UPLOAD_MB }: Settings):
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
     stop() {
       isStopping = true
-      // a connection whose request was under way when the end began is idle only after its answer
-      const sweep = setInterval(() => server.closeIdleConnections(), 50)
+      // a connection whose request was under way when the end began is idle only after its answer; one that has
+      // never sent a whole head would hold up the end
+      const sweep = setInterval(() => {
+        if (underWay === 0) server.closeAllConnections()
+        else server.closeIdleConnections()
+      }, 50)
       return new Promise((resolve) => {
         server.close(() => {
           clearInterval(sweep)

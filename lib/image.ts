@@ -1,4 +1,5 @@
 /** Image files to 8-bit pixels, as `Image.open(...)`, EXIF orientation and `convert("RGB")` of Pillow give them. */
+import { isMainThread } from 'node:worker_threads'
 import sharp, { type Metadata, type Sharp } from 'sharp'
 import { messageOf, RequestError } from './errors.ts'
 import type { Pixels } from './resample.ts'
@@ -9,8 +10,11 @@ sharp.concurrency(1)
 
 /** The formats that reach the decoder; libvips' other loaders (SVG, PDF, ...) stay shut whatever a file claims. */
 const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff']
-sharp.block({ operation: ['VipsForeignLoad'] })
-sharp.unblock({ operation: LOADERS.map((name) => `VipsForeignLoad${name}`) })
+if (isMainThread) {
+  // it holds for the whole process; a thread that did it again would shut the loaders for a moment
+  sharp.block({ operation: ['VipsForeignLoad'] })
+  sharp.unblock({ operation: LOADERS.map((name) => `VipsForeignLoad${name}`) })
+}
 
 export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
 
@@ -68,8 +72,13 @@ async function toPixels(image: Sharp, metadata: Metadata): Promise<Pixels> {
   if (metadata.space === 'cmyk') return fromCmyk(image)
   // grey stays one channel: a third of the work
   const colours = metadata.space === 'b-w' ? 'b-w' : 'srgb'
-  const { data, info } = await image.removeAlpha().toColourspace(colours).raw().toUint8Array()
+  const { data, info } = await rawPixels(image.removeAlpha().toColourspace(colours))
   return { data, width: info.width, height: info.height, channels: info.channels === 1 ? 1 : 3 }
+}
+
+/** Not `toUint8Array()`, which never frees its pixels (sharp 0.35.5). */
+function rawPixels(image: Sharp) {
+  return image.raw().toBuffer({ resolveWithObject: true })
 }
 
 /** Pillow's naive CMYK to RGB (libImaging/Convert.c); libvips has un-inverted Adobe's CMYK already. */

@@ -8,8 +8,14 @@ import { RequestError } from './errors.ts'
 import { FORMATS, imageFormat } from './image.ts'
 import { parseJson, readJson } from './json_input.ts'
 import { createFormReader, type Form, MAX_FILES } from './multipart.ts'
-import type { Tensor, TensorSpec } from './tensor.ts'
-import { checkMetadata, type Metadata, tensorFromBytes, tensorFromText } from './tensor_input.ts'
+import type { Tensor } from './tensor.ts'
+import {
+  checkMetadata,
+  type Metadata,
+  type TensorLimits,
+  tensorFromBytes,
+  tensorFromText,
+} from './tensor_input.ts'
 
 export type Input = { images: Uint8Array[] } | { tensor: Tensor }
 
@@ -19,16 +25,15 @@ export type InputReader = (req: Request, res: Response) => Promise<Input>
 const FORMS = 'a multipart form, an image file as the body, tensor bytes with ?dims=, or JSON'
 
 /**
- * @param spec the model's input
  * @param maxBytes of a body
  */
-export function createInputReader(spec: TensorSpec, maxBytes: number): InputReader {
+export function createInputReader(limits: TensorLimits, maxBytes: number): InputReader {
   const readForm = createFormReader(maxBytes)
 
   return async (req, res) => {
     const input = req.is('multipart/form-data')
-      ? fromForm(await readForm(req, res), req, spec)
-      : fromBody(await readBody(req, maxBytes), req, spec)
+      ? fromForm(await readForm(req, res), req, limits)
+      : fromBody(await readBody(req, maxBytes), req, limits)
     if ('images' in input && input.images.length > MAX_FILES) {
       throw new RequestError(
         413,
@@ -39,15 +44,15 @@ export function createInputReader(spec: TensorSpec, maxBytes: number): InputRead
   }
 }
 
-function fromBody(body: Buffer, req: Request, spec: TensorSpec): Input {
+function fromBody(body: Buffer, req: Request, limits: TensorLimits): Input {
   if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
-  if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(req), spec) }
+  if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(req), limits) }
   if (imageFormat(body)) return { images: [body] }
-  if (req.is(['json', '+json'])) return readJson(parseJson(body.toString(), 'the body'), spec)
-  if (req.is('text/plain')) return { tensor: tensorFromText(body.toString(), spec) }
+  if (req.is(['json', '+json'])) return readJson(parseJson(body.toString(), 'the body'), limits)
+  if (req.is('text/plain')) return { tensor: tensorFromText(body.toString(), limits) }
   if (req.is('urlencoded')) {
     const value = new URLSearchParams(body.toString()).get('value')
-    if (value !== null) return { tensor: tensorFromText(value, spec) }
+    if (value !== null) return { tensor: tensorFromText(value, limits) }
   }
   const type = req.get('content-type') ?? 'none'
   const hint = type.endsWith('urlencoded')
@@ -59,11 +64,11 @@ function fromBody(body: Buffer, req: Request, spec: TensorSpec): Input {
   )
 }
 
-function fromForm({ files, fields }: Form, req: Request, spec: TensorSpec): Input {
+function fromForm({ files, fields }: Form, req: Request, limits: TensorLimits): Input {
   const metadataText = files.find(({ name }) => name === 'metadata')?.bytes.toString() ?? fields.metadata
   if (metadataText === undefined && req.query.dims === undefined) {
     if (files.length > 0) return { images: files.map(imageBytes) }
-    if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, spec) }
+    if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, limits) }
     throw new RequestError(
       400,
       'the form has no file: send an image part (curl: -F image=@FILE, with the @), or data and metadata of a tensor',
@@ -75,7 +80,7 @@ function fromForm({ files, fields }: Form, req: Request, spec: TensorSpec): Inpu
   }
   const metadata =
     metadataText === undefined ? queryMetadata(req) : checkMetadata(parseJson(metadataText, 'metadata'))
-  return { tensor: tensorFromBytes(data.bytes, metadata, spec) }
+  return { tensor: tensorFromBytes(data.bytes, metadata, limits) }
 }
 
 function imageBytes({ name, bytes }: Form['files'][number]): Uint8Array {

@@ -1,8 +1,7 @@
 /** JSON bodies: tensors as lists of numbers, images as base64. */
 import { messageOf, RequestError } from './errors.ts'
 import type { Input } from './input.ts'
-import type { TensorSpec } from './tensor.ts'
-import { checkMetadata, tensorFromNumbers } from './tensor_input.ts'
+import { checkMetadata, type TensorLimits, tensorFromNumbers } from './tensor_input.ts'
 
 const FORMS =
   '{"data":[...],"dims":[...]}, {"instances":[...]}, a list of numbers, or an image as a base64 string'
@@ -20,28 +19,28 @@ export function parseJson(text: string, what: string): unknown {
  * @param json a parsed body
  * @throws RequestError 400 when it is none of the forms, or does not fit the model
  */
-export function readJson(json: unknown, spec: TensorSpec): Input {
+export function readJson(json: unknown, limits: TensorLimits): Input {
   if (typeof json === 'string') return { images: [decodeBase64(json)] }
-  if (typeof json === 'number') return { tensor: tensorFromNumbers([json], undefined, spec) }
-  if (Array.isArray(json)) return { tensor: tensorFromNumbers(json, undefined, spec) }
+  if (typeof json === 'number') return { tensor: tensorFromNumbers([json], undefined, limits) }
+  if (Array.isArray(json)) return { tensor: tensorFromNumbers(json, undefined, limits) }
   if (json !== null && typeof json === 'object') {
     const { data, dims, instances } = json as Record<string, unknown>
     if (data !== undefined) {
       const shape = dims === undefined ? undefined : checkMetadata({ dims }).dims
-      return { tensor: tensorFromNumbers(data, shape, spec) }
+      return { tensor: tensorFromNumbers(data, shape, limits) }
     }
-    if (instances !== undefined) return readInstances(instances, spec)
+    if (instances !== undefined) return readInstances(instances, limits)
   }
   throw new RequestError(400, `the JSON is none of the forms that are known: send ${FORMS}`)
 }
 
 /** TF Serving's row format: each instance is one sample, a tensor or `{"b64": image}`. */
-function readInstances(instances: unknown, spec: TensorSpec): Input {
+function readInstances(instances: unknown, limits: TensorLimits): Input {
   if (!Array.isArray(instances) || instances.length === 0) {
     throw new RequestError(400, 'instances: expected a list of at least one tensor or {"b64":"..."}')
   }
   if (!instances.some(isEncoded)) {
-    return { tensor: tensorFromNumbers(instances, undefined, spec) }
+    return { tensor: tensorFromNumbers(instances, undefined, limits) }
   }
   const images = instances.map((instance) => {
     if (isEncoded(instance)) return decodeBase64(instance.b64)

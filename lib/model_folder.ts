@@ -83,7 +83,14 @@ function readText(path: string): string {
 
 /** The one line about a key that is not as it must be. */
 export function wrongKey(file: JsonFile, key: string, came: unknown, expected: string): StartError {
-  const shown = JSON.stringify(came) ?? 'missing'
-  const short = shown.length > 100 ? `${shown.slice(0, 100)}...` : shown
-  return new StartError(`${file.path}: ${key} is ${short}, expected ${expected}`)
+  return new StartError(`${file.path}: ${key} is ${shorten(came)}, expected ${expected}`)
+}
+
+function shorten(value: unknown): string {
+  try {
+    const text = JSON.stringify(value) ?? 'missing'
+    return text.length > 100 ? `${text.slice(0, 100)}...` : text
+  } catch {
+    return 'nested too deep'
+  }
 }

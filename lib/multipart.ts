@@ -5,6 +5,7 @@ import { checkLength, collect, tooLarge } from './body.ts'
 import { RequestError } from './errors.ts'
 
 export const MAX_FILES = 100
+const MAX_FIELD_BYTES = 2 ** 20
 
 export interface Part {
   /** name of the form field */
@@ -52,7 +53,9 @@ export function createFormReader(maxBytes: number): FormReader {
       fields: 20,
       parts: MAX_FILES + 20,
       fileSize: maxBytes,
-      fieldSize: maxBytes,
+      fieldSize: MAX_FIELD_BYTES,
+      // names with brackets are no nested objects here, and building them can take for ever
+      fieldNestingDepth: 0,
       fieldNameSize: 200,
       headerPairs: 50,
     },
@@ -60,24 +63,53 @@ export function createFormReader(maxBytes: number): FormReader {
 
   return (req, res) => {
     checkLength(req, maxBytes)
+    if (req.headers['content-encoding']) {
+      throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it as it is')
+    }
     return new Promise((resolve, reject) => {
+      limitBody(req, maxBytes, reject)
       parse(req, res, (error: unknown) => {
         if (error) return reject(toRequestError(error, maxBytes))
         const files = (req.files as Express.Multer.File[] | undefined) ?? []
         resolve({
           files: files.map(({ fieldname, buffer }) => ({ name: fieldname, bytes: buffer })),
-          fields: { ...req.body },
+          fields: onlyText(req.body),
         })
       })
     })
   }
 }
 
+/** A body without a length is counted as it comes, its text fields and what stands around the parts included. */
+function limitBody(req: Request, maxBytes: number, reject: (error: RequestError) => void): void {
+  let total = 0
+  req.on('data', (chunk: Buffer) => {
+    total += chunk.length
+    if (total <= maxBytes) return
+    req.unpipe()
+    req.resume()
+    reject(tooLarge(maxBytes))
+  })
+}
+
+/** multer makes a list of a field that is sent twice: of that, the last counts. */
+function onlyText(fields: Record<string, string | string[]>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [name, [value].flat().at(-1) ?? '']),
+  )
+}
+
 /** What goes wrong while a form is read is the sender's doing: multer and busboy give no status of their own. */
 function toRequestError(error: unknown, maxBytes: number): RequestError {
   if (error instanceof RequestError) return error
   if (error instanceof MulterError) {
-    if (error.code === 'LIMIT_FILE_SIZE' || error.code === 'LIMIT_FIELD_VALUE') return tooLarge(maxBytes)
+    if (error.code === 'LIMIT_FILE_SIZE') return tooLarge(maxBytes)
+    if (error.code === 'LIMIT_FIELD_VALUE') {
+      return new RequestError(
+        413,
+        `a text field of the form is larger than ${MAX_FIELD_BYTES} bytes: send it as a file part`,
+      )
+    }
     if (error.code === 'LIMIT_FILE_COUNT') {
       return new RequestError(413, `the form has more than ${MAX_FILES} files: send them in several requests`)
     }

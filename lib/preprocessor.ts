@@ -57,6 +57,16 @@ const PROCESSORS: Record<string, Processor> = {
   },
 }
 
+const SWITCHES = [
+  'do_resize',
+  'do_center_crop',
+  'do_rescale',
+  'do_normalize',
+  'do_flip_channel_order',
+  'rescale_offset',
+  'include_top',
+]
+
 const GENERIC: Processor = { defaults: { size: 224, crop_size: 224, resample: 2, ...HALF } }
 
 /**
@@ -69,6 +79,10 @@ export function readPreprocessor(file: JsonFile, channels: 1 | 3, warn: (message
   const processor = findProcessor(file, warn)
   const { quirk } = processor
   const json: Json = { ...processor.defaults, ...file.json }
+  for (const key of SWITCHES) {
+    if (json[key] !== undefined && typeof json[key] !== 'boolean')
+      throw wrongKey(file, key, json[key], 'true or false')
+  }
   if (json.do_pad && json.pad_size)
     throw wrongKey(file, 'pad_size', json.pad_size, 'none: padding is not supported')
   const recipe: Recipe = { channels, normalize: [], dtype: 'float32' }
@@ -80,15 +94,16 @@ export function readPreprocessor(file: JsonFile, channels: 1 | 3, warn: (message
   }
   if (json.do_rescale ?? true) {
     const factor = json.rescale_factor ?? 1 / 255
-    if (typeof factor !== 'number') throw wrongKey(file, 'rescale_factor', factor, 'a number')
+    if (typeof factor !== 'number' || !Number.isFinite(factor))
+      throw wrongKey(file, 'rescale_factor', factor, 'a number')
     recipe.rescale = { factor, offset: quirk === 'efficientnet' && json.rescale_offset ? -1 : 0 }
   }
   if ((json.do_normalize ?? true) && quirk !== 'mobilevit') {
     const mean = perChannel(file, 'image_mean', json.image_mean, channels)
-    recipe.normalize.push({ mean, std: perChannel(file, 'image_std', json.image_std, channels) })
+    recipe.normalize.push({ mean, std: divisors(file, 'image_std', json.image_std, channels) })
   }
   if (quirk === 'efficientnet' && json.include_top) {
-    const std = perChannel(file, 'image_std', json.image_std, channels)
+    const std = divisors(file, 'image_std', json.image_std, channels)
     recipe.normalize.push({ mean: std.map(() => 0), std })
   }
   if (quirk === 'mobilevit' && json.do_flip_channel_order) recipe.isBgr = true
@@ -99,6 +114,7 @@ export function readPreprocessor(file: JsonFile, channels: 1 | 3, warn: (message
 function findProcessor(file: JsonFile, warn: (message: string) => void): Processor {
   const type = file.json.image_processor_type ?? file.json.feature_extractor_type
   if (type === undefined) return GENERIC
+  if (typeof type !== 'string') throw wrongKey(file, 'image_processor_type', type, "a class's name")
   const name = String(type).replace(/(ImageProcessor|FeatureExtractor)(Fast|Pil)?$/, '')
   if (Object.hasOwn(PROCESSORS, name)) return PROCESSORS[name]
   warn(
@@ -110,7 +126,7 @@ function findProcessor(file: JsonFile, warn: (message: string) => void): Process
 type Sizing = Pick<Recipe, 'resize' | 'crop'>
 
 function readResize(file: JsonFile, json: Json, { isEdge, quirk }: Processor): Sizing {
-  const filter = FILTERS[json.resample as number]
+  const filter = Number.isInteger(json.resample) ? FILTERS[json.resample as number] : undefined
   if (!filter) throw wrongKey(file, 'resample', json.resample, `a whole number, 0 to ${FILTERS.length - 1}`)
   const edges = readEdges(file, json.size, isEdge ?? false)
   if (quirk === 'convnext') return convNextResize(file, json, edges?.edge, filter)
@@ -125,8 +141,8 @@ function convNextResize(file: JsonFile, json: Json, edge: number | undefined, fi
   const square = { width: edge, height: edge }
   if (edge >= 384) return { resize: { to: 'size', ...square, filter } }
   const { crop_pct } = json
-  if (typeof crop_pct !== 'number' || !(crop_pct > 0))
-    throw wrongKey(file, 'crop_pct', crop_pct, 'a number above 0')
+  if (typeof crop_pct !== 'number' || !(crop_pct > 0 && crop_pct <= 1))
+    throw wrongKey(file, 'crop_pct', crop_pct, 'a number above 0, up to 1')
   return {
     resize: { to: 'shortest edge', edge: Math.trunc(edge / crop_pct), filter },
     crop: { ...square, centring: 'transformers', fill: [0] },
@@ -140,7 +156,7 @@ function readEdges(
   isEdge: boolean,
 ): { edge: number; longest?: number } | undefined {
   if (typeof size === 'number') return isEdge ? { edge: pixels(file, 'size', size) } : undefined
-  const { shortest_edge: edge, longest_edge: longest } = size as Json
+  const { shortest_edge: edge, longest_edge: longest } = Object(size) as Json
   if (edge === undefined || edge === null) return undefined
   return {
     edge: pixels(file, 'size.shortest_edge', edge),
@@ -151,7 +167,9 @@ function readEdges(
 /** A number is a square, a list is [height, width]. */
 function readSize(file: JsonFile, key: string, size: unknown): { width: number; height: number } {
   const square = typeof size === 'number' ? [size, size] : size
-  const { height, width } = (Array.isArray(square) ? { height: square[0], width: square[1] } : square) as Json
+  const { height, width } = Object(
+    Array.isArray(square) ? { height: square[0], width: square[1] } : square,
+  ) as Json
   if (height === undefined || width === undefined) {
     throw wrongKey(file, key, size, '{"height": n, "width": n}, {"shortest_edge": n} or a number')
   }
@@ -161,6 +179,13 @@ function readSize(file: JsonFile, key: string, size: unknown): { width: number; 
 function pixels(file: JsonFile, key: string, value: unknown): number {
   if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65536) return value as number
   throw wrongKey(file, key, value, 'a whole number of pixels, 1 to 65536')
+}
+
+/** The same for what is divided by. */
+export function divisors(file: JsonFile, key: string, value: unknown, channels: number): number[] {
+  const list = perChannel(file, key, value, channels)
+  if (list.includes(0)) throw wrongKey(file, key, value, 'numbers other than 0')
+  return list
 }
 
 /** One number for each channel; a single number counts for all. */

@@ -68,13 +68,16 @@ export function startSession(options: SessionOptions): Promise<Session> {
   const worker = new Worker(siblingModule('session_worker'), { workerData: options, name: 'inference' })
   const pending = new Map<number, Pending>()
   let lastId = 0
+  let death: Error | undefined
 
   function failAll(error: Error): void {
+    death = error
     for (const { reject } of pending.values()) reject(error)
     pending.clear()
   }
 
   function ask(request: { inputs: Tensor[] } | { threads: number }, moved: ArrayBuffer[]): Promise<Tensor[]> {
+    if (death) return Promise.reject(death)
     return new Promise((resolve, reject) => {
       const message: ToWorker = { id: ++lastId, ...request }
       pending.set(message.id, { resolve, reject })

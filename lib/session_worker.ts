@@ -30,8 +30,10 @@ async function createSession(threads: number): Promise<InferenceSession> {
 
 async function run(session: InferenceSession, inputs: Tensor[]): Promise<Tensor[]> {
   const feeds = Object.fromEntries(inputs.map((input, index) => [session.inputNames[index], toOrt(input)]))
-  const results = await session.run(feeds)
-  return session.outputNames.map((name) => fromOrt(results[name]))
+  // the scores come first; what else a graph may give is not computed
+  const [scores] = session.outputNames
+  const results = await session.run(feeds, [scores])
+  return [fromOrt(results[scores])]
 }
 
 function specs(metadata: InferenceSession['inputMetadata']): TensorSpec[] {

@@ -108,7 +108,9 @@ export function toNumbers({ dtype, data }: Tensor): Exclude<TensorData, BigInt64
 /** @param bits IEEE 754 half-precision numbers */
 function float16ToNumbers(bits: Uint16Array): Float32Array {
   const view = new DataView(bits.buffer, bits.byteOffset, bits.byteLength)
-  return Float32Array.from(bits, (_, i) => getFloat16(view, i * 2, true))
+  const numbers = new Float32Array(bits.length)
+  for (let i = 0; i < numbers.length; i++) numbers[i] = getFloat16(view, i * 2, true)
+  return numbers
 }
 
 function numbersToFloat16(values: TensorData): Uint16Array {

@@ -1,8 +1,8 @@
 /** A client's numbers, as bytes or as a list, to a tensor that fits the model's input. */
 import * as v from 'valibot'
+import { checkQueue } from './batcher.ts'
 import { RequestError } from './errors.ts'
 import {
-  allocate,
   bytesPerElement,
   convert,
   DTYPES,
@@ -14,16 +14,17 @@ import {
 
 const MAX_RANK = 8
 
+// the length first: a list of millions must not be looked at item by item
 export const DimsSchema = v.pipe(
+  v.custom<number[]>((dims) => Array.isArray(dims) && dims.length <= MAX_RANK),
   v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
-  v.maxLength(MAX_RANK),
 )
 export const MetadataSchema = v.object({ dims: DimsSchema, dtype: v.optional(v.picklist(DTYPES)) })
 export type Metadata = v.InferOutput<typeof MetadataSchema>
 
 /** @throws RequestError 400 naming the key */
 export function checkMetadata(json: unknown): Metadata {
-  const result = v.safeParse(MetadataSchema, json)
+  const result = v.safeParse(MetadataSchema, json, { abortEarly: true, abortPipeEarly: true })
   if (result.success) return result.output
   const [{ path, received }] = result.issues
   const key = path?.map((item) => String(item.key)).join('.') || 'metadata'
@@ -31,11 +32,23 @@ export function checkMetadata(json: unknown): Metadata {
     key === 'dtype'
       ? `one of ${DTYPES.join(', ')}`
       : `{"dims":[...]} with up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`
-  throw new RequestError(400, `${key} is ${received}, expected ${expected}`)
+  throw new RequestError(400, `${key} is ${received.slice(0, 40)}, expected ${expected}`)
 }
 
-/** @throws RequestError 400 when dims, dtype, the number of bytes and the model do not fit together */
-export function tensorFromBytes(bytes: Uint8Array, { dims, dtype }: Metadata, spec: TensorSpec): Tensor {
+/** What a tensor must fit. */
+export interface TensorLimits {
+  /** the model's input */
+  spec: TensorSpec
+  /** most samples in a request */
+  maxSamples: number
+}
+
+/**
+ * @throws RequestError 400 when dims, dtype, the number of bytes and the model do not fit together, 413 for more
+ * samples than the queue holds
+ */
+export function tensorFromBytes(bytes: Uint8Array, { dims, dtype }: Metadata, limits: TensorLimits): Tensor {
+  const { spec } = limits
   const given = dtype ?? spec.dtype
   const fitted = fitDims(dims, spec)
   const expected = sizeOf(dims) * bytesPerElement(given)
@@ -46,6 +59,7 @@ export function tensorFromBytes(bytes: Uint8Array, { dims, dtype }: Metadata, sp
       `${asked}, but the data has ${bytes.length}: send as many as the dims say, or other dims`,
     )
   }
+  checkQueue(fitted[0], 0, limits.maxSamples)
   return convert({ dtype: given, dims: fitted, data: fromBytes(given, bytes) }, spec.dtype)
 }
 
@@ -54,7 +68,8 @@ export function tensorFromBytes(bytes: Uint8Array, { dims, dtype }: Metadata, sp
  * @param dims of it; without them, those of the nesting
  * @throws RequestError 400 when it is ragged, holds anything but numbers, or does not fit the model
  */
-export function tensorFromNumbers(data: unknown, dims: number[] | undefined, spec: TensorSpec): Tensor {
+export function tensorFromNumbers(data: unknown, dims: number[] | undefined, limits: TensorLimits): Tensor {
+  const { spec } = limits
   const nesting = nestingOf(data)
   const size = sizeOf(nesting)
   // a flat list for a model that takes one number is a batch
@@ -67,10 +82,10 @@ export function tensorFromNumbers(data: unknown, dims: number[] | undefined, spe
     )
   }
   const fitted = fitDims(shape, spec)
-  const flat = allocate('float64', size) as Float64Array
-  const end = flatten(data, nesting, 0, flat, 0)
-  if (end !== size) throw new RequestError(400, 'the data is ragged')
-  return convert({ dtype: 'float64', dims: fitted, data: flat }, spec.dtype)
+  checkQueue(fitted[0], 0, limits.maxSamples)
+  const flat: number[] = []
+  flatten(data, nesting, 0, flat)
+  return convert({ dtype: 'float64', dims: fitted, data: Float64Array.from(flat) }, spec.dtype)
 }
 
 /** The dims of nested lists, read off the first of each. */
@@ -85,26 +100,32 @@ function nestingOf(data: unknown): number[] {
   return dims
 }
 
-/** Write the numbers of `data` to `out` from `offset` on; returns where the next go. */
-function flatten(data: unknown, nesting: number[], depth: number, out: Float64Array, offset: number): number {
+/** Append the numbers of `data` to `flat`; throws where its lists are not all as long as the first. */
+function flatten(data: unknown, nesting: number[], depth: number, flat: number[]): void {
   if (depth === nesting.length) {
     if (typeof data !== 'number' && typeof data !== 'boolean') {
-      const came = Array.isArray(data) ? 'a list' : JSON.stringify(data)?.slice(0, 40)
       throw new RequestError(
         400,
-        `the data has ${came} where a number was expected: it is ragged, or not of numbers`,
+        `the data has ${kindOf(data)} where a number was expected: it is ragged, or not of numbers`,
       )
     }
-    out[offset] = Number(data)
-    return offset + 1
+    flat.push(Number(data))
+    return
   }
   if (!Array.isArray(data) || data.length !== nesting[depth]) {
-    const came = Array.isArray(data) ? `a list of ${data.length}` : JSON.stringify(data)?.slice(0, 40)
-    throw new RequestError(400, `the data is ragged: ${came} where a list of ${nesting[depth]} was expected`)
+    throw new RequestError(
+      400,
+      `the data is ragged: ${kindOf(data)} where a list of ${nesting[depth]} was expected`,
+    )
   }
-  let next = offset
-  for (const item of data) next = flatten(item, nesting, depth + 1, out, next)
-  return next
+  for (const item of data) flatten(item, nesting, depth + 1, flat)
+}
+
+/** What a JSON value is, in words short enough for any of them. */
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`
+  if (value === null) return 'null'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
 /**
@@ -112,18 +133,19 @@ function flatten(data: unknown, nesting: number[], depth: number, out: Float64Ar
  *
  * @throws RequestError 400 when it is no number, or the model takes more than one
  */
-export function tensorFromText(text: string, spec: TensorSpec): Tensor {
+export function tensorFromText(text: string, limits: TensorLimits): Tensor {
   const value = Number(text)
   if (text.trim() === '' || !Number.isFinite(value)) {
     throw new RequestError(400, `${JSON.stringify(text.slice(0, 40))} is not a number: send one, such as 5`)
   }
+  const { spec } = limits
   if (!isScalar(spec)) {
     throw new RequestError(
       400,
       `the model takes [${shapeOf(spec)}] numbers a sample, not one: send an image or a tensor`,
     )
   }
-  return tensorFromNumbers([value], undefined, spec)
+  return tensorFromNumbers([value], undefined, limits)
 }
 
 /** Whether a sample is one number. */

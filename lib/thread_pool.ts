@@ -9,6 +9,8 @@ export interface ThreadPool {
    * @throws what the function threw, a RequestError as the RequestError it was
    */
   run<Result>(name: string, task: unknown): Promise<Result>
+  /** tasks that no thread has begun */
+  readonly waiting: number
   close(): Promise<void>
 }
 
@@ -48,6 +50,9 @@ export function createThreadPool(module: URL, threads: number): ThreadPool {
       const outcome: Outcome<Result> = await pool.run(task, { name })
       if ('value' in outcome) return outcome.value
       throw new RequestError(outcome.status, outcome.detail)
+    },
+    get waiting() {
+      return pool.queueSize
     },
     close: () => pool.close({ force: true }),
   }

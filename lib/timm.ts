@@ -1,6 +1,6 @@
 /** timm's `pretrained_cfg` to a recipe, by the rules of its `transforms_imagenet_eval` on PIL images. */
 import { type Json, type JsonFile, type ModelFolder, wrongKey } from './model_folder.ts'
-import { perChannel } from './preprocessor.ts'
+import { divisors, perChannel } from './preprocessor.ts'
 import { type Recipe, type Resize, roundHalfEven } from './recipe.ts'
 import { FILTERS } from './resample.ts'
 
@@ -33,7 +33,7 @@ export function readTimm(file: JsonFile, channels: 1 | 3, graphSize: (number | u
   const { height, width, cropPct } = chooseSize(file, graphSize)
   const scaled = { height: Math.floor(height / cropPct), width: Math.floor(width / cropPct) }
   const mean = perChannel(file, 'mean', single(json.mean) ?? [0.485, 0.456, 0.406], channels)
-  const std = perChannel(file, 'std', single(json.std) ?? [0.229, 0.224, 0.225], channels)
+  const std = divisors(file, 'std', single(json.std) ?? [0.229, 0.224, 0.225], channels)
 
   let resize: Resize
   if (mode === 'squash') resize = { to: 'size', ...scaled, filter }
@@ -72,8 +72,8 @@ function chooseSize(file: JsonFile, [graphHeight, graphWidth]: (number | undefin
     const isShape =
       Array.isArray(size) && size.length === 3 && size.every((n) => Number.isInteger(n) && n >= 1)
     if (!isShape) throw wrongKey(file, key, size, '[channels, height, width]')
-    if (typeof cropPct !== 'number' || !(cropPct > 0))
-      throw wrongKey(file, 'crop_pct', cropPct, 'a number above 0')
+    if (typeof cropPct !== 'number' || !(cropPct > 0 && cropPct <= 2))
+      throw wrongKey(file, 'crop_pct', cropPct, 'a number above 0, up to 2')
     return { height: size[1] as number, width: size[2] as number, cropPct }
   }
   const sizes = [read(test), read(train)]
