@@ -69,11 +69,18 @@ export function startSession(options: SessionOptions): Promise<Session> {
   const pending = new Map<number, Pending>()
   let lastId = 0
   let death: Error | undefined
+  let isServing = false
 
-  function failAll(error: Error): void {
-    death = error
+  function die(error: Error): void {
+    death ??= error
     for (const { reject } of pending.values()) reject(error)
     pending.clear()
+    if (!isServing) return
+    isServing = false
+    // a server without its model is of no use: the process ends with the cause, and its supervisor starts another
+    setImmediate(() => {
+      throw error
+    })
   }
 
   function ask(request: { inputs: Tensor[] } | { threads: number }, moved: ArrayBuffer[]): Promise<Tensor[]> {
@@ -94,6 +101,7 @@ export function startSession(options: SessionOptions): Promise<Session> {
       await ask({ threads }, [])
     },
     async close() {
+      isServing = false
       await worker.terminate()
     },
   }
@@ -101,17 +109,18 @@ export function startSession(options: SessionOptions): Promise<Session> {
   return new Promise((resolve, reject) => {
     worker.on('error', (error) => {
       reject(error)
-      failAll(error)
+      die(error)
     })
     worker.on('exit', (code) => {
       const error = new Error(`the inference worker ended with code ${code}`)
       reject(error)
-      failAll(error)
+      die(error)
     })
     worker.on('message', (message: FromWorker) => {
       switch (message.kind) {
         case 'ready': {
           const { device, inputs, outputs } = message
+          isServing = true
           resolve({ device, inputs, outputs, ...handle })
           break
         }
