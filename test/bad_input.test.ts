@@ -81,6 +81,7 @@ describe('bad input', () => {
   const part = '--x\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\nabc'
   const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>')
   const nothing = new Uint8Array(0)
+  const json = { 'content-type': 'application/json' }
 
   const cases: [string, () => Parameters<typeof refuse> | Promise<Parameters<typeof refuse>>][] = [
     ['an empty body', () => ['', 400, /the body is empty: send/]],
@@ -148,6 +149,61 @@ describe('bad input', () => {
     [
       'a HEIC',
       () => [form({ image: Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1') }), 415, /HEIC/],
+    ],
+    ['a million empty dims', () => [metadata(new Array(1_000_000).fill('')), 413, /text field/]],
+    ['a thousand empty dims', () => [metadata(new Array(1000).fill('')), 400, /dims is .*expected/]],
+    ['dims that are one long word', () => [metadata('9'.repeat(100_000)), 400, /^dims is .{1,60}, expected/]],
+    [
+      'field names that ask for a huge list',
+      () => [form({ 'a[200000000]': '1', 'a[x]': '1' }), 400, /nesting/],
+    ],
+    [
+      'metadata in brackets',
+      () => [form({ data: TENSOR, 'metadata[]': '{"dims":[1,28,28]}' }), 400, /nesting/],
+    ],
+    [
+      'a value that is sent twice, the last of which is no number',
+      () => {
+        const twice = new FormData()
+        twice.append('value', '5')
+        twice.append('value', 'six')
+        return [twice, 400, /"six" is not a number/]
+      },
+    ],
+    [
+      'more samples than the queue holds, in half precision',
+      () => [new Uint8Array(2000 * 784 * 2), 413, /2000 samples/, '?dims=2000,1,28,28&dtype=float16'],
+    ],
+    [
+      'JSON with a million brackets',
+      () => ['['.repeat(1_000_000) + ']'.repeat(1_000_000), 400, /nested deeper/, '', json],
+    ],
+    [
+      'JSON with a deep object for a number',
+      () => [
+        `{"dims":[1,28,28],"data":[${'0,'.repeat(783)}{"a":${'['.repeat(10_000)}${']'.repeat(10_000)}}]}`,
+        400,
+        /an object where a number/,
+        '',
+        json,
+      ],
+    ],
+    [
+      'JSON that looks larger than it is',
+      () => [`{"data":[[${'0,'.repeat(783)}0]${',0'.repeat(100_000)}]}`, 400, /do not fit|ragged/, '', json],
+    ],
+    ['JSON that is cut off', () => ['{"data":[1,', 400, /not JSON/, '', json]],
+    ['JSON of no known form', () => ['{"image":1}', 400, /none of the forms/, '', json]],
+    ['instances that are no list', () => ['{"instances":5}', 400, /instances/, '', json]],
+    ['instances of two kinds', () => ['{"instances":[[1],{"b64":"AAAA"}]}', 400, /two requests/, '', json]],
+    ['base64 that is none', () => ['{"instances":[{"b64":"!!"}]}', 400, /base64/, '', json]],
+    [
+      'base64 of no image',
+      () => [JSON.stringify(Buffer.from('hello').toString('base64')), 415, /image file/, '', json],
+    ],
+    [
+      'a compressed form',
+      () => ['x', 415, /Content-Encoding/, '', { ...multipart, 'content-encoding': 'gzip' }],
     ],
     [
       'an unknown Content-Encoding',
@@ -230,6 +286,27 @@ describe('bad input', () => {
     } as RequestInit)
     assert.equal(response.status, 413)
     assert.ok(sent <= 100)
+  })
+
+  test('a form without a length is cut off at the limit, its text fields and its preamble included', async () => {
+    const field = `--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n${'a'.repeat(900_000)}\r\n`
+    for (const piece of [field, 'preamble\r\n'.repeat(100_000)]) {
+      let sent = 0
+      const body = new ReadableStream({
+        pull: (controller) => (sent++ < 40 ? controller.enqueue(Buffer.from(piece)) : controller.close()),
+      })
+      const init = { method: 'POST', body, duplex: 'half', headers: multipart } as RequestInit
+      const response = await fetch(`${server.url}/predict`, init)
+      assert.equal(response.status, 413, await response.text())
+    }
+  })
+
+  test('a connection that sends half a head does not hold up the end', async () => {
+    const own = await startServer({ env: { SHUTDOWN_MS: '3600000' } })
+    const socket = connect(Number(new URL(own.url).port), '127.0.0.1')
+    await once(socket, 'connect')
+    socket.on('error', () => {}).write('POST /predict HTTP/1.1\r\nhost:')
+    assert.equal(await own.stop(), 0)
   })
 
   test('a client that goes away in the middle of its upload harms nobody', async () => {

@@ -435,6 +435,40 @@ describe('a folder that cannot be served ends the start with one line', () => {
       /resample is 9, expected a whole number, 0 to 5/,
     ],
     [
+      'a crop without its size',
+      () =>
+        folder('faces', {
+          'preprocessor_config.json': { image_processor_type: 'SiglipImageProcessor', do_center_crop: true },
+        }),
+      /crop_size is missing/,
+    ],
+    [
+      'a class name that is an object',
+      () => folder('faces', { 'preprocessor_config.json': { image_processor_type: { toString: 1 } } }),
+      /image_processor_type is \{"toString":1\}/,
+    ],
+    [
+      'a resample by name',
+      () => folder('faces', { 'preprocessor_config.json': { resample: 'length' } }),
+      /resample is "length"/,
+    ],
+    [
+      'a switch that is a word',
+      () => folder('faces', { 'preprocessor_config.json': { do_resize: 'no' } }),
+      /do_resize is "no", expected true or false/,
+    ],
+    ['a std of 0', () => folder('faces', { 'preprocessor_config.json': { image_std: 0 } }), /image_std is 0/],
+    [
+      'labels that are a word',
+      () => folder('fashion', { 'config.json': { id2label: 'cat' } }),
+      /id2label is "cat"/,
+    ],
+    [
+      'a version that is an object',
+      () => folder('fashion', { 'config.json': { version: {} } }),
+      /version is \{\}/,
+    ],
+    [
       'images for a model of features',
       () => folder('four', { 'preprocessor_config.json': { size: 8 } }),
       /is for images, but the model's input x is \[4,5\]/,
