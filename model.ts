@@ -160,9 +160,13 @@ async function warmUp(
       `the model does not run on an input of [${[smallest, ...sample]}]: ${messageOf(error)}`,
     )
   })
-  const begun = performance.now()
-  await run(smallest)
-  const fastestMs = performance.now() - begun
+  let fastestMs = Number.POSITIVE_INFINITY
+  for (let i = 0; i < 3; i++) {
+    const begun = performance.now()
+    await run(smallest)
+    fastestMs = Math.min(fastestMs, performance.now() - begun)
+    if (fastestMs > 50) break // slow enough to know
+  }
   if (typeof batch === 'number') return { output, fastestMs, batchSize: batch, isFixed: true }
   try {
     await run(maxBatchSize)

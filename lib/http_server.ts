@@ -16,10 +16,13 @@ type App = (req: IncomingMessage, res: ServerResponse) => void
 export async function listen(app: App, { HOST, PORT, MAX_UPLOAD_MB }: Settings): Promise<HttpServer> {
   let isStopping = false
   let underWay = 0
+  const finished = () => {
+    underWay--
+  }
   const answer: App = (req, res) => {
     if (isStopping) res.setHeader('connection', 'close')
     underWay++
-    res.once('close', () => underWay--)
+    res.on('close', finished)
     app(req, res)
   }
   // longer than the keep-alive of the load balancers in front, so that none reuses a connection just closed here

@@ -82,6 +82,7 @@ export function createFormReader(maxBytes: number): FormReader {
 
 /** A body without a length is counted as it comes, its text fields and what stands around the parts included. */
 function limitBody(req: Request, maxBytes: number, reject: (error: RequestError) => void): void {
+  if (req.headers['content-length'] !== undefined) return // then checkLength has seen it
   let total = 0
   req.on('data', (chunk: Buffer) => {
     total += chunk.length
