@@ -11,6 +11,10 @@ const port = parentPort!
 // the runtime's own lines on stderr: what matters comes as an error, and is said in our words
 env.logLevel = 'fatal'
 
+// Node 24 has a Float16Array, which the runtime's JavaScript then uses and its native half (1.30) cannot read; without
+// it both use the bits. It looks for it when the first tensor is made.
+Reflect.deleteProperty(globalThis, 'Float16Array')
+
 /** Load the model on the first of the devices that works; more than one is asked for only under DEVICE=auto. */
 async function createSession(threads: number): Promise<InferenceSession> {
   try {
@@ -49,10 +53,7 @@ function toOrt({ dtype, data, dims }: Tensor): OrtTensor {
 }
 
 function fromOrt({ type, data, dims }: OrtTensor): Tensor {
-  const bits = data as TensorData
-  // Node 24 and newer have a Float16Array; everywhere else in here float16 is its bits
-  const plain = type === 'float16' ? new Uint16Array(bits.buffer, bits.byteOffset, bits.length) : bits
-  return { dtype: type as Dtype, dims, data: plain }
+  return { dtype: type as Dtype, dims, data: data as TensorData }
 }
 
 function reply(message: FromWorker): void {
