@@ -11,7 +11,7 @@ import express, { type Express, type Request, type Response } from 'express'
 import { postprocess } from './handler.ts'
 import { type Result, toText } from './lib/answer.ts'
 import { checkQueue } from './lib/batcher.ts'
-import { readSettings, type Settings } from './lib/config.ts'
+import { maxUploadBytes, readSettings, type Settings } from './lib/config.ts'
 import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
 import { listen } from './lib/http_server.ts'
@@ -51,7 +51,7 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
 
   const readInput = createInputReader(
     { spec: model.input, maxSamples: settings.MAX_QUEUE },
-    settings.MAX_UPLOAD_MB * 2 ** 20,
+    maxUploadBytes(settings),
   )
 
   /** What every predicting route does: read, preprocess, run, postprocess. One result per sample, in order. */

@@ -77,6 +77,11 @@ export const SETTINGS = {
 
 export type Settings = { [Name in keyof typeof SETTINGS]: (typeof SETTINGS)[Name]['default'] }
 
+/** MAX_UPLOAD_MB in bytes; 1 MB = 2^20 bytes. */
+export function maxUploadBytes({ MAX_UPLOAD_MB }: Settings): number {
+  return MAX_UPLOAD_MB * 2 ** 20
+}
+
 /**
  * @param env such as `process.env`; AIP_HTTP_PORT (Vertex AI) stands in for PORT
  * @param port the default of PORT, where it is another one

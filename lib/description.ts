@@ -1,6 +1,6 @@
 /** What is served: in words for `npm run describe`, as JSON for `GET /model`. */
 import type { Answer } from './answer.ts'
-import type { Settings } from './config.ts'
+import { maxUploadBytes, type Settings } from './config.ts'
 import type { Recipe, Resize } from './recipe.ts'
 import type { TensorSpec } from './tensor.ts'
 
@@ -33,7 +33,7 @@ export function asJson(model: ModelDescription, settings: Settings) {
     threshold: answer.kind === 'multi-label' ? answer.threshold : undefined,
     sample: samplePath && '/model/sample',
     limits: {
-      maxUploadBytes: settings.MAX_UPLOAD_MB * 2 ** 20,
+      maxUploadBytes: maxUploadBytes(settings),
       maxPixels: settings.MAX_PIXELS,
       maxBatchSize: batchSize,
       maxQueue: settings.MAX_QUEUE,

@@ -1,7 +1,7 @@
 /** The HTTP server around the app: its time-outs, the answer to `Expect: 100-continue`, and an orderly end. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Settings } from './config.ts'
+import { maxUploadBytes, type Settings } from './config.ts'
 import { messageOf, StartError } from './errors.ts'
 
 export interface HttpServer {
@@ -13,7 +13,8 @@ export interface HttpServer {
 type App = (req: IncomingMessage, res: ServerResponse) => void
 
 /** @throws StartError when the address cannot be listened on */
-export async function listen(app: App, { HOST, PORT, MAX_UPLOAD_MB }: Settings): Promise<HttpServer> {
+export async function listen(app: App, settings: Settings): Promise<HttpServer> {
+  const { HOST, PORT } = settings
   let isStopping = false
   let underWay = 0
   const finished = () => {
@@ -32,7 +33,7 @@ export async function listen(app: App, { HOST, PORT, MAX_UPLOAD_MB }: Settings):
   )
   // a client that asks before it sends a body that is too large is told so before it does
   server.on('checkContinue', (req, res) => {
-    if (Number(req.headers['content-length'] ?? 0) <= MAX_UPLOAD_MB * 2 ** 20) res.writeContinue()
+    if (Number(req.headers['content-length'] ?? 0) <= maxUploadBytes(settings)) res.writeContinue()
     answer(req, res)
   })
 

@@ -2,7 +2,7 @@
 import type { Request, Response } from 'express'
 import multer, { MulterError, type StorageEngine } from 'multer'
 import { checkLength, collect, tooLarge } from './body.ts'
-import { RequestError } from './errors.ts'
+import { messageOf, RequestError } from './errors.ts'
 
 export const MAX_FILES = 100
 const MAX_FIELD_BYTES = 2 ** 20
@@ -69,7 +69,7 @@ export function createFormReader(maxBytes: number): FormReader {
     return new Promise((resolve, reject) => {
       limitBody(req, maxBytes, reject)
       parse(req, res, (error: unknown) => {
-        if (error) return reject(toRequestError(error, maxBytes))
+        if (error) return reject(formError(error, maxBytes))
         const files = (req.files as Express.Multer.File[] | undefined) ?? []
         resolve({
           files: files.map(({ fieldname, buffer }) => ({ name: fieldname, bytes: buffer })),
@@ -101,7 +101,7 @@ function onlyText(fields: Record<string, string | string[]>): Record<string, str
 }
 
 /** What goes wrong while a form is read is the sender's doing: multer and busboy give no status of their own. */
-function toRequestError(error: unknown, maxBytes: number): RequestError {
+function formError(error: unknown, maxBytes: number): RequestError {
   if (error instanceof RequestError) return error
   if (error instanceof MulterError) {
     if (error.code === 'LIMIT_FILE_SIZE') return tooLarge(maxBytes)
@@ -115,9 +115,8 @@ function toRequestError(error: unknown, maxBytes: number): RequestError {
       return new RequestError(413, `the form has more than ${MAX_FILES} files: send them in several requests`)
     }
   }
-  const why = error instanceof Error ? error.message : String(error)
   return new RequestError(
     400,
-    `the multipart body cannot be read (${why}): check the boundary and that it is complete`,
+    `the multipart body cannot be read (${messageOf(error)}): check the boundary and that it is complete`,
   )
 }
