@@ -1,7 +1,7 @@
 /**
  * The model's two ends: an image becomes the tensor that the model was trained on, its output becomes an answer.
  */
-import type { Answer, Prediction, Result, ScoreFunction } from './lib/answer.ts'
+import { type Answer, bestClasses, type Prediction, type Result, type ScoreFunction } from './lib/answer.ts'
 import { decode } from './lib/image.ts'
 import { type Recipe, shapePixels, toPlanes } from './lib/recipe.ts'
 import type { Pixels } from './lib/resample.ts'
@@ -76,32 +76,15 @@ function classification(scores: number[], { kind, labels, threshold }: Answer, t
   const named = (index: number): Prediction => ({ label: labels[index], score: finite(scores[index]) })
   if (kind === 'multi-label') {
     const over = [...scores.keys()].filter((index) => scores[index] > threshold)
-    return { predictions: best(over, scores, over.length).map(named) }
+    return { predictions: bestClasses(over, scores, over.length).map(named) }
   }
-  const predictions = best([...scores.keys()], scores, topK).map(named)
+  const predictions = bestClasses([...scores.keys()], scores, topK).map(named)
   return { ...predictions[0], predictions }
 }
 
 /** JSON has no NaN and no infinity. */
 function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null
-}
-
-/** The `k` best of the classes, best first; equal scores in class order, NaN last. */
-function best(classes: number[], scores: number[], k: number): number[] {
-  const rank = (index: number) => (Number.isNaN(scores[index]) ? Number.NEGATIVE_INFINITY : scores[index])
-  const byRank = (a: number, b: number) => rank(b) - rank(a) || a - b
-  const chosen: number[] = []
-  let worst: number | undefined
-  for (const index of classes) {
-    // of thousands of classes most are worse than the k best so far, and are passed over at once
-    if (worst !== undefined && byRank(index, worst) > 0) continue
-    chosen.push(index)
-    if (chosen.length < 2 * k) continue
-    chosen.sort(byRank).length = k
-    worst = chosen[k - 1]
-  }
-  return chosen.sort(byRank).slice(0, k)
 }
 
 /** `softmax` and `sigmoid` of transformers' pipelines (image_classification.py), rounded to float32. */

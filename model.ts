@@ -11,17 +11,36 @@ import { readRecipe } from './lib/image_recipe.ts'
 import { type JsonFile, readModelFolder, wrongKey } from './lib/model_folder.ts'
 import { fixedSize, type Recipe } from './lib/recipe.ts'
 import { type Session, startSession } from './lib/session.ts'
-import { allocate, DTYPES, isDtype, sizeOf, type Tensor, type TensorSpec } from './lib/tensor.ts'
+import {
+  type AnySpec,
+  type AnyTensor,
+  DTYPES,
+  isDtype,
+  type Tensor,
+  type TensorSpec,
+  zeros,
+} from './lib/tensor.ts'
 
 export interface Model extends ModelDescription {
   /** samples that wait for a batch */
   readonly waiting: number
   /**
+   * The first output for one input.
+   *
    * @param input [n, ...] of the input's dtype and dims
-   * @returns the output for each sample, [n, classes]
+   * @returns [n, classes]
    * @throws RequestError 413, 503 or 400, see `Batcher.predict`
    */
   predict(input: Tensor): Promise<Tensor>
+  /**
+   * Any outputs for all inputs.
+   *
+   * @param inputs one a graph's input, each [n, ...] of its dtype and dims, n the same in all
+   * @param outputs names of those that are wanted
+   * @returns one a name, each [n, ...]
+   * @throws RequestError as `predict`
+   */
+  infer(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
   close(): Promise<void>
 }
 
@@ -46,21 +65,11 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
     threads: settings.INFERENCE_THREADS || availableParallelism(),
   })
   try {
-    const input = onlyInput(session.inputs)
-    const [scores] = session.outputs
-    if (!isDtype(scores.dtype)) {
-      throw new StartError(
-        `the model's output ${scores.name} is of ${scores.dtype}, expected ${DTYPES.join(', ')}`,
-      )
-    }
-    const recipe = readRecipe(folder, warn, input)
-    const { output, fastestMs, batchSize, isFixed } = await warmUp(
-      session,
-      input,
-      recipe,
-      settings.MAX_BATCH_SIZE,
-      warn,
-    )
+    const { inputs } = session
+    const input = firstInput(inputs)
+    checkDtypes(session)
+    const recipe = isDtype(input.dtype) ? readRecipe(folder, warn, input) : undefined
+    const { scores, outputs, fastestMs, batchSize, isFixed } = await warmUp(session, recipe, settings, warn)
     // for so little work, waking other threads costs more than they do
     if (settings.INFERENCE_THREADS === 0 && fastestMs < 1) await session.useThreads(1)
     const batcher = new Batcher(session.run, {
@@ -74,14 +83,18 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
       version: readVersion(folder.config),
       device: session.device,
       input,
+      inputs,
+      outputs,
       recipe,
-      answer: readAnswer(folder, output, warn),
+      answer: readAnswer(folder, inputs.length, scores, warn),
       batchSize,
       samplePath: folder.samplePath,
       get waiting() {
         return batcher.waiting
       },
-      predict: async (tensor) => (await batcher.predict([tensor]))[0],
+      // the dtype of the first output was checked with the rest of the graph
+      predict: async (tensor) => (await batcher.predict([tensor], [outputs[0].name]))[0] as Tensor,
+      infer: (tensors, wanted) => batcher.predict(tensors, wanted),
       close: session.close,
     }
   } catch (error) {
@@ -97,21 +110,14 @@ function readVersion(config: JsonFile): string {
   throw wrongKey(config, 'version', version, 'a string or a number')
 }
 
-/** What is served has one input: an image [n, c, h, w], a row of features [n, f], or one number [n]. */
-function onlyInput(inputs: TensorSpec[]): TensorSpec {
-  const [input] = inputs
-  if (inputs.length !== 1) {
-    throw new StartError(
-      `the model has ${inputs.length} inputs (${inputs.map(({ name }) => name)}), expected one`,
-    )
-  }
-  if (!isDtype(input.dtype)) {
-    throw new StartError(
-      `the model's input ${input.name} is of ${input.dtype}, expected ${DTYPES.join(', ')}`,
-    )
-  }
-  if (![1, 2, 4].includes(input.dims.length)) {
-    const shape = `[${input.dims.map((dim) => dim || '?')}]`
+/**
+ * The input that /predict feeds: an image [n, c, h, w], a row of features [n, f], or one number [n]. What a graph with
+ * several inputs takes is its own affair, and its clients', who name them.
+ */
+function firstInput(inputs: AnySpec[]): TensorSpec {
+  const input = inputs[0] as TensorSpec
+  const shape = `[${input.dims.map((dim) => dim || '?')}]`
+  if (inputs.length === 1 && ![1, 2, 4].includes(input.dims.length)) {
     throw new StartError(
       `the model's input ${input.name} is ${shape}, of rank ${input.dims.length}: expected an image [n,c,h,w], features [n,f] or a number [n]`,
     )
@@ -119,11 +125,50 @@ function onlyInput(inputs: TensorSpec[]): TensorSpec {
   return input
 }
 
+const ANY_DTYPE: readonly string[] = [...DTYPES, 'string']
+
+/** Text is only for graphs with several inputs: what /predict feeds and reads are numbers. */
+function checkDtypes({ inputs, outputs }: Session): void {
+  const allowed = inputs.length > 1 ? ANY_DTYPE : DTYPES
+  const check = (what: string, { name, dtype }: AnySpec) => {
+    if (allowed.includes(dtype)) return
+    throw new StartError(`the model's ${what} ${name} is of ${dtype}, expected ${allowed.join(', ')}`)
+  }
+  for (const input of inputs) check('input', input)
+  check('output', outputs[0])
+}
+
+/** The batch axis of a graph: a number, or undefined where it is free. */
+function fixedBatch(inputs: AnySpec[]): number | undefined {
+  const sizes = new Set<number>()
+  for (const { name, dims } of inputs) {
+    const [batch] = dims
+    if (batch === undefined || batch === 0) {
+      throw new StartError(
+        `the model's input ${name} is [${dims}], expected a batch axis first: 1 or more, or a name`,
+      )
+    }
+    if (typeof batch === 'number') sizes.add(batch)
+  }
+  if (sizes.size <= 1) return [...sizes][0]
+  throw new StartError(`the model's inputs have batch axes of ${[...sizes].join(' and ')}, expected one size`)
+}
+
 /** The dims of one sample, without the batch axis: the graph's, and where it leaves them open, the recipe's. */
-function sampleDims(input: TensorSpec, recipe: Recipe | undefined): number[] {
+function sampleDims(input: AnySpec, recipe: Recipe | undefined): number[] {
   const size = recipe && fixedSize(recipe)
   const open = [recipe?.channels ?? 1, size?.height ?? 224, size?.width ?? 224]
   return input.dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : recipe ? open[axis] : 1))
+}
+
+interface WarmUp {
+  /** the first output, [n, classes] */
+  scores: AnyTensor
+  /** those that can be had: tensors that have the samples along axis 0, the first one always */
+  outputs: AnySpec[]
+  fastestMs: number
+  batchSize: number
+  isFixed: boolean
 }
 
 /**
@@ -135,46 +180,51 @@ function sampleDims(input: TensorSpec, recipe: Recipe | undefined): number[] {
  */
 async function warmUp(
   session: Session,
-  input: TensorSpec,
   recipe: Recipe | undefined,
-  maxBatchSize: number,
+  { MAX_BATCH_SIZE }: ModelSettings,
   warn: Warn,
-): Promise<{ output: Tensor; fastestMs: number; batchSize: number; isFixed: boolean }> {
-  const sample = sampleDims(input, recipe)
-  const run = async (batchSize: number): Promise<Tensor> => {
-    const dims = [batchSize, ...sample]
-    const [output] = await session.run([
-      { dtype: input.dtype, dims, data: allocate(input.dtype, sizeOf(dims)) },
-    ])
-    if (output.dims[0] === batchSize) return output
-    throw new StartError(`it answers [${output.dims}] to ${batchSize} samples, expected [${batchSize},...]`)
+): Promise<WarmUp> {
+  const { inputs } = session
+  // the recipe is for the first input
+  const samples = inputs.map((input, index) => sampleDims(input, index === 0 ? recipe : undefined))
+  const run = (batchSize: number, outputs: AnySpec[]) =>
+    session.run(
+      inputs.map(({ dtype }, index) => zeros(dtype, [batchSize, ...samples[index]])),
+      outputs.map(({ name }) => name),
+    )
+  let outputs = session.outputs.filter(({ dtype }) => ANY_DTYPE.includes(dtype))
+  /** Run everything, and leave out what has no batch axis. */
+  const runAll = async (batchSize: number): Promise<AnyTensor> => {
+    const results = await run(batchSize, outputs)
+    const [{ dims }] = results
+    if (dims[0] !== batchSize) {
+      throw new StartError(`it answers [${dims}] to ${batchSize} samples, expected [${batchSize},...]`)
+    }
+    outputs = outputs.filter((_, index) => results[index].dims[0] === batchSize)
+    return results[0]
   }
-  const [batch] = input.dims
-  if (batch === 0)
-    throw new StartError(
-      `the model's input ${input.name} has a batch axis of 0, expected 1 or more, or a name`,
-    )
-  const smallest = typeof batch === 'number' ? batch : 1
-  const output = await run(smallest).catch((error) => {
-    throw new StartError(
-      `the model does not run on an input of [${[smallest, ...sample]}]: ${messageOf(error)}`,
-    )
+
+  const batch = fixedBatch(inputs)
+  const smallest = batch ?? 1
+  const scores = await runAll(smallest).catch((error) => {
+    const shapes = samples.map((dims) => `[${[smallest, ...dims]}]`)
+    throw new StartError(`the model does not run on an input of ${shapes}: ${messageOf(error)}`)
   })
   let fastestMs = Number.POSITIVE_INFINITY
   for (let i = 0; i < 3; i++) {
     const begun = performance.now()
-    await run(smallest)
+    await run(smallest, outputs.slice(0, 1))
     fastestMs = Math.min(fastestMs, performance.now() - begun)
     if (fastestMs > 50) break // slow enough to know
   }
-  if (typeof batch === 'number') return { output, fastestMs, batchSize: batch, isFixed: true }
+  if (batch) return { scores, outputs, fastestMs, batchSize: batch, isFixed: true }
   try {
-    await run(maxBatchSize)
-    return { output, fastestMs, batchSize: maxBatchSize, isFixed: false }
+    await runAll(MAX_BATCH_SIZE)
+    return { scores, outputs, fastestMs, batchSize: MAX_BATCH_SIZE, isFixed: false }
   } catch (error) {
     warn(
-      `the model fails on a batch of ${maxBatchSize}, so it gets one sample at a time: ${messageOf(error)}`,
+      `the model fails on a batch of ${MAX_BATCH_SIZE}, so it gets one sample at a time: ${messageOf(error)}`,
     )
-    return { output, fastestMs, batchSize: 1, isFixed: true }
+    return { scores, outputs, fastestMs, batchSize: 1, isFixed: true }
   }
 }

@@ -26,6 +26,7 @@ import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
 import { requireToken } from './lib/token.ts'
 import { loadModel, type Model } from './model.ts'
 import { clouds } from './protocols/clouds.ts'
+import { openInference } from './protocols/open_inference.ts'
 import { tfServing } from './protocols/tf_serving.ts'
 import { torchServe } from './protocols/torchserve.ts'
 
@@ -61,6 +62,13 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
     topK: number,
     answer = model.answer,
   ): Promise<Result[]> {
+    if (model.answer.kind === 'tensors') {
+      const names = model.inputs.map(({ name }) => name)
+      throw new RequestError(
+        400,
+        `the model has ${names.length} inputs (${names.join(', ')}): send them to POST /v2/models/${model.name}/infer`,
+      )
+    }
     const input = await readInput(req, res)
     const tensors = 'images' in input ? await preprocessAll(input.images) : [input.tensor]
     checkAnswerSize(tensors, topK)
@@ -145,8 +153,8 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
     .all(allowOnly('GET'))
 
   // other people's protocols, over the same path through handler and model
-  const service: Service = { model, settings, isReady, predict }
-  app.use(torchServe(service), tfServing(service), clouds(service, answerPredict))
+  const service: Service = { model, settings, isReady, predict, infer: model.infer }
+  app.use(torchServe(service), tfServing(service), openInference(service), clouds(service, answerPredict))
 
   app.use(notFound)
   app.use(problems(log))

@@ -1,14 +1,15 @@
 /** What a model's output means: which function makes scores of it, what the classes are called, what is answered. */
 import { StartError } from './errors.ts'
 import { type Json, type JsonFile, type ModelFolder, wrongKey } from './model_folder.ts'
-import { sizeOf, type Tensor, toNumbers } from './tensor.ts'
+import { type AnyTensor, sizeOf, type Tensor, toNumbers } from './tensor.ts'
 
 /** transformers' `function_to_apply` */
 export const FUNCTIONS = ['softmax', 'sigmoid', 'none'] as const
 export type ScoreFunction = (typeof FUNCTIONS)[number]
 
 export interface Answer {
-  kind: 'single-label' | 'multi-label' | 'regression'
+  /** tensors: a graph with several inputs, which only the Open Inference Protocol can feed */
+  kind: 'single-label' | 'multi-label' | 'regression' | 'tensors'
   scoreFunction: ScoreFunction
   /** one per class, in the order of the output; regression: one per number */
   labels: readonly string[]
@@ -35,13 +36,27 @@ const KINDS: Record<string, Pick<Answer, 'kind' | 'scoreFunction'>> = {
 
 /**
  * @param folder its config.json has problem_type, function_to_apply, threshold, id2label or label_names
+ * @param inputs how many the graph has
  * @param output of the warm-up, [n, classes]
  * @param warn told what was assumed
  * @throws StartError naming the key, what was expected and what came
  */
-export function readAnswer({ config }: ModelFolder, output: Tensor, warn: (message: string) => void): Answer {
+export function readAnswer(
+  { config }: ModelFolder,
+  inputs: number,
+  output: AnyTensor,
+  warn: (message: string) => void,
+): Answer {
   const { json } = config
   const classes = sizeOf(output.dims.slice(1))
+  if (inputs > 1 || output.dtype === 'string') {
+    return Object.freeze({
+      kind: 'tensors',
+      scoreFunction: 'none',
+      labels: readLabels(config, classes),
+      threshold: 0,
+    })
+  }
   if (classes !== (output.dims[1] ?? 1)) {
     throw new StartError(`the model answers [${output.dims}], expected [n,classes]: it is no classifier`)
   }
@@ -110,6 +125,23 @@ function readLabels(config: JsonFile, classes: number): readonly string[] {
       `${config.path}: ${key} has no label for class ${number}, expected one for each from 0 to ${classes - 1}`,
     )
   })
+}
+
+/** The `k` best of the classes, best first; equal scores in class order, NaN last. */
+export function bestClasses(classes: number[], scores: ArrayLike<number>, k: number): number[] {
+  const rank = (index: number) => (Number.isNaN(scores[index]) ? Number.NEGATIVE_INFINITY : scores[index])
+  const byRank = (a: number, b: number) => rank(b) - rank(a) || a - b
+  const chosen: number[] = []
+  let worst: number | undefined
+  for (const index of classes) {
+    // of thousands of classes most are worse than the k best so far, and are passed over at once
+    if (worst !== undefined && byRank(index, worst) > 0) continue
+    chosen.push(index)
+    if (chosen.length < 2 * k) continue
+    chosen.sort(byRank).length = k
+    worst = chosen[k - 1]
+  }
+  return chosen.sort(byRank).slice(0, k)
 }
 
 /** One line per input: the label; of a multi-label model all labels; of a regression the number. */

@@ -3,10 +3,10 @@
  * and the busier it is, the larger the batches.
  */
 import { RequestError } from './errors.ts'
-import { allocate, sizeOf, type Tensor } from './tensor.ts'
+import { type AnyTensor, concatenate, slice } from './tensor.ts'
 
 /** Runs one batch; all inputs and all outputs have the samples along axis 0. */
-export type RunBatch = (inputs: Tensor[]) => Promise<Tensor[]>
+export type RunBatch = (inputs: AnyTensor[], outputs: readonly string[]) => Promise<AnyTensor[]>
 
 export interface BatcherOptions {
   /** most samples in a batch */
@@ -21,15 +21,18 @@ export interface BatcherOptions {
 
 /** A request's samples; it may be spread over several batches. */
 interface Job {
-  inputs: Tensor[]
-  /** jobs of one shape can share a batch */
-  shape: string
+  inputs: AnyTensor[]
+  /** names of the graph's outputs that are asked for */
+  outputs: readonly string[]
+  /** jobs of one kind, the shape of a sample and the outputs, can share a batch */
+  kind: string
   samples: number
   sent: number
   received: number
-  outputs: Tensor[]
+  /** for each output, what the batches so far have brought */
+  parts: AnyTensor[][]
   arrivedAt: number
-  resolve: (outputs: Tensor[]) => void
+  resolve: (outputs: AnyTensor[]) => void
   reject: (error: unknown) => void
 }
 
@@ -60,22 +63,25 @@ export class Batcher {
 
   /**
    * @param inputs one tensor per input of the graph, each [n, ...] with the same n >= 1; checked by the caller
-   * @returns one tensor per output, each [n, ...], in the order of the samples
+   * @param outputs names of the graph's outputs
+   * @returns one tensor per name, each [n, ...], in the order of the samples
    * @throws RequestError 413 more samples than the queue holds, 503 the queue is full, or what `run` throws
    */
-  predict(inputs: Tensor[]): Promise<Tensor[]> {
+  predict(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]> {
     const samples = inputs[0].dims[0]
     return new Promise((resolve, reject) => {
       checkQueue(samples, this.#waiting, this.#options.maxQueue)
-      const shape = inputs.map(({ dims }) => dims.slice(1).join('x')).join()
+      const kind = [...inputs.map(({ dims }) => dims.slice(1).join('x')), outputs].join()
       const arrivedAt = performance.now()
+      const parts = outputs.map(() => [])
       this.#queue.push({
         inputs,
-        shape,
+        outputs,
+        kind,
         samples,
         sent: 0,
         received: 0,
-        outputs: [],
+        parts,
         arrivedAt,
         resolve,
         reject,
@@ -107,14 +113,14 @@ export class Batcher {
     })
   }
 
-  /** The next batch: samples of the oldest job and of those of the same shape behind it. */
+  /** The next batch: samples of the oldest job and of those of its kind behind it. */
   #take(): Slice[] {
     const slices: Slice[] = []
-    const { shape } = this.#queue[0]
+    const { kind } = this.#queue[0]
     let free = this.#options.maxBatchSize
     for (const job of this.#queue) {
       if (free === 0) break
-      if (job.shape !== shape) continue
+      if (job.kind !== kind) continue
       const count = Math.min(job.samples - job.sent, free)
       slices.push({ job, from: job.sent, count })
       job.sent += count
@@ -127,7 +133,7 @@ export class Batcher {
 
   async #runSlices(slices: Slice[]): Promise<void> {
     try {
-      deliver(slices, await this.#run(this.#gather(slices)))
+      deliver(slices, await this.#run(this.#gather(slices), slices[0].job.outputs))
     } catch (error) {
       // one sample that the model cannot take must not spoil its neighbours: each again on its own
       const isTheirs = error instanceof RequestError
@@ -144,45 +150,26 @@ export class Batcher {
     job.reject(error)
   }
 
-  /** Copy the slices into one tensor per input. */
-  #gather(slices: Slice[]): Tensor[] {
+  /** The slices in one tensor per input, in memory of its own. */
+  #gather(slices: Slice[]): AnyTensor[] {
     const { isFixed, maxBatchSize } = this.#options
     const samples = isFixed ? maxBatchSize : slices.reduce((sum, { count }) => sum + count, 0)
-    return slices[0].job.inputs.map(({ dtype, dims: [, ...rest] }, index) => {
-      const length = sizeOf(rest)
-      const data = allocate(dtype, samples * length)
-      let offset = 0
-      for (const { job, from, count } of slices) {
-        const part = job.inputs[index].data.subarray(from * length, (from + count) * length)
-        data.set(part as never, offset)
-        offset += part.length
-      }
-      return { dtype, dims: [samples, ...rest], data }
+    return slices[0].job.inputs.map((_, index) => {
+      const parts = slices.map(({ job, from, count }) => slice(job.inputs[index], from, from + count))
+      return concatenate(parts, samples)
     })
   }
 }
 
 /** Hand each job its part of a batch's outputs; a job that has all of its own is answered. */
-function deliver(slices: Slice[], outputs: Tensor[]): void {
+function deliver(slices: Slice[], outputs: AnyTensor[]): void {
   let row = 0
-  for (const { job, from, count } of slices) {
-    outputs.forEach(({ dtype, dims: [, ...rest], data }, index) => {
-      const length = sizeOf(rest)
-      const part = data.subarray(row * length, (row + count) * length)
-      if (count === job.samples) {
-        job.outputs[index] = { dtype, dims: [count, ...rest], data: part }
-        return
-      }
-      job.outputs[index] ??= {
-        dtype,
-        dims: [job.samples, ...rest],
-        data: allocate(dtype, job.samples * length),
-      }
-      job.outputs[index].data.set(part as never, from * length)
-    })
+  for (const { job, count } of slices) {
+    for (const [index, output] of outputs.entries()) job.parts[index].push(slice(output, row, row + count))
     row += count
     job.received += count
-    if (job.received === job.samples) job.resolve(job.outputs)
+    if (job.received < job.samples) continue
+    job.resolve(job.parts.map((parts) => (parts.length === 1 ? parts[0] : concatenate(parts, job.samples))))
   }
 }
 

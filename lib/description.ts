@@ -2,7 +2,7 @@
 import type { Answer } from './answer.ts'
 import { maxUploadBytes, type Settings } from './config.ts'
 import type { Recipe, Resize } from './recipe.ts'
-import type { TensorSpec } from './tensor.ts'
+import type { AnySpec, TensorSpec } from './tensor.ts'
 
 /** What there is to know about a loaded model. */
 export interface ModelDescription {
@@ -10,7 +10,12 @@ export interface ModelDescription {
   version: string
   /** the execution provider it runs on */
   device: string
+  /** the first of the inputs, which /predict feeds */
   input: TensorSpec
+  /** all that the graph declares, in its order */
+  inputs: readonly AnySpec[]
+  /** those that can be asked for, the scores first */
+  outputs: readonly AnySpec[]
   /** how an image becomes the input; undefined for a model that takes none */
   recipe: Recipe | undefined
   answer: Answer
@@ -22,12 +27,14 @@ export interface ModelDescription {
 
 /** The answer of `GET /model`; sizes in bytes, pixels and samples. */
 export function asJson(model: ModelDescription, settings: Settings) {
-  const { name, version, device, input, recipe, answer, batchSize, samplePath } = model
+  const { name, version, device, input, inputs, outputs, recipe, answer, batchSize, samplePath } = model
   return {
     name,
     version,
     device,
     input: { ...input, takesImages: recipe !== undefined },
+    inputs,
+    outputs,
     kind: answer.kind,
     labels: answer.labels,
     threshold: answer.kind === 'multi-label' ? answer.threshold : undefined,
@@ -46,7 +53,8 @@ export function inWords({
   name,
   version,
   device,
-  input,
+  inputs,
+  outputs,
   recipe,
   answer,
   batchSize,
@@ -54,17 +62,22 @@ export function inWords({
   const rows: [string, string[]][] = [
     ['model', [`${name}, version ${version}`]],
     ['runs on', [`${device}, in batches of up to ${batchSize}`]],
-    ['input', [`${input.name}: ${input.dtype} [${input.dims.map((dim) => dim || '?')}]`]],
+    ['input', inputs.map(specInWords)],
     [
       'images',
       recipe ? imageSteps(recipe).map((step, i) => `${i + 1}. ${step}`) : ['none: it takes tensors'],
     ],
+    ['output', outputs.map(specInWords)],
     ['answer', [answerInWords(answer)]],
     ['labels', [shorten(answer.labels)]],
   ]
   return rows
     .flatMap(([heading, lines]) => lines.map((line, i) => `${(i === 0 ? heading : '').padEnd(9)}${line}`))
     .join('\n')
+}
+
+function specInWords({ name, dtype, dims }: AnySpec): string {
+  return `${name}: ${dtype} [${dims.map((dim) => dim || '?')}]`
 }
 
 function imageSteps({ channels, resize, crop, rescale, normalize, isBgr, dtype }: Recipe): string[] {
@@ -101,6 +114,7 @@ function targetInWords(resize: Resize): string {
 }
 
 function answerInWords({ kind, scoreFunction, threshold, labels }: Answer): string {
+  if (kind === 'tensors') return 'tensors, by the Open Inference Protocol: /predict feeds one input'
   const by =
     scoreFunction === 'none' ? 'scores as the graph gives them' : `${scoreFunction} of the graph's output`
   if (kind === 'regression') return `${labels.length === 1 ? 'a number' : `${labels.length} numbers`}, ${by}`

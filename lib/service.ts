@@ -3,6 +3,7 @@ import type { Request, Response } from 'express'
 import type { Answer, Result } from './answer.ts'
 import type { Settings } from './config.ts'
 import type { ModelDescription } from './description.ts'
+import type { AnyTensor } from './tensor.ts'
 
 export interface Service {
   model: ModelDescription & {
@@ -20,4 +21,6 @@ export interface Service {
    * @throws RequestError
    */
   predict(req: Request, res: Response, topK: number, answer?: Answer): Promise<Result[]>
+  /** The named outputs for tensors that fit the model's inputs, see `Model.infer`. */
+  infer(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
 }

@@ -2,7 +2,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { RequestError, StartError } from './errors.ts'
-import type { Tensor, TensorSpec } from './tensor.ts'
+import type { AnySpec, AnyTensor } from './tensor.ts'
 
 export interface SessionOptions {
   modelPath: string
@@ -16,28 +16,31 @@ export interface Session {
   /** the execution provider that the model runs on */
   device: string
   /** as the graph declares them, in its order */
-  inputs: TensorSpec[]
-  outputs: TensorSpec[]
+  inputs: AnySpec[]
+  outputs: AnySpec[]
   /**
    * Run one batch. The inputs' memory moves to the worker and cannot be used afterwards.
    *
+   * @param outputs names of those that are wanted; what else the graph may give is not computed
    * @throws RequestError 400 when the runtime fails on these numbers, Error when the worker has died
    */
-  run(inputs: Tensor[]): Promise<Tensor[]>
+  run(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
   /** Load the model again, with as many threads; runs that were asked for before are answered before. */
   useThreads(threads: number): Promise<void>
   close(): Promise<void>
 }
 
-export type ToWorker = { id: number } & ({ inputs: Tensor[] } | { threads: number })
+type Task = { inputs: AnyTensor[]; outputs: readonly string[] } | { threads: number }
+
+export type ToWorker = { id: number } & Task
 
 export type FromWorker =
-  | { kind: 'ready'; device: string; inputs: TensorSpec[]; outputs: TensorSpec[] }
+  | { kind: 'ready'; device: string; inputs: AnySpec[]; outputs: AnySpec[] }
   | { kind: 'broken'; message: string }
-  | { kind: 'result'; id: number; outputs: Tensor[] }
+  | { kind: 'result'; id: number; outputs: AnyTensor[] }
   | { kind: 'failure'; id: number; message: string }
 
-type Pending = { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }
+type Pending = { resolve: (outputs: AnyTensor[]) => void; reject: (error: Error) => void }
 
 /** A module beside this one, as .ts or .js, whichever is running. */
 export function siblingModule(name: string): URL {
@@ -83,22 +86,22 @@ export function startSession(options: SessionOptions): Promise<Session> {
     })
   }
 
-  function ask(request: { inputs: Tensor[] } | { threads: number }, moved: ArrayBuffer[]): Promise<Tensor[]> {
+  function ask(task: Task, moved: ArrayBuffer[] = []): Promise<AnyTensor[]> {
     if (death) return Promise.reject(death)
     return new Promise((resolve, reject) => {
-      const message: ToWorker = { id: ++lastId, ...request }
+      const message: ToWorker = { id: ++lastId, ...task }
       pending.set(message.id, { resolve, reject })
       worker.postMessage(message, moved)
     })
   }
 
   const handle = {
-    run(inputs: Tensor[]) {
-      const moved = inputs.map(({ data }) => data.buffer as ArrayBuffer)
-      return ask({ inputs }, moved)
+    run(inputs: AnyTensor[], outputs: readonly string[]) {
+      const moved = inputs.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]))
+      return ask({ inputs, outputs }, moved)
     },
     async useThreads(threads: number) {
-      await ask({ threads }, [])
+      await ask({ threads })
     },
     async close() {
       isServing = false

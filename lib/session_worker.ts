@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { messageOf } from './errors.ts'
 import type { FromWorker, SessionOptions, ToWorker } from './session.ts'
-import type { Dtype, Tensor, TensorData, TensorSpec } from './tensor.ts'
+import type { AnySpec, AnyTensor } from './tensor.ts'
 
 const { modelPath, devices, threads } = workerData as SessionOptions
 const port = parentPort!
@@ -32,28 +32,29 @@ async function createSession(threads: number): Promise<InferenceSession> {
   }
 }
 
-async function run(session: InferenceSession, inputs: Tensor[]): Promise<Tensor[]> {
+async function run(
+  session: InferenceSession,
+  inputs: AnyTensor[],
+  outputs: readonly string[],
+): Promise<AnyTensor[]> {
   const feeds = Object.fromEntries(inputs.map((input, index) => [session.inputNames[index], toOrt(input)]))
-  // the scores come first; what else a graph may give is not computed
-  const [scores] = session.outputNames
-  const results = await session.run(feeds, [scores])
-  return [fromOrt(results[scores])]
+  const results = await session.run(feeds, outputs)
+  return outputs.map((name) => fromOrt(results[name]))
 }
 
-function specs(metadata: InferenceSession['inputMetadata']): TensorSpec[] {
-  return metadata.map((value) =>
-    value.isTensor
-      ? { name: value.name, dtype: value.type as Dtype, dims: value.shape }
-      : { name: value.name, dtype: 'not a tensor' as Dtype, dims: [] },
-  )
+function specs(metadata: InferenceSession['inputMetadata']): AnySpec[] {
+  return metadata.map((value) => {
+    const { type, shape } = value.isTensor ? value : { type: 'not a tensor', shape: [] }
+    return { name: value.name, dtype: type as AnySpec['dtype'], dims: shape }
+  })
 }
 
-function toOrt({ dtype, data, dims }: Tensor): OrtTensor {
+function toOrt({ dtype, data, dims }: AnyTensor): OrtTensor {
   return new OrtTensor(dtype as 'float32', data as Float32Array, dims)
 }
 
-function fromOrt({ type, data, dims }: OrtTensor): Tensor {
-  return { dtype: type as Dtype, dims, data: data as TensorData }
+function fromOrt({ type, data, dims }: OrtTensor): AnyTensor {
+  return { dtype: type, dims, data } as AnyTensor
 }
 
 function reply(message: FromWorker): void {
@@ -63,8 +64,8 @@ function reply(message: FromWorker): void {
 async function main(): Promise<void> {
   let session = await createSession(threads)
 
-  async function answer(message: ToWorker): Promise<Tensor[]> {
-    if ('inputs' in message) return run(session, message.inputs)
+  async function answer(message: ToWorker): Promise<AnyTensor[]> {
+    if ('inputs' in message) return run(session, message.inputs, message.outputs)
     await session.release()
     session = await createSession(message.threads)
     return []

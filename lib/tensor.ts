@@ -36,12 +36,23 @@ export interface Tensor {
   data: TensorData
 }
 
+/** What graphs with text have; classifiers do not. */
+export interface TextTensor {
+  dtype: 'string'
+  dims: readonly number[]
+  data: string[]
+}
+
+export type AnyTensor = Tensor | TextTensor
+
 /** One input or output as the graph declares it; a symbolic dim is its name, or "" if it has none. */
-export interface TensorSpec {
+export interface TensorSpec<D = Dtype> {
   name: string
-  dtype: Dtype
+  dtype: D
   dims: readonly (number | string)[]
 }
+
+export type AnySpec = TensorSpec<AnyTensor['dtype']>
 
 export const DTYPES = Object.keys(ARRAYS) as readonly Dtype[]
 
@@ -63,9 +74,49 @@ export function allocate(dtype: Dtype, length: number): TensorData {
   return new ARRAYS[dtype](length)
 }
 
+/** Zeros, or empty texts. */
+export function zeros(dtype: AnyTensor['dtype'], dims: readonly number[]): AnyTensor {
+  const length = sizeOf(dims)
+  return dtype === 'string'
+    ? { dtype, dims, data: new Array<string>(length).fill('') }
+    : { dtype, dims, data: allocate(dtype, length) }
+}
+
+/** Samples `from` up to `to` along axis 0; numbers are a view, not a copy. */
+export function slice(tensor: AnyTensor, from: number, to: number): AnyTensor {
+  const { dims, data } = tensor
+  if (from === 0 && to === dims[0]) return tensor
+  const length = sizeOf(dims.slice(1))
+  const part = Array.isArray(data)
+    ? data.slice(from * length, to * length)
+    : data.subarray(from * length, to * length)
+  return { ...tensor, dims: [to - from, ...dims.slice(1)], data: part } as AnyTensor
+}
+
+/**
+ * One tensor of all the parts' samples, copied, in their order.
+ *
+ * @param parts at least one; of one dtype, alike in all dims but the first
+ * @param samples of the result; what the parts do not fill stays zero
+ */
+export function concatenate(parts: readonly AnyTensor[], samples: number): AnyTensor {
+  const [{ dtype, dims }] = parts
+  const whole = zeros(dtype, [samples, ...dims.slice(1)])
+  let offset = 0
+  for (const { data } of parts) {
+    if (Array.isArray(whole.data))
+      for (let i = 0; i < data.length; i++) whole.data[offset + i] = data[i] as string
+    else whole.data.set(data as never, offset)
+    offset += data.length
+  }
+  return whole
+}
+
 /** The numbers in little-endian bytes; copied only where the bytes are not aligned for the dtype. */
 export function fromBytes(dtype: Dtype, bytes: Uint8Array): TensorData {
   const size = bytesPerElement(dtype)
+  // a truth value of 2 is none, and what the runtime makes of it is not said
+  if (dtype === 'bool') return Uint8Array.from(bytes, (byte) => (byte ? 1 : 0))
   const aligned = bytes.byteOffset % size === 0 ? bytes : Uint8Array.from(bytes)
   return new ARRAYS[dtype](aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / size)
 }

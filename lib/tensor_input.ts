@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { checkQueue } from './batcher.ts'
 import { RequestError } from './errors.ts'
+import { flatten, MAX_RANK, nestingOf } from './nested_lists.ts'
 import {
   bytesPerElement,
   convert,
@@ -11,8 +12,6 @@ import {
   type Tensor,
   type TensorSpec,
 } from './tensor.ts'
-
-const MAX_RANK = 8
 
 // the length first: a list of millions must not be looked at item by item
 export const DimsSchema = v.pipe(
@@ -83,49 +82,13 @@ export function tensorFromNumbers(data: unknown, dims: number[] | undefined, lim
   }
   const fitted = fitDims(shape, spec)
   checkQueue(fitted[0], 0, limits.maxSamples)
-  const flat: number[] = []
-  flatten(data, nesting, 0, flat)
-  return convert({ dtype: 'float64', dims: fitted, data: Float64Array.from(flat) }, spec.dtype)
+  const numbers = Float64Array.from(flatten(data, nesting, 'a number', readNumber))
+  return convert({ dtype: 'float64', dims: fitted, data: numbers }, spec.dtype)
 }
 
-/** The dims of nested lists, read off the first of each. */
-function nestingOf(data: unknown): number[] {
-  const dims: number[] = []
-  for (let list = data; Array.isArray(list); list = list[0]) {
-    if (dims.length === MAX_RANK)
-      throw new RequestError(400, `the data is nested deeper than ${MAX_RANK} lists`)
-    if (list.length === 0) throw new RequestError(400, 'the data holds an empty list: send numbers')
-    dims.push(list.length)
-  }
-  return dims
-}
-
-/** Append the numbers of `data` to `flat`; throws where its lists are not all as long as the first. */
-function flatten(data: unknown, nesting: number[], depth: number, flat: number[]): void {
-  if (depth === nesting.length) {
-    if (typeof data !== 'number' && typeof data !== 'boolean') {
-      throw new RequestError(
-        400,
-        `the data has ${kindOf(data)} where a number was expected: it is ragged, or not of numbers`,
-      )
-    }
-    flat.push(Number(data))
-    return
-  }
-  if (!Array.isArray(data) || data.length !== nesting[depth]) {
-    throw new RequestError(
-      400,
-      `the data is ragged: ${kindOf(data)} where a list of ${nesting[depth]} was expected`,
-    )
-  }
-  for (const item of data) flatten(item, nesting, depth + 1, flat)
-}
-
-/** What a JSON value is, in words short enough for any of them. */
-function kindOf(value: unknown): string {
-  if (Array.isArray(value)) return `a list of ${value.length}`
-  if (value === null) return 'null'
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
+/** @returns undefined for anything but a number or a truth value */
+function readNumber(value: unknown): number | undefined {
+  return typeof value === 'number' || typeof value === 'boolean' ? Number(value) : undefined
 }
 
 /**

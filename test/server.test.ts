@@ -335,6 +335,7 @@ images 1. decode, turn as EXIF says, convert to grey (ITU-R 601)
  3. multiply by 0.00392156862745098
  4. subtract 0.1307; divide by 0.3081
  5. planes of grey, float32
+output logits: float32 [batch_size,10]
 answer the best label: softmax of the graph's output
 labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 `,
