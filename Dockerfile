@@ -4,7 +4,7 @@ ENV ONNXRUNTIME_NODE_INSTALL=skip
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts
 COPY . .
-RUN npx tsc && rm -f ./*.ts lib/*.ts protocols/*.ts && npm prune --omit=dev --ignore-scripts \
+RUN npx tsc && rm -f ./*.ts lib/*.ts protocols/*.ts openapi/*.ts && npm prune --omit=dev --ignore-scripts \
   # the runtime's package holds every platform's binaries: keep this one's
   && cd node_modules/onnxruntime-node/bin/napi-v6 \
   && find . -mindepth 2 -maxdepth 2 ! -path "./linux/$(node -p process.arch)" -exec rm -r {} +

@@ -9,7 +9,7 @@ import type { ModelDescription } from './lib/description.ts'
 import { messageOf, StartError } from './lib/errors.ts'
 import { readRecipe } from './lib/image_recipe.ts'
 import { type JsonFile, readModelFolder, wrongKey } from './lib/model_folder.ts'
-import { fixedSize, type Recipe } from './lib/recipe.ts'
+import { type Recipe, sampleDims } from './lib/recipe.ts'
 import { type Session, startSession } from './lib/session.ts'
 import {
   type AnySpec,
@@ -152,13 +152,6 @@ function fixedBatch(inputs: AnySpec[]): number | undefined {
   }
   if (sizes.size <= 1) return [...sizes][0]
   throw new StartError(`the model's inputs have batch axes of ${[...sizes].join(' and ')}, expected one size`)
-}
-
-/** The dims of one sample, without the batch axis: the graph's, and where it leaves them open, the recipe's. */
-function sampleDims(input: AnySpec, recipe: Recipe | undefined): number[] {
-  const size = recipe && fixedSize(recipe)
-  const open = [recipe?.channels ?? 1, size?.height ?? 224, size?.width ?? 224]
-  return input.dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : recipe ? open[axis] : 1))
 }
 
 interface WarmUp {

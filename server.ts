@@ -25,6 +25,7 @@ import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
 import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
 import { requireToken } from './lib/token.ts'
 import { loadModel, type Model } from './model.ts'
+import { openApi } from './openapi/router.ts'
 import { clouds } from './protocols/clouds.ts'
 import { openInference } from './protocols/open_inference.ts'
 import { tfServing } from './protocols/tf_serving.ts'
@@ -155,6 +156,7 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   // other people's protocols, over the same path through handler and model
   const service: Service = { model, settings, isReady, predict, infer: model.infer }
   app.use(torchServe(service), tfServing(service), openInference(service), clouds(service, answerPredict))
+  app.use(openApi(service))
 
   app.use(notFound)
   app.use(problems(log))

@@ -1,7 +1,18 @@
 /** JSON bodies: tensors as lists of numbers, images as base64. */
+import * as v from 'valibot'
 import { messageOf, RequestError } from './errors.ts'
 import type { Input } from './input.ts'
-import { checkMetadata, type TensorLimits, tensorFromNumbers } from './tensor_input.ts'
+import { checkSchema, DimsSchema, ListSchema } from './schema.ts'
+import { type TensorLimits, tensorFromNumbers } from './tensor_input.ts'
+
+/** A tensor, its numbers nested or flat. */
+export const DataSchema = v.object({
+  data: v.union([v.number(), v.boolean(), ListSchema]),
+  dims: v.optional(DimsSchema),
+})
+
+/** TF Serving's row format: each instance is one sample, a tensor or `{"b64": image}`. */
+export const InstancesSchema = v.object({ instances: v.pipe(ListSchema, v.minLength(1)) })
 
 const FORMS =
   '{"data":[...],"dims":[...]}, {"instances":[...]}, a list of numbers, or an image as a base64 string'
@@ -24,21 +35,18 @@ export function readJson(json: unknown, limits: TensorLimits): Input {
   if (typeof json === 'number') return { tensor: tensorFromNumbers([json], undefined, limits) }
   if (Array.isArray(json)) return { tensor: tensorFromNumbers(json, undefined, limits) }
   if (json !== null && typeof json === 'object') {
-    const { data, dims, instances } = json as Record<string, unknown>
-    if (data !== undefined) {
-      const shape = dims === undefined ? undefined : checkMetadata({ dims }).dims
-      return { tensor: tensorFromNumbers(data, shape, limits) }
+    if ('data' in json) {
+      const { data, dims } = checkSchema(DataSchema, json, 'the JSON')
+      return { tensor: tensorFromNumbers(data, dims, limits) }
     }
-    if (instances !== undefined) return readInstances(instances, limits)
+    if ('instances' in json) {
+      return readInstances(checkSchema(InstancesSchema, json, 'the JSON').instances, limits)
+    }
   }
   throw new RequestError(400, `the JSON is none of the forms that are known: send ${FORMS}`)
 }
 
-/** TF Serving's row format: each instance is one sample, a tensor or `{"b64": image}`. */
-function readInstances(instances: unknown, limits: TensorLimits): Input {
-  if (!Array.isArray(instances) || instances.length === 0) {
-    throw new RequestError(400, 'instances: expected a list of at least one tensor or {"b64":"..."}')
-  }
+function readInstances(instances: unknown[], limits: TensorLimits): Input {
   if (!instances.some(isEncoded)) {
     return { tensor: tensorFromNumbers(instances, undefined, limits) }
   }

@@ -6,7 +6,7 @@
  */
 import { RequestError } from './errors.ts'
 import { type Box, crop, type Filter, type Pixels, resize } from './resample.ts'
-import type { Dtype } from './tensor.ts'
+import type { AnySpec, Dtype } from './tensor.ts'
 
 /** How large the image becomes, in pixels. */
 export type Resize = { filter: Filter } & (
@@ -68,6 +68,17 @@ function toGrey({ data, width, height }: Pixels): Pixels {
 /** The size that every image gets; undefined where it depends on the image. */
 export function fixedSize({ crop, resize }: Recipe): { width: number; height: number } | undefined {
   return crop ?? (resize?.to === 'size' ? resize : undefined)
+}
+
+/**
+ * The dims of one sample, without the batch axis.
+ *
+ * @returns the graph's; where it leaves them open, those that the recipe makes, or 1 without a recipe
+ */
+export function sampleDims({ dims }: AnySpec, recipe: Recipe | undefined): number[] {
+  const size = recipe && fixedSize(recipe)
+  const open = [recipe?.channels ?? 1, size?.height ?? 224, size?.width ?? 224]
+  return dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : recipe ? open[axis] : 1))
 }
 
 /** The size that a resize gives an image of width x height, as [width, height]. */

@@ -2,7 +2,8 @@
 import * as v from 'valibot'
 import { checkQueue } from './batcher.ts'
 import { RequestError } from './errors.ts'
-import { flatten, MAX_RANK, nestingOf } from './nested_lists.ts'
+import { flatten, nestingOf } from './nested_lists.ts'
+import { checkSchema, DimsSchema } from './schema.ts'
 import {
   bytesPerElement,
   convert,
@@ -13,25 +14,16 @@ import {
   type TensorSpec,
 } from './tensor.ts'
 
-// the length first: a list of millions must not be looked at item by item
-export const DimsSchema = v.pipe(
-  v.custom<number[]>((dims) => Array.isArray(dims) && dims.length <= MAX_RANK),
-  v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+/** What raw bytes are. */
+export const MetadataSchema = v.object(
+  { dims: DimsSchema, dtype: v.optional(v.picklist(DTYPES)) },
+  'an object such as {"dims":[1,28,28]}',
 )
-export const MetadataSchema = v.object({ dims: DimsSchema, dtype: v.optional(v.picklist(DTYPES)) })
 export type Metadata = v.InferOutput<typeof MetadataSchema>
 
 /** @throws RequestError 400 naming the key */
 export function checkMetadata(json: unknown): Metadata {
-  const result = v.safeParse(MetadataSchema, json, { abortEarly: true, abortPipeEarly: true })
-  if (result.success) return result.output
-  const [{ path, received }] = result.issues
-  const key = path?.map((item) => String(item.key)).join('.') || 'metadata'
-  const expected =
-    key === 'dtype'
-      ? `one of ${DTYPES.join(', ')}`
-      : `{"dims":[...]} with up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`
-  throw new RequestError(400, `${key} is ${received.slice(0, 40)}, expected ${expected}`)
+  return checkSchema(MetadataSchema, json, 'metadata')
 }
 
 /** What a tensor must fit. */

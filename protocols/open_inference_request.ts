@@ -4,22 +4,25 @@ import * as v from 'valibot'
 import { checkQueue } from '../lib/batcher.ts'
 import { readBody } from '../lib/body.ts'
 import { RequestError } from '../lib/errors.ts'
+import { checkSchema, DimsSchema, ListSchema } from '../lib/schema.ts'
 import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf } from '../lib/tensor.ts'
-import { DimsSchema } from '../lib/tensor_input.ts'
 import { DATATYPES, decodeText, fromBinary, fromList, parseExactly } from './open_inference_tensors.ts'
 
 /** length of the JSON before the binary tensors */
 export const HEADER = 'inference-header-content-length'
+
+// a name is repeated in an error's message
+const NameSchema = v.pipe(v.string(), v.maxLength(200))
 
 export const InferRequestSchema = v.object({
   id: v.nullish(v.string()),
   inputs: v.pipe(
     v.array(
       v.object({
-        name: v.string(),
+        name: NameSchema,
         datatype: v.picklist(Object.values(DATATYPES)),
         shape: DimsSchema,
-        data: v.nullish(v.unknown()),
+        data: v.nullish(ListSchema),
         parameters: v.nullish(
           v.object({ binary_data_size: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(0))) }),
         ),
@@ -30,7 +33,7 @@ export const InferRequestSchema = v.object({
   outputs: v.nullish(
     v.array(
       v.object({
-        name: v.string(),
+        name: NameSchema,
         parameters: v.nullish(
           v.object({
             binary_data: v.nullish(v.boolean()),
@@ -81,17 +84,9 @@ export async function readInference(req: Request, limits: Limits): Promise<Infer
   }
   if (given !== undefined && length === 0) return readRaw(body, limits)
   const text = body.toString('utf8', 0, length)
-  const request = checkRequest(parseExactly(text, 'the request'))
+  const request = checkSchema(InferRequestSchema, parseExactly(text, 'the request'), 'the request')
   const inputs = readInputs(request, body.subarray(length), limits)
   return { id: request.id, inputs, outputs: readOutputs(request, limits) }
-}
-
-function checkRequest(json: unknown): InferRequest {
-  const result = v.safeParse(InferRequestSchema, json, { abortEarly: true, abortPipeEarly: true })
-  if (result.success) return result.output
-  const [{ path, message }] = result.issues
-  const key = path?.map((item) => String(item.key)).join('.') ?? 'the request'
-  throw new RequestError(400, `${key}: ${message.slice(0, 300)}`)
 }
 
 /** A body of nothing but the bytes of one sample, for a model with one input; its answer is binary too. */
@@ -128,13 +123,13 @@ function readInputs(request: InferRequest, binary: Buffer, { inputs, maxSamples 
     }
     checkShape(shape, spec)
     checkQueue(shape[0], 0, maxSamples)
-    const bytes = parameters?.binary_data_size ?? undefined
-    if ((bytes === undefined) === ((data ?? undefined) === undefined)) {
-      throw new RequestError(400, `input ${name}: expected either data or parameters.binary_data_size`)
-    }
-    if (bytes === undefined) {
+    const bytes = parameters?.binary_data_size
+    if (data && bytes == null) {
       tensors.set(name, fromList(spec.dtype, shape, data))
       continue
+    }
+    if (data || bytes == null) {
+      throw new RequestError(400, `input ${name}: expected either data or parameters.binary_data_size`)
     }
     if (offset + bytes > binary.length) {
       throw new RequestError(

@@ -41,10 +41,9 @@ export const DATATYPES: Record<AnyDtype, string> = {
  * @param data values, flat in row-major order or nested as `dims` says
  * @throws RequestError 400 for a count, a nesting or values that do not fit
  */
-export function fromList(dtype: AnyDtype, dims: number[], data: unknown): AnyTensor {
+export function fromList(dtype: AnyDtype, dims: number[], data: unknown[]): AnyTensor {
   if (dtype === 'float16')
     throw new RequestError(400, 'FP16 has no form in JSON: send it with binary_data_size')
-  if (!Array.isArray(data)) throw new RequestError(400, 'data: expected a list of values, flat or nested')
   const nesting = nestingOf(data)
   if (nesting.length !== 1 && nesting.join() !== dims.join()) {
     throw new RequestError(400, `the data is nested as [${nesting}]: expected a flat list, or [${dims}]`)

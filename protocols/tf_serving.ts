@@ -20,7 +20,7 @@ export function tfServing(service: Service): Router {
   const predict = predictInstances(service)
 
   router
-    .route(/^\/v1\/models\/(?<model>[^/]+):predict$/)
+    .route('/v1/models/:model\\:predict')
     .post((req, res, next) => {
       checkName(req)
       return predict(req, res, next)

@@ -217,7 +217,7 @@ describe('an image classifier', () => {
       400,
       /nested deeper/,
     ],
-    ['a list', () => post('[]'), 400, /Expected/],
+    ['a list', () => post('[]'), 400, /inputs is missing/],
     ['no inputs', () => post('{"inputs":[]}'), 400, /inputs/],
     ['an id that is a number', () => post('{"id":1,"inputs":[]}'), 400, /id/],
     [

@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { ROOT } from './running_server.ts'
 
-const FOLDERS = ['', 'lib', 'protocols']
+const FOLDERS = ['', 'lib', 'protocols', 'openapi']
 
 /** Every source file and the source files that it imports at run time, as paths from the root. */
 function importGraph(): Map<string, string[]> {

@@ -1,0 +1,36 @@
+/** Schemas of what clients send: requests are checked by them, and the API's description is made from them. */
+import * as v from 'valibot'
+import { RequestError } from './errors.ts'
+import { MAX_RANK } from './nested_lists.ts'
+
+/** A list whose items are looked at later: there can be millions of them. */
+export const ListSchema = v.custom<unknown[]>(Array.isArray, 'a list')
+
+const isShortList = (value: unknown) => Array.isArray(value) && value.length <= MAX_RANK
+
+// the length first: a list of millions must not be looked at item by item
+export const DimsSchema = v.pipe(
+  v.custom<number[]>(isShortList, `up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`),
+  v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+)
+
+/**
+ * Hold JSON against a schema.
+ *
+ * @param what the whole of it is called
+ * @throws RequestError 400 naming the key, what came and what was expected
+ */
+export function checkSchema<S extends v.GenericSchema>(
+  schema: S,
+  json: unknown,
+  what: string,
+): v.InferOutput<S> {
+  const result = v.safeParse(schema, json, { abortEarly: true, abortPipeEarly: true })
+  if (result.success) return result.output
+  const [{ path, received, expected, message }] = result.issues
+  const key = path?.map((item) => String(item.key)).join('.') || what
+  if (received === 'undefined') throw new RequestError(400, `${key} is missing`)
+  // the library's own messages begin so; the others are ours, and say what was expected
+  const wanted = message.startsWith('Invalid') ? expected : message
+  throw new RequestError(400, `${key} is ${received.slice(0, 40)}, expected ${wanted}`)
+}
