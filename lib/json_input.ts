@@ -2,17 +2,17 @@
 import * as v from 'valibot'
 import { messageOf, RequestError } from './errors.ts'
 import type { Input } from './input.ts'
-import { checkSchema, DimsSchema, ListSchema } from './schema.ts'
+import { checkSchema, DimsSchema, ListSchema, record } from './schema.ts'
 import { type TensorLimits, tensorFromNumbers } from './tensor_input.ts'
 
 /** A tensor, its numbers nested or flat. */
-export const DataSchema = v.object({
+export const DataSchema = record({
   data: v.union([v.number(), v.boolean(), ListSchema]),
   dims: v.optional(DimsSchema),
 })
 
 /** TF Serving's row format: each instance is one sample, a tensor or `{"b64": image}`. */
-export const InstancesSchema = v.object({ instances: v.pipe(ListSchema, v.minLength(1)) })
+export const InstancesSchema = record({ instances: v.pipe(ListSchema, v.minLength(1)) })
 
 const FORMS =
   '{"data":[...],"dims":[...]}, {"instances":[...]}, a list of numbers, or an image as a base64 string'

@@ -14,6 +14,12 @@ export const DimsSchema = v.pipe(
   v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
 )
 
+/** An object with these keys, and others, which are dropped; a list, which JavaScript calls an object too, is none. */
+export function record<E extends v.ObjectEntries>(entries: E, expected = 'an object') {
+  const isRecord = (value: unknown) => value !== null && typeof value === 'object' && !Array.isArray(value)
+  return v.pipe(v.custom<Record<string, unknown>>(isRecord, expected), v.object(entries))
+}
+
 /**
  * Hold JSON against a schema.
  *

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { checkQueue } from './batcher.ts'
 import { RequestError } from './errors.ts'
 import { flatten, nestingOf } from './nested_lists.ts'
-import { checkSchema, DimsSchema } from './schema.ts'
+import { checkSchema, DimsSchema, record } from './schema.ts'
 import {
   bytesPerElement,
   convert,
@@ -15,7 +15,7 @@ import {
 } from './tensor.ts'
 
 /** What raw bytes are. */
-export const MetadataSchema = v.object(
+export const MetadataSchema = record(
   { dims: DimsSchema, dtype: v.optional(v.picklist(DTYPES)) },
   'an object such as {"dims":[1,28,28]}',
 )

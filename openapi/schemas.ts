@@ -19,7 +19,10 @@ export type Json = Record<string, unknown>
 export const TEXT: Json = { type: 'string' }
 export const BINARY: Json = { type: 'string', format: 'binary' }
 export const OBJECT: Json = { type: 'object' }
-const SCORE: Json = { type: ['number', 'null'], description: 'null where the model gave NaN' }
+const SCORE: Json = {
+  anyOf: [{ type: 'number' }, { type: 'null' }],
+  description: 'null where the model gave NaN',
+}
 
 /** Larger tensors are not written out in examples. */
 const MAX_EXAMPLE = 1000

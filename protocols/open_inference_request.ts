@@ -4,7 +4,7 @@ import * as v from 'valibot'
 import { checkQueue } from '../lib/batcher.ts'
 import { readBody } from '../lib/body.ts'
 import { RequestError } from '../lib/errors.ts'
-import { checkSchema, DimsSchema, ListSchema } from '../lib/schema.ts'
+import { checkSchema, DimsSchema, ListSchema, record } from '../lib/schema.ts'
 import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf } from '../lib/tensor.ts'
 import { DATATYPES, decodeText, fromBinary, fromList, parseExactly } from './open_inference_tensors.ts'
 
@@ -14,17 +14,17 @@ export const HEADER = 'inference-header-content-length'
 // a name is repeated in an error's message
 const NameSchema = v.pipe(v.string(), v.maxLength(200))
 
-export const InferRequestSchema = v.object({
+export const InferRequestSchema = record({
   id: v.nullish(v.string()),
   inputs: v.pipe(
     v.array(
-      v.object({
+      record({
         name: NameSchema,
         datatype: v.picklist(Object.values(DATATYPES)),
         shape: DimsSchema,
         data: v.nullish(ListSchema),
         parameters: v.nullish(
-          v.object({ binary_data_size: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(0))) }),
+          record({ binary_data_size: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(0))) }),
         ),
       }),
     ),
@@ -32,10 +32,10 @@ export const InferRequestSchema = v.object({
   ),
   outputs: v.nullish(
     v.array(
-      v.object({
+      record({
         name: NameSchema,
         parameters: v.nullish(
-          v.object({
+          record({
             binary_data: v.nullish(v.boolean()),
             classification: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
           }),
@@ -43,7 +43,7 @@ export const InferRequestSchema = v.object({
       }),
     ),
   ),
-  parameters: v.nullish(v.object({ binary_data_output: v.nullish(v.boolean()) })),
+  parameters: v.nullish(record({ binary_data_output: v.nullish(v.boolean()) })),
 })
 type InferRequest = v.InferOutput<typeof InferRequestSchema>
 

@@ -217,7 +217,8 @@ describe('an image classifier', () => {
       400,
       /nested deeper/,
     ],
-    ['a list', () => post('[]'), 400, /inputs is missing/],
+    ['a list', () => post('[]'), 400, /the request is Array, expected an object/],
+    ['a list as parameters', () => fault({ parameters: [] }), 400, /parameters is Array, expected an object/],
     ['no inputs', () => post('{"inputs":[]}'), 400, /inputs/],
     ['an id that is a number', () => post('{"id":1,"inputs":[]}'), 400, /id/],
     [

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Foreign clients against the real server, in a short form: an environment of its own, pinned, and two checks.
+set -euo pipefail
+cd "$(dirname "$0")"
+if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt; }; then
+  echo 'conformance: SKIPPED, there is no Python 3 that can install requirements.txt'
+  exit 0
+fi
+REQUESTS=200 .venv/bin/python open_inference.py
+.venv/bin/python openapi.py 5
