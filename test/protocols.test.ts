@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import sharp from 'sharp'
 import { ROOT, type RunningServer, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
@@ -108,6 +109,56 @@ test('TorchServe: a regression is a list, and classes of one name keep apart', a
   )
   assert.deepEqual(Object.keys(answer).sort(), ['a', 'a 1', 'b'])
   await four.stop()
+})
+
+test("the book's and TorchServe's own calls, against a matching folder", async (t) => {
+  const digits = await startServer()
+  t.after(digits.stop)
+  // curl -T digit_image.jpg: really a PNG, with an alpha channel
+  const image = new Uint8Array(await sharp(SAMPLE).ensureAlpha(0.5).png().toBuffer())
+  const uploaded = await fetch(`${digits.url}/predictions/mnist`, { method: 'PUT', body: image })
+  assert.match(await uploaded.text(), /^\{"2":0\.9/)
+  const best = await fetch(`${digits.url}/predictions/mnist`, {
+    method: 'PUT',
+    body: image,
+    headers: { accept: 'text/plain' },
+  })
+  assert.equal(await best.text(), '2')
+  // requests.post(url, files={'data': tensor bytes, 'metadata': json}), then json.loads of the answer
+  const seen = await fetch(`${digits.url}/preprocess`, { method: 'POST', body: SAMPLE })
+  const form = new FormData()
+  form.set('data', new Blob([await seen.arrayBuffer()]), 'data')
+  form.set('metadata', new Blob(['{"dims":[1,1,28,28]}'], { type: 'application/json' }), 'metadata')
+  assert.equal(await json(await fetch(`${digits.url}/test`, { method: 'POST', body: form })), 2)
+
+  const linear = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear') } })
+  t.after(linear.stop)
+  const value = new URLSearchParams({ value: '5' })
+  assert.deepEqual(await json(await fetch(`${linear.url}/predict`, { method: 'POST', body: value })), {
+    input: 5,
+    prediction: 9,
+  })
+
+  const fashion = await startServer({ env: { MODEL_DIR: join(MODELS, 'fashion') } })
+  t.after(fashion.stop)
+  const clothes = await json(
+    await fetch(`${fashion.url}/predictions/fashion`, { method: 'PUT', body: image }),
+  )
+  assert.equal(Object.keys(clothes).length, 5)
+  const scores = Object.values(clothes) as number[]
+  assert.deepEqual(
+    scores,
+    scores.toSorted((a, b) => b - a),
+  )
+
+  // the Swagger upload: 40 attributes there, 6 here, those over 0.3
+  const faces = await startServer({ env: { MODEL_DIR: join(MODELS, 'faces') } })
+  t.after(faces.stop)
+  const upload = new FormData()
+  upload.set('image', new Blob([image]), 'face.png')
+  const { predictions } = await json(await fetch(`${faces.url}/predict`, { method: 'POST', body: upload }))
+  assert.ok(predictions.length > 0)
+  for (const { score } of predictions) assert.ok(score > 0.3)
 })
 
 test('V1: instances get predictions, always a list, and errors its shape', async () => {
