@@ -1,9 +1,12 @@
 /**
  * The model: a folder, the session that runs its graph in a worker thread, and the queue in front of it.
  */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { pipeline } from 'node:stream/promises'
 import { readAnswer } from './lib/answer.ts'
-import { Batcher } from './lib/batcher.ts'
+import { Batcher, type BatcherOptions, type JobTrace } from './lib/batcher.ts'
 import type { Settings } from './lib/config.ts'
 import type { ModelDescription } from './lib/description.ts'
 import { messageOf, StartError } from './lib/errors.ts'
@@ -22,16 +25,22 @@ import {
 } from './lib/tensor.ts'
 
 export interface Model extends ModelDescription {
+  /** SHA-256 of the graph's file, in hex */
+  readonly sha256: Promise<string>
+  /** whether the worker that runs it is there; not while it is started again */
+  readonly isRunning: boolean
   /** samples that wait for a batch */
   readonly waiting: number
+  /** whole seconds until they have been run */
+  readonly secondsLeft: number
   /**
    * The first output for one input.
    *
    * @param input [n, ...] of the input's dtype and dims
    * @returns [n, classes]
-   * @throws RequestError 413, 503 or 400, see `Batcher.predict`
+   * @throws RequestError 400 or 503, or why the trace's signal was aborted, see `Batcher.predict`
    */
-  predict(input: Tensor): Promise<Tensor>
+  predict(input: Tensor, trace: JobTrace): Promise<Tensor>
   /**
    * Any outputs for all inputs.
    *
@@ -40,30 +49,36 @@ export interface Model extends ModelDescription {
    * @returns one a name, each [n, ...]
    * @throws RequestError as `predict`
    */
-  infer(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
+  infer(inputs: AnyTensor[], outputs: readonly string[], trace: JobTrace): Promise<AnyTensor[]>
   close(): Promise<void>
 }
 
 type Warn = (message: string) => void
 
+/** What is told while the model is in use. */
+export interface Watcher extends Pick<BatcherOptions, 'onWait' | 'onBatch'> {
+  /** what is unusual, and what was assumed */
+  warn: Warn
+  /** the worker died, and is started again */
+  onDeath?: (error: Error) => void
+}
+
 type ModelSettings = Pick<
   Settings,
-  'MODEL_NAME' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS' | 'MAX_QUEUE'
+  'MODEL_NAME' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS'
 >
 
 /**
  * Load and warm up the model in a folder.
  *
- * @param warn told what is unusual and what was assumed
  * @throws StartError one line: which file, which key, what was expected
  */
-export async function loadModel(dir: string, settings: ModelSettings, warn: Warn): Promise<Model> {
+export async function loadModel(dir: string, settings: ModelSettings, watcher: Watcher): Promise<Model> {
+  const { warn, onDeath = () => {}, onWait, onBatch } = watcher
   const folder = await readModelFolder(dir)
-  const session = await startSession({
-    modelPath: folder.modelPath,
-    devices: settings.DEVICE === 'auto' ? ['cuda', 'cpu'] : [settings.DEVICE],
-    threads: settings.INFERENCE_THREADS || availableParallelism(),
-  })
+  const devices = settings.DEVICE === 'auto' ? ['cuda', 'cpu'] : [settings.DEVICE]
+  const threads = settings.INFERENCE_THREADS || availableParallelism()
+  const session = await startSession({ modelPath: folder.modelPath, devices, threads }, onDeath)
   try {
     const { inputs } = session
     const input = firstInput(inputs)
@@ -76,7 +91,8 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
       maxBatchSize: batchSize,
       isFixed,
       maxDelayMs: settings.MAX_BATCH_DELAY_MS,
-      maxQueue: settings.MAX_QUEUE,
+      onWait,
+      onBatch,
     })
     return {
       name: settings.MODEL_NAME || folder.name,
@@ -89,18 +105,35 @@ export async function loadModel(dir: string, settings: ModelSettings, warn: Warn
       answer: readAnswer(folder, inputs.length, scores, warn),
       batchSize,
       samplePath: folder.samplePath,
+      sha256: sha256(folder.modelPath).catch(() => 'unknown'),
+      get isRunning() {
+        return session.isRunning
+      },
       get waiting() {
         return batcher.waiting
       },
+      get secondsLeft() {
+        return batcher.secondsLeft
+      },
       // the dtype of the first output was checked with the rest of the graph
-      predict: async (tensor) => (await batcher.predict([tensor], [outputs[0].name]))[0] as Tensor,
-      infer: (tensors, wanted) => batcher.predict(tensors, wanted),
+      async predict(tensor, trace) {
+        const [scores] = await batcher.predict([tensor], [outputs[0].name], trace)
+        return scores as Tensor
+      },
+      infer: (tensors, wanted, trace) => batcher.predict(tensors, wanted, trace),
       close: session.close,
     }
   } catch (error) {
     await session.close()
     throw error
   }
+}
+
+/** Of a large file it takes a second, which nobody waits for. */
+async function sha256(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path), hash)
+  return hash.digest('hex')
 }
 
 /** A word or a number in config.json, shown to clients. */

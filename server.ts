@@ -3,28 +3,34 @@
  *
  * createApp() has every route in sight; the bottom of the file starts it.
  */
+import cluster from 'node:cluster'
 import { createRequire } from 'node:module'
 import { extname } from 'node:path'
 import { parseArgs } from 'node:util'
 import dotenv from 'dotenv'
 import express, { type Express, type Request, type Response } from 'express'
+import helmet, { type HelmetOptions } from 'helmet'
 import { postprocess } from './handler.ts'
+import { Admission } from './lib/admission.ts'
 import { type Result, toText } from './lib/answer.ts'
-import { checkQueue } from './lib/batcher.ts'
+import { metricsOf, runPrimary } from './lib/cluster.ts'
 import { maxUploadBytes, readSettings, type Settings } from './lib/config.ts'
 import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
-import { listen } from './lib/http_server.ts'
 import { encodePng } from './lib/image.ts'
 import { createInputReader } from './lib/input.ts'
+import { live } from './lib/lifecycle.ts'
 import { createLog, type Log } from './lib/log.ts'
+import { createMetrics, type Metrics } from './lib/metrics.ts'
+import { observe } from './lib/observe.ts'
 import { allowOnly, notFound, problems } from './lib/problem.ts'
 import type { Pixels } from './lib/resample.ts'
 import type { Service } from './lib/service.ts'
 import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
 import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
 import { requireToken } from './lib/token.ts'
-import { loadModel, type Model } from './model.ts'
+import { serverTiming, type Trace, traceOf } from './lib/trace.ts'
+import { loadModel, type Model, type Watcher } from './model.ts'
 import { openApi } from './openapi/router.ts'
 import { clouds } from './protocols/clouds.ts'
 import { openInference } from './protocols/open_inference.ts'
@@ -34,47 +40,71 @@ import { torchServe } from './protocols/torchserve.ts'
 /** most predictions in one answer: some megabytes of JSON */
 const MAX_PREDICTIONS = 50_000
 
+/** helmet's, for pages that load nothing from elsewhere and are framed nowhere. */
+const SECURITY_HEADERS: HelmetOptions = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'self'"],
+      imgSrc: ["'self'", 'blob:', 'data:'],
+      baseUri: ["'none'"],
+      formAction: ["'self'"],
+      frameAncestors: ["'none'"],
+    },
+  },
+  // whether there is TLS, and for how long, is for the proxy in front to say
+  strictTransportSecurity: false,
+}
+
 interface Parts {
   model: Model
   threads: ThreadPool
   settings: Settings
   log: Log
+  metrics: Metrics
   /** says no while the process is stopping */
   isReady: () => boolean
 }
 
-export function createApp({ model, threads, settings, log, isReady }: Parts): Express {
+export function createApp({ model, threads, settings, log, metrics, isReady }: Parts): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
+  app.use(observe(log, metrics, settings))
+  app.use(helmet(SECURITY_HEADERS))
 
   const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
   if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE]))
 
+  const admission = new Admission([threads, model], settings, metrics)
   const readInput = createInputReader(
     { spec: model.input, maxSamples: settings.MAX_QUEUE },
     maxUploadBytes(settings),
   )
 
   /** What every predicting route does: read, preprocess, run, postprocess. One result per sample, in order. */
-  async function predict(
-    req: Request,
-    res: Response,
-    topK: number,
-    answer = model.answer,
-  ): Promise<Result[]> {
-    if (model.answer.kind === 'tensors') {
-      const names = model.inputs.map(({ name }) => name)
-      throw new RequestError(
-        400,
-        `the model has ${names.length} inputs (${names.join(', ')}): send them to POST /v2/models/${model.name}/infer`,
-      )
+  function predict(req: Request, res: Response, topK: number, answer = model.answer): Promise<Result[]> {
+    if (answer.kind === 'tensors') {
+      const names = model.inputs.map(({ name }) => name).join(', ')
+      const detail = `the model has ${model.inputs.length} inputs (${names}): send them to POST /v2/models/${model.name}/infer`
+      throw new RequestError(400, detail)
     }
-    const input = await readInput(req, res)
-    const tensors = 'images' in input ? await preprocessAll(input.images) : [input.tensor]
-    checkAnswerSize(tensors, topK)
-    const scores = await Promise.all(tensors.map(model.predict))
-    return scores.flatMap((output, index) => postprocess(output, tensors[index], answer, topK))
+    return admission.attend(req, res, async () => {
+      const trace = traceOf(res)
+      const input = await readInput(req, res)
+      const tensors = 'images' in input ? await preprocessAll(input.images, trace) : admit(input.tensor)
+      checkAnswerSize(tensors, topK)
+      const scores = await Promise.all(tensors.map((tensor) => model.predict(tensor, trace)))
+      const results = scores.flatMap((output, index) => postprocess(output, tensors[index], answer, topK))
+      res.set('server-timing', serverTiming(trace))
+      trace.label = toText(results.slice(0, 1))
+      return results
+    })
+  }
+
+  function admit(tensor: Tensor): Tensor[] {
+    admission.check(tensor.dims[0])
+    return [tensor]
   }
 
   /** What is answered is written on the event loop: it must not take long. */
@@ -88,17 +118,20 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
     )
   }
 
-  function preprocessAll(images: Uint8Array[]): Promise<Tensor[]> {
-    return inThreads<Tensor>('preprocessInThread', images)
+  async function preprocessAll(images: Uint8Array[], trace: Trace): Promise<Tensor[]> {
+    const begun = performance.now()
+    const tensors = await inThreads<Tensor>('preprocessInThread', images, trace)
+    trace.preprocessMs = performance.now() - begun
+    return tensors
   }
 
   /** Run one of the handler's functions on each image, in the thread pool. */
-  function inThreads<T>(name: string, images: Uint8Array[]): Promise<T[]> {
+  function inThreads<T>(name: string, images: Uint8Array[], { signal }: Trace): Promise<T[]> {
     const { recipe } = model
     if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
-    checkQueue(images.length, threads.waiting, settings.MAX_QUEUE)
+    admission.check(images.length)
     const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
-    return Promise.all(tasks.map((task) => threads.run<T>(name, task)))
+    return Promise.all(tasks.map((task) => threads.run<T>(name, task, signal)))
   }
 
   const answerPredict = async (req: Request, res: Response) => {
@@ -119,14 +152,16 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   app
     .route('/preprocess')
     .post(async (req, res) => {
-      const input = await readInput(req, res)
-      if (!('images' in input)) throw new RequestError(415, 'send an image: a tensor is not preprocessed')
-      if (req.accepts(['application/octet-stream', 'image/png']) === 'image/png') {
-        if (input.images.length > 1) throw new RequestError(400, 'send one image: a PNG shows one')
-        const [pixels] = await inThreads<Pixels>('previewInThread', input.images)
-        return res.type('image/png').send(await encodePng(pixels))
-      }
-      sendTensors(res, await preprocessAll(input.images))
+      const wantsPicture = req.accepts(['application/octet-stream', 'image/png']) === 'image/png'
+      await admission.attend(req, res, async () => {
+        const input = await readInput(req, res)
+        if (!('images' in input)) throw new RequestError(415, 'send an image: a tensor is not preprocessed')
+        const { images } = input
+        if (!wantsPicture) return sendTensors(res, await preprocessAll(images, traceOf(res)))
+        if (images.length > 1) throw new RequestError(400, 'send one image: a PNG shows one')
+        const [pixels] = await inThreads<Pixels>('previewInThread', images, traceOf(res))
+        res.type('image/png').send(await encodePng(pixels))
+      })
     })
     .all(allowOnly('POST'))
 
@@ -148,13 +183,33 @@ export function createApp({ model, threads, settings, log, isReady }: Parts): Ex
   app
     .route('/readyz')
     .get((_req, res) => {
-      if (!isReady()) throw new RequestError(503, 'the server is stopping: send requests elsewhere')
+      if (!isReady())
+        throw new RequestError(503, 'the server is stopping, or its model is being started again')
       res.json({ status: 'ready' })
     })
     .all(allowOnly('GET'))
 
+  metrics.watch(model, () => threads.waiting + model.waiting, isReady)
+  const readMetrics = metricsOf(metrics.registry)
+  app
+    .route('/metrics')
+    .get(async (_req, res) => res.type('text/plain; version=0.0.4').send(await readMetrics()))
+    .all(allowOnly('GET'))
+
   // other people's protocols, over the same path through handler and model
-  const service: Service = { model, settings, isReady, predict, infer: model.infer }
+  const service: Service = {
+    model,
+    settings,
+    isReady,
+    predict,
+    attend: (req, res, work) => admission.attend(req, res, work),
+    async infer(res, inputs, outputs) {
+      admission.check(inputs[0].dims[0])
+      const results = await model.infer(inputs, outputs, traceOf(res))
+      res.set('server-timing', serverTiming(traceOf(res)))
+      return results
+    },
+  }
   app.use(torchServe(service), tfServing(service), openInference(service), clouds(service, answerPredict))
   app.use(openApi(service))
 
@@ -184,40 +239,39 @@ function sendTensors(res: Response, tensors: Tensor[]): void {
 
 /** Print what is understood of the model folder, and serve nothing. */
 async function printDescription(settings: Settings): Promise<void> {
-  const model = await loadModel(settings.MODEL_DIR, settings, (message) => console.log(`note     ${message}`))
+  const warn = (message: string) => console.log(`note     ${message}`)
+  const model = await loadModel(settings.MODEL_DIR, settings, { warn })
   console.log(inWords(model))
   await model.close()
 }
 
-/** Load the model, listen, and on SIGTERM or SIGINT stop in order; a second signal forces the end. */
+/** Answer requests, until a signal ends it. */
 async function serve(settings: Settings): Promise<void> {
-  let stop = async () => process.exit(0)
-  // set before the model is loaded: a container's first process ignores signals that it does not handle
-  process.on('SIGTERM', () => stop()).on('SIGINT', () => stop())
   const log = await createLog(settings.LOG_LEVEL)
-  const model = await loadModel(settings.MODEL_DIR, settings, (message) => log.warn(message))
+  if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) return runPrimary(settings.WEB_CONCURRENCY, log)
+  const metrics = createMetrics()
   const handler = new URL(`./handler${extname(import.meta.filename)}`, import.meta.url)
-  const threads = createThreadPool(handler, settings.PREPROCESS_THREADS)
-  let isReady = true
-  const app = createApp({ model, threads, settings, log, isReady: () => isReady })
-  const http = await listen(app, settings)
-  if (!settings.API_TOKEN && !isLoopback(settings.HOST)) {
-    log.warn(`HOST=${settings.HOST} without API_TOKEN: whoever reaches this machine can send requests`)
+  const threads = createThreadPool(handler, settings.PREPROCESS_THREADS, (ms) =>
+    metrics.preprocess.observe(ms / 1000),
+  )
+  const watcher: Watcher = {
+    warn: (message) => log.warn(message),
+    onWait: (ms) => metrics.queueWait.observe(ms / 1000),
+    onBatch(samples, ms) {
+      metrics.batchSize.observe(samples)
+      metrics.inference.observe(ms / 1000)
+    },
+    onDeath(error) {
+      metrics.workerRestarts.inc()
+      log.error(`${error.message}: it is started again`)
+    },
   }
-  log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
-
-  stop = async () => {
-    if (!isReady) process.exit(1)
-    isReady = false
-    log.info('stopping: open requests are finished first')
-    setTimeout(() => process.exit(1), settings.SHUTDOWN_MS).unref()
-    await http.stop()
-    process.exit(0)
-  }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.')
+  await live({
+    settings,
+    log,
+    load: () => loadModel(settings.MODEL_DIR, settings, watcher),
+    appFor: (model, isReady) => createApp({ model, threads, settings, log, metrics, isReady }),
+  })
 }
 
 /** Whether this file is what node was started with, as `server.js`, `server`, `.`, a link or `server.ts`. */

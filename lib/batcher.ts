@@ -2,8 +2,10 @@
  * Whatever waits when the session comes free becomes the next batch: no request waits for another to arrive,
  * and the busier it is, the larger the batches.
  */
-import { RequestError } from './errors.ts'
+import { RequestError, WorkerDied } from './errors.ts'
+import { Rate } from './rate.ts'
 import { type AnyTensor, concatenate, slice } from './tensor.ts'
+import type { Trace } from './trace.ts'
 
 /** Runs one batch; all inputs and all outputs have the samples along axis 0. */
 export type RunBatch = (inputs: AnyTensor[], outputs: readonly string[]) => Promise<AnyTensor[]>
@@ -15,9 +17,14 @@ export interface BatcherOptions {
   isFixed: boolean
   /** how long a batch that is not full waits for more, in milliseconds; 0 = not at all */
   maxDelayMs: number
-  /** most samples that may wait, those in inference not counted */
-  maxQueue: number
+  /** told how many milliseconds a job waited for its first batch */
+  onWait?: (ms: number) => void
+  /** told of each batch, and how many milliseconds it ran */
+  onBatch?: (samples: number, ms: number) => void
 }
+
+/** What a job tells of itself, and when it is to be given up. */
+export type JobTrace = Pick<Trace, 'signal' | 'queueMs' | 'inferenceMs' | 'batchSize'>
 
 /** A request's samples; it may be spread over several batches. */
 interface Job {
@@ -32,6 +39,10 @@ interface Job {
   /** for each output, what the batches so far have brought */
   parts: AnyTensor[][]
   arrivedAt: number
+  trace: JobTrace
+  /** its worker died once: once more is too often */
+  isRetried: boolean
+  isFinished: boolean
   resolve: (outputs: AnyTensor[]) => void
   reject: (error: unknown) => void
 }
@@ -49,6 +60,7 @@ export class Batcher {
   #queue: Job[] = []
   #waiting = 0
   #isRunning = false
+  readonly #rate = new Rate()
   #delay: NodeJS.Timeout | undefined
 
   constructor(run: RunBatch, options: BatcherOptions) {
@@ -61,20 +73,26 @@ export class Batcher {
     return this.#waiting
   }
 
+  /** Whole seconds until what waits now has been run, see `Rate`. */
+  get secondsLeft(): number {
+    return this.#rate.secondsFor(this.#waiting)
+  }
+
   /**
    * @param inputs one tensor per input of the graph, each [n, ...] with the same n >= 1; checked by the caller
    * @param outputs names of the graph's outputs
+   * @param trace told how long it took; when its signal is aborted, the job leaves the queue
    * @returns one tensor per name, each [n, ...], in the order of the samples
-   * @throws RequestError 413 more samples than the queue holds, 503 the queue is full, or what `run` throws
+   * @throws RequestError 503 when the worker died twice under it, what `run` throws, or the signal's reason
    */
-  predict(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]> {
+  predict(inputs: AnyTensor[], outputs: readonly string[], trace: JobTrace): Promise<AnyTensor[]> {
     const samples = inputs[0].dims[0]
     return new Promise((resolve, reject) => {
-      checkQueue(samples, this.#waiting, this.#options.maxQueue)
+      if (trace.signal.aborted) return reject(trace.signal.reason)
       const kind = [...inputs.map(({ dims }) => dims.slice(1).join('x')), outputs].join()
       const arrivedAt = performance.now()
       const parts = outputs.map(() => [])
-      this.#queue.push({
+      const job: Job = {
         inputs,
         outputs,
         kind,
@@ -83,9 +101,14 @@ export class Batcher {
         received: 0,
         parts,
         arrivedAt,
+        trace,
+        isRetried: false,
+        isFinished: false,
         resolve,
         reject,
-      })
+      }
+      this.#queue.push(job)
+      trace.signal.addEventListener('abort', () => this.#fail(job, trace.signal.reason), { once: true })
       this.#waiting += samples
       this.#next()
     })
@@ -116,12 +139,14 @@ export class Batcher {
   /** The next batch: samples of the oldest job and of those of its kind behind it. */
   #take(): Slice[] {
     const slices: Slice[] = []
+    const now = performance.now()
     const { kind } = this.#queue[0]
     let free = this.#options.maxBatchSize
     for (const job of this.#queue) {
       if (free === 0) break
       if (job.kind !== kind) continue
       const count = Math.min(job.samples - job.sent, free)
+      if (job.sent === 0) this.#waited(job, now - job.arrivedAt)
       slices.push({ job, from: job.sent, count })
       job.sent += count
       free -= count
@@ -131,15 +156,46 @@ export class Batcher {
     return slices
   }
 
+  #waited({ trace }: Job, ms: number): void {
+    trace.queueMs = Math.max(trace.queueMs ?? 0, ms)
+    this.#options.onWait?.(ms)
+  }
+
   async #runSlices(slices: Slice[]): Promise<void> {
+    const begun = performance.now()
     try {
-      deliver(slices, await this.#run(this.#gather(slices), slices[0].job.outputs))
+      const outputs = await this.#run(this.#gather(slices), slices[0].job.outputs)
+      this.#ran(slices, performance.now() - begun)
+      deliver(slices, outputs)
     } catch (error) {
-      // one sample that the model cannot take must not spoil its neighbours: each again on its own
-      const isTheirs = error instanceof RequestError
-      if (isTheirs && slices.length > 1) for (const slice of slices) await this.#runSlices([slice])
-      else for (const { job } of slices) this.#fail(job, error)
+      // one sample that the model cannot take, or dies of, must not spoil its neighbours: each again on its own
+      if (error instanceof RequestError && slices.length > 1) return this.#runEach(slices)
+      if (!(error instanceof WorkerDied)) for (const { job } of slices) this.#fail(job, error)
+      else await this.#runEach(slices.filter((slice) => this.#mayRetry(slice)))
     }
+  }
+
+  async #runEach(slices: Slice[]): Promise<void> {
+    for (const slice of slices) await this.#runSlices([slice])
+  }
+
+  #mayRetry({ job }: Slice): boolean {
+    if (job.isRetried) {
+      const detail = 'the process that runs the model died twice under this request: try again later'
+      this.#fail(job, new RequestError(503, detail, { 'retry-after': '1' }))
+    }
+    job.isRetried = true
+    return !job.isFinished
+  }
+
+  #ran(slices: Slice[], ms: number): void {
+    const samples = slices.reduce((sum, { count }) => sum + count, 0)
+    for (const { job } of slices) {
+      job.trace.inferenceMs = Math.max(job.trace.inferenceMs ?? 0, ms)
+      job.trace.batchSize = Math.max(job.trace.batchSize ?? 0, samples)
+    }
+    this.#rate.done(samples, ms)
+    this.#options.onBatch?.(samples, ms)
   }
 
   #fail(job: Job, error: unknown): void {
@@ -147,6 +203,7 @@ export class Batcher {
       this.#queue = this.#queue.filter((other) => other !== job)
       this.#waiting -= job.samples - job.sent
     }
+    job.isFinished = true
     job.reject(error)
   }
 
@@ -169,18 +226,27 @@ function deliver(slices: Slice[], outputs: AnyTensor[]): void {
     row += count
     job.received += count
     if (job.received < job.samples) continue
+    job.isFinished = true
     job.resolve(job.parts.map((parts) => (parts.length === 1 ? parts[0] : concatenate(parts, job.samples))))
   }
 }
 
-/** @throws RequestError 413 for more samples than a queue holds, 503 where they do not fit behind those that wait */
-export function checkQueue(samples: number, waiting: number, maxQueue: number): void {
-  if (samples > maxQueue) {
-    const detail = `${samples} samples are more than the ${maxQueue} of MAX_QUEUE: send them in several requests`
-    throw new RequestError(413, detail)
-  }
+/**
+ * @param waiting samples that are in the queue
+ * @param secondsLeft until they have been run
+ * @throws RequestError 413 for more samples than a queue holds, 503 where they do not fit behind those that wait
+ */
+export function checkQueue(samples: number, waiting: number, maxQueue: number, secondsLeft: number): void {
+  checkSamples(samples, maxQueue)
   if (waiting + samples > maxQueue) {
     const detail = `the queue is full: ${waiting} samples wait, MAX_QUEUE is ${maxQueue}: try again later`
-    throw new RequestError(503, detail, { 'retry-after': '1' })
+    throw new RequestError(503, detail, { 'retry-after': String(secondsLeft) })
   }
+}
+
+/** @throws RequestError 413 for more samples than a queue holds */
+export function checkSamples(samples: number, maxQueue: number): void {
+  if (samples <= maxQueue) return
+  const detail = `${samples} samples are more than the ${maxQueue} of MAX_QUEUE: send them in several requests`
+  throw new RequestError(413, detail)
 }

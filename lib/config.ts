@@ -72,7 +72,20 @@ export const SETTINGS = {
   PREPROCESS_THREADS: whole(CORES, 1, 1024, 'threads that resize and normalise images', 'number of cores'),
   AIP_HEALTH_ROUTE: text('', 'path', "Vertex AI's health route, set by it", 'none'),
   AIP_PREDICT_ROUTE: text('', 'path', "Vertex AI's predict route, set by it", 'none'),
-  SHUTDOWN_MS: whole(10_000, 0, 3_600_000, 'how long open requests may take after SIGTERM'),
+  REQUEST_TIMEOUT_MS: whole(
+    30_000,
+    1,
+    3_600_000,
+    'how long a request may take, from its head to its answer; then 408 or 504',
+  ),
+  WEB_CONCURRENCY: whole(1, 1, 1024, 'processes that share the port, each with a model of its own'),
+  DRAIN_MS: whole(0, 0, 3_600_000, 'how long new connections are still taken after SIGTERM, unready'),
+  SHUTDOWN_MS: whole(
+    10_000,
+    0,
+    3_600_000,
+    'how long open requests may take after that, before they are cut off',
+  ),
 }
 
 export type Settings = { [Name in keyof typeof SETTINGS]: (typeof SETTINGS)[Name]['default'] }

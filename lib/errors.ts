@@ -26,6 +26,11 @@ export class StartError extends Error {
   override name = 'StartError'
 }
 
+/** The thread that ran the model has died; what it was running can be run again. */
+export class WorkerDied extends Error {
+  override name = 'WorkerDied'
+}
+
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

@@ -1,34 +1,70 @@
 /** The HTTP server around the app: its time-outs, the answer to `Expect: 100-continue`, and an orderly end. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { maxUploadBytes, type Settings } from './config.ts'
 import { messageOf, StartError } from './errors.ts'
 
+type App = (req: IncomingMessage, res: ServerResponse) => void
+
 export interface HttpServer {
   url: string
-  /** Take no more connections, answer what is open, and settle when all of it is closed. */
-  stop(): Promise<void>
+  /** Give requests that come from now on to another app; settles when the one before has answered all of its own. */
+  swap(app: App): Promise<void>
+  /**
+   * From now on close each connection behind its answer; after `drainMs` take no new ones, and settle when all are closed.
+   */
+  stop(drainMs: number): Promise<void>
 }
 
-type App = (req: IncomingMessage, res: ServerResponse) => void
+/** An app, and its requests that are under way. */
+class Serving {
+  readonly app: App
+  #underWay = 0
+  #whenIdle: (() => void) | undefined
+
+  constructor(app: App) {
+    this.app = app
+  }
+
+  answer(req: IncomingMessage, res: ServerResponse): void {
+    this.#underWay++
+    res.once('close', () => {
+      this.#underWay--
+      if (this.#underWay === 0) this.#whenIdle?.()
+    })
+    this.app(req, res)
+  }
+
+  async idle(): Promise<void> {
+    if (this.#underWay === 0) return
+    await new Promise<void>((resolve) => {
+      this.#whenIdle = resolve
+    })
+  }
+}
 
 /** @throws StartError when the address cannot be listened on */
 export async function listen(app: App, settings: Settings): Promise<HttpServer> {
-  const { HOST, PORT } = settings
+  const { HOST, PORT, REQUEST_TIMEOUT_MS } = settings
+  let serving = new Serving(app)
   let isStopping = false
   let underWay = 0
-  const finished = () => {
-    underWay--
-  }
   const answer: App = (req, res) => {
     if (isStopping) res.setHeader('connection', 'close')
     underWay++
-    res.on('close', finished)
-    app(req, res)
+    res.once('close', () => underWay--)
+    serving.answer(req, res)
   }
-  // longer than the keep-alive of the load balancers in front, so that none reuses a connection just closed here
   const server = createServer(
-    { keepAliveTimeout: 75_000, headersTimeout: 20_000, requestTimeout: 60_000 },
+    {
+      // longer than the keep-alive of the load balancers in front, so that none reuses a connection just closed here
+      keepAliveTimeout: 75_000,
+      headersTimeout: 10_000,
+      // the app has said 408 before: this is for bodies that no route reads
+      requestTimeout: REQUEST_TIMEOUT_MS + 10_000,
+      connectionsCheckingInterval: 2000,
+    },
     answer,
   )
   // a client that asks before it sends a body that is too large is told so before it does
@@ -51,8 +87,14 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
 
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
-    stop() {
+    swap(next) {
+      const before = serving
+      serving = new Serving(next)
+      return before.idle()
+    },
+    async stop(drainMs) {
       isStopping = true
+      await setTimeout(drainMs)
       // a connection whose request was under way when the end began is idle only after its answer; one that has
       // never sent a whole head would hold up the end
       const sweep = setInterval(() => {

@@ -1,9 +1,9 @@
 /** Errors as answers: RFC 9457 problem details, in one place. */
-import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { messageOf, RequestError } from './errors.ts'
 import type { Log } from './log.ts'
+import { traceOf } from './trace.ts'
 
 /** The last handler of a route: 405 for every method that the ones before it did not take. */
 export function allowOnly(...methods: string[]): RequestHandler {
@@ -30,7 +30,7 @@ export function problems(log: Log) {
     if (res.headersSent) return next(error)
     const known = toRequestError(error)
     if (known) return sendProblem(res, known.status, known.message, known.headers)
-    const requestId = randomUUID()
+    const { id: requestId } = traceOf(res)
     log.error({ err: error, requestId, method: req.method, path: req.path }, 'request failed')
     sendProblem(
       res,

@@ -21,6 +21,8 @@ export interface Service {
    * @throws RequestError
    */
   predict(req: Request, res: Response, topK: number, answer?: Answer): Promise<Result[]>
-  /** The named outputs for tensors that fit the model's inputs, see `Model.infer`. */
-  infer(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
+  /** Do a request's work, if there is room for it and until its time is up, see `Admission.attend`. */
+  attend<T>(req: Request, res: Response, work: () => Promise<T>): Promise<T>
+  /** The named outputs for tensors that fit the model's inputs, see `Model.infer`; within `attend`. */
+  infer(res: Response, inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
 }

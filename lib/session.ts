@@ -1,7 +1,8 @@
-/** The main thread's side of the inference worker: start it, send it batches, stop it. */
+/** The main thread's side of the inference worker: start it, send it batches, start it again when it dies, stop it. */
 import { extname } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { RequestError, StartError } from './errors.ts'
+import { messageOf, RequestError, StartError, WorkerDied } from './errors.ts'
 import type { AnySpec, AnyTensor } from './tensor.ts'
 
 export interface SessionOptions {
@@ -14,15 +15,18 @@ export interface SessionOptions {
 
 export interface Session {
   /** the execution provider that the model runs on */
-  device: string
+  readonly device: string
   /** as the graph declares them, in its order */
-  inputs: AnySpec[]
-  outputs: AnySpec[]
+  readonly inputs: AnySpec[]
+  readonly outputs: AnySpec[]
+  /** whether a worker is there; not while it is started again */
+  readonly isRunning: boolean
   /**
    * Run one batch. The inputs' memory moves to the worker and cannot be used afterwards.
    *
    * @param outputs names of those that are wanted; what else the graph may give is not computed
-   * @throws RequestError 400 when the runtime fails on these numbers, Error when the worker has died
+   * @throws RequestError 400 when the runtime fails on these numbers, 503 when no worker can be started;
+   * WorkerDied when it died of this or beside it
    */
   run(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
   /** Load the model again, with as many threads; runs that were asked for before are answered before. */
@@ -40,7 +44,17 @@ export type FromWorker =
   | { kind: 'result'; id: number; outputs: AnyTensor[] }
   | { kind: 'failure'; id: number; message: string }
 
-type Pending = { resolve: (outputs: AnyTensor[]) => void; reject: (error: Error) => void }
+/** One worker, from its start to its end. */
+interface LiveWorker extends Pick<Session, 'device' | 'inputs' | 'outputs'> {
+  ask(task: Task): Promise<AnyTensor[]>
+  /** settles when it has died */
+  died: Promise<WorkerDied>
+  terminate(): Promise<unknown>
+}
+
+/** A worker that lived as long is started again at once, else each time after twice the time. */
+const LONG_LIFE_MS = 1000
+const LONGEST_WAIT_MS = 5000
 
 /** A module beside this one, as .ts or .js, whichever is running. */
 export function siblingModule(name: string): URL {
@@ -60,34 +74,108 @@ function loadFailure({ modelPath, devices }: SessionOptions, message: string): S
 }
 
 /**
- * Load a model in a worker of its own.
+ * Load a model in a worker of its own, and again in another whenever it dies.
  *
+ * @param onDeath told why, each time
  * @throws StartError when the runtime cannot load it, with its reason
  */
-export function startSession(options: SessionOptions): Promise<Session> {
+export async function startSession(
+  options: SessionOptions,
+  onDeath: (error: Error) => void,
+): Promise<Session> {
+  let { threads } = options
+  let shortLives = 0
+  let isRunning = false
+  let isClosed = false
+
+  const first = await startWorker(options)
+  const { device, inputs, outputs } = first
+  let current = Promise.resolve(first)
+  watch(first)
+
+  function watch(worker: LiveWorker): void {
+    isRunning = true
+    const born = performance.now()
+    void worker.died.then((error) => {
+      isRunning = false
+      if (isClosed) return
+      shortLives = performance.now() - born > LONG_LIFE_MS ? 0 : shortLives + 1
+      restart(error)
+    })
+  }
+
+  function restart(error: Error): void {
+    onDeath(error)
+    const wait = shortLives === 0 ? 0 : Math.min(LONGEST_WAIT_MS, 50 * 2 ** shortLives)
+    current = setTimeout(wait, undefined, { ref: false }).then(() =>
+      startWorker({ ...options, threads, devices: [device] }),
+    )
+    current.then(watch, (reason) => {
+      shortLives++
+      if (!isClosed) restart(reason)
+    })
+  }
+
+  async function ask(task: Task): Promise<AnyTensor[]> {
+    const worker = await current.catch((error) => {
+      const detail = `the model cannot be loaded at present (${messageOf(error)}): try again later`
+      throw new RequestError(503, detail, { 'retry-after': '5' })
+    })
+    return worker.ask(task)
+  }
+
+  return {
+    device,
+    inputs,
+    outputs,
+    get isRunning() {
+      return isRunning
+    },
+    run: (tensors, names) => ask({ inputs: tensors, outputs: names }),
+    async useThreads(count) {
+      threads = count
+      await ask({ threads })
+    },
+    async close() {
+      isClosed = true
+      await current.then(
+        (worker) => worker.terminate(),
+        () => undefined,
+      )
+    },
+  }
+}
+
+/** @throws StartError when the runtime cannot load the model */
+function startWorker(options: SessionOptions): Promise<LiveWorker> {
   // The runtime's official builds send telemetry unless this is set before the library loads, and only the
   // main thread's environment is the process's.
   process.env.ORT_DISABLE_TELEMETRY = '1'
   const worker = new Worker(siblingModule('session_worker'), { workerData: options, name: 'inference' })
-  const pending = new Map<number, Pending>()
+  const pending = new Map<
+    number,
+    { resolve: (outputs: AnyTensor[]) => void; reject: (error: Error) => void }
+  >()
   let lastId = 0
-  let death: Error | undefined
-  let isServing = false
+  let cause: string | undefined
+  let death: WorkerDied | undefined
 
-  function die(error: Error): void {
-    death ??= error
-    for (const { reject } of pending.values()) reject(error)
-    pending.clear()
-    if (!isServing) return
-    isServing = false
-    // a server without its model is of no use: the process ends with the cause, and its supervisor starts another
-    setImmediate(() => {
-      throw error
+  const died = new Promise<WorkerDied>((resolve) => {
+    worker.on('error', (error) => {
+      cause = messageOf(error)
     })
-  }
+    worker.on('exit', (code) => {
+      death = new WorkerDied(`the inference worker ended with code ${code}${cause ? `: ${cause}` : ''}`)
+      for (const { reject } of pending.values()) reject(death)
+      pending.clear()
+      resolve(death)
+    })
+  })
 
-  function ask(task: Task, moved: ArrayBuffer[] = []): Promise<AnyTensor[]> {
+  function ask(task: Task): Promise<AnyTensor[]> {
     if (death) return Promise.reject(death)
+    const tensors = 'inputs' in task ? task.inputs : []
+    const moved = tensors.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]))
     return new Promise((resolve, reject) => {
       const message: ToWorker = { id: ++lastId, ...task }
       pending.set(message.id, { resolve, reject })
@@ -95,36 +183,13 @@ export function startSession(options: SessionOptions): Promise<Session> {
     })
   }
 
-  const handle = {
-    run(inputs: AnyTensor[], outputs: readonly string[]) {
-      const moved = inputs.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]))
-      return ask({ inputs, outputs }, moved)
-    },
-    async useThreads(threads: number) {
-      await ask({ threads })
-    },
-    async close() {
-      isServing = false
-      await worker.terminate()
-    },
-  }
-
   return new Promise((resolve, reject) => {
-    worker.on('error', (error) => {
-      reject(error)
-      die(error)
-    })
-    worker.on('exit', (code) => {
-      const error = new Error(`the inference worker ended with code ${code}`)
-      reject(error)
-      die(error)
-    })
+    void died.then(reject)
     worker.on('message', (message: FromWorker) => {
       switch (message.kind) {
         case 'ready': {
           const { device, inputs, outputs } = message
-          isServing = true
-          resolve({ device, inputs, outputs, ...handle })
+          resolve({ device, inputs, outputs, ask, died, terminate: () => worker.terminate() })
           break
         }
         case 'broken':

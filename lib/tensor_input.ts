@@ -1,6 +1,6 @@
 /** A client's numbers, as bytes or as a list, to a tensor that fits the model's input. */
 import * as v from 'valibot'
-import { checkQueue } from './batcher.ts'
+import { checkSamples } from './batcher.ts'
 import { RequestError } from './errors.ts'
 import { flatten, nestingOf } from './nested_lists.ts'
 import { checkSchema, DimsSchema, record } from './schema.ts'
@@ -50,7 +50,7 @@ export function tensorFromBytes(bytes: Uint8Array, { dims, dtype }: Metadata, li
       `${asked}, but the data has ${bytes.length}: send as many as the dims say, or other dims`,
     )
   }
-  checkQueue(fitted[0], 0, limits.maxSamples)
+  checkSamples(fitted[0], limits.maxSamples)
   return convert({ dtype: given, dims: fitted, data: fromBytes(given, bytes) }, spec.dtype)
 }
 
@@ -73,7 +73,7 @@ export function tensorFromNumbers(data: unknown, dims: number[] | undefined, lim
     )
   }
   const fitted = fitDims(shape, spec)
-  checkQueue(fitted[0], 0, limits.maxSamples)
+  checkSamples(fitted[0], limits.maxSamples)
   const numbers = Float64Array.from(flatten(data, nesting, 'a number', readNumber))
   return convert({ dtype: 'float64', dims: fitted, data: numbers }, spec.dtype)
 }

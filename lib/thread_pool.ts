@@ -1,16 +1,25 @@
-/** Runs exported functions of one module in a pool of threads (piscina), so that the event loop stays free. */
+/**
+ * Runs exported functions of one module in a pool of threads (piscina), so that the event loop stays free.
+ *
+ * What waits, waits here and not in the pool: one request after the other gets a thread, however many images each has,
+ * and what belongs to a request that has been given up is forgotten.
+ */
 import { move, Piscina, transferableSymbol, valueSymbol } from 'piscina'
 import { RequestError } from './errors.ts'
+import { Rate } from './rate.ts'
 
 export interface ThreadPool {
   /**
    * @param name an export of the module, made by `inThread`
    * @param task its argument, copied into the thread
+   * @param signal of the request: tasks of one wait in its queue, and leave it when it is aborted
    * @throws what the function threw, a RequestError as the RequestError it was
    */
-  run<Result>(name: string, task: unknown): Promise<Result>
+  run<Result>(name: string, task: unknown, signal: AbortSignal): Promise<Result>
   /** tasks that no thread has begun */
   readonly waiting: number
+  /** whole seconds until what waits now has been done, see `Rate` */
+  readonly secondsLeft: number
   close(): Promise<void>
 }
 
@@ -34,25 +43,83 @@ export function inThread<Task, Result extends { data: ArrayBufferView }>(
   }
 }
 
+interface Waiting {
+  begin: () => void
+  giveUp: (reason: unknown) => void
+}
+
 /**
  * @param module with the functions to run
  * @param threads started when the first tasks come
+ * @param onDone told how many milliseconds each task ran
  */
-export function createThreadPool(module: URL, threads: number): ThreadPool {
+export function createThreadPool(module: URL, threads: number, onDone: (ms: number) => void): ThreadPool {
   const pool = new Piscina({
     filename: module.href,
     minThreads: 0,
     maxThreads: threads,
     idleTimeout: Number.POSITIVE_INFINITY,
   })
-  return {
-    async run<Result>(name: string, task: unknown) {
+  const queues = new Map<AbortSignal, Waiting[]>()
+  const rate = new Rate()
+  let waiting = 0
+  let running = 0
+
+  async function run<Result>(name: string, task: unknown): Promise<Result> {
+    const begun = performance.now()
+    running++
+    try {
       const outcome: Outcome<Result> = await pool.run(task, { name })
       if ('value' in outcome) return outcome.value
       throw new RequestError(outcome.status, outcome.detail)
+    } finally {
+      const ms = performance.now() - begun
+      rate.done(threads, ms)
+      onDone(ms)
+      running--
+      beginNext()
+    }
+  }
+
+  function beginNext(): void {
+    for (const [signal, tasks] of queues) {
+      if (running >= threads) return
+      const next = tasks.shift()
+      // to the end of the line, or out of it
+      queues.delete(signal)
+      if (tasks.length > 0) queues.set(signal, tasks)
+      waiting--
+      next?.begin()
+    }
+  }
+
+  function giveUp(signal: AbortSignal): void {
+    const tasks = queues.get(signal) ?? []
+    queues.delete(signal)
+    waiting -= tasks.length
+    for (const task of tasks) task.giveUp(signal.reason)
+  }
+
+  return {
+    run<Result>(name: string, task: unknown, signal: AbortSignal) {
+      if (signal.aborted) return Promise.reject(signal.reason)
+      if (running < threads && waiting === 0) return run<Result>(name, task)
+      return new Promise<Result>((resolve, reject) => {
+        const begin = () => resolve(run<Result>(name, task))
+        const tasks = queues.get(signal)
+        if (tasks) tasks.push({ begin, giveUp: reject })
+        else {
+          queues.set(signal, [{ begin, giveUp: reject }])
+          signal.addEventListener('abort', () => giveUp(signal), { once: true })
+        }
+        waiting++
+      })
     },
     get waiting() {
-      return pool.queueSize
+      return waiting
+    },
+    get secondsLeft() {
+      return rate.secondsFor(waiting)
     },
     close: () => pool.close({ force: true }),
   }

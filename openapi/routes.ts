@@ -112,6 +112,7 @@ function onnxpress(service: Service, body: Json): Protocol {
         errors: [503],
         isOpen: true,
       },
+      { at: 'get /metrics', summary: "Metrics in Prometheus' text format", ok: text },
       { at: 'get /openapi.json', summary: 'This document', ok: object },
       { at: 'get /docs', summary: 'This document as a page', ok: content('text/html', TEXT) },
     ],

@@ -62,7 +62,7 @@ export function schemas(model: ModelDescription): Json {
       ...OBJECT,
       required: ['prediction'],
       properties: {
-        input: { type: 'number' },
+        input: SCORE,
         prediction: { anyOf: [SCORE, { type: 'array', items: SCORE }] },
       },
     },

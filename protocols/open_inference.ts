@@ -65,9 +65,12 @@ export function openInference(service: Service): Router {
     .route(modelPaths('/infer'))
     .post(async (req, res) => {
       checkName(req)
-      const inference = await readInference(req, limits)
-      const names = inference.outputs.map(({ spec }) => spec.name)
-      sendResults(res, inference, await service.infer(inference.inputs, names))
+      const [inference, results] = await service.attend(req, res, async () => {
+        const asked = await readInference(req, limits)
+        const names = asked.outputs.map(({ spec }) => spec.name)
+        return [asked, await service.infer(res, asked.inputs, names)] as const
+      })
+      sendResults(res, inference, results)
     })
     .all(allowOnly('POST'))
   router.use('/v2', errors)

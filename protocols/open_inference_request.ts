@@ -1,7 +1,7 @@
 /** What a request of the Open Inference Protocol asks: the tensors of all inputs, and which outputs, in which form. */
 import type { Request } from 'express'
 import * as v from 'valibot'
-import { checkQueue } from '../lib/batcher.ts'
+import { checkSamples } from '../lib/batcher.ts'
 import { readBody } from '../lib/body.ts'
 import { RequestError } from '../lib/errors.ts'
 import { checkSchema, DimsSchema, ListSchema, record } from '../lib/schema.ts'
@@ -122,7 +122,7 @@ function readInputs(request: InferRequest, binary: Buffer, { inputs, maxSamples 
       throw new RequestError(400, `input ${name} is of ${datatype}, expected ${DATATYPES[spec.dtype]}`)
     }
     checkShape(shape, spec)
-    checkQueue(shape[0], 0, maxSamples)
+    checkSamples(shape[0], maxSamples)
     const bytes = parameters?.binary_data_size
     if (data && bytes == null) {
       tensors.set(name, fromList(spec.dtype, shape, data))

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
-import { Batcher, type BatcherOptions } from '../lib/batcher.ts'
-import { RequestError } from '../lib/errors.ts'
+import { Batcher, type BatcherOptions, checkQueue, type JobTrace } from '../lib/batcher.ts'
+import { RequestError, WorkerDied } from '../lib/errors.ts'
 import type { AnyTensor, Tensor } from '../lib/tensor.ts'
 
-const OPTIONS: BatcherOptions = { maxBatchSize: 4, isFixed: false, maxDelayMs: 0, maxQueue: 100 }
+const OPTIONS: BatcherOptions = { maxBatchSize: 4, isFixed: false, maxDelayMs: 0 }
+
+const trace = (): JobTrace => ({ signal: new AbortController().signal })
 
 /** A model that sums each sample and says its first number as text; it remembers the size of each batch. */
 function fakeModel(batches: number[] = []) {
@@ -60,11 +62,11 @@ test('any mix of single samples, batches, shapes and outputs gets its own answer
   await fc.assert(
     fc.asyncProperty(requests, options, async (mix, { maxBatchSize, isFixed }) => {
       const batches: number[] = []
-      const batcher = new Batcher(fakeModel(batches), { ...OPTIONS, maxBatchSize, isFixed, maxQueue: 1000 })
+      const batcher = new Batcher(fakeModel(batches), { ...OPTIONS, maxBatchSize, isFixed })
       const answers = await Promise.all(
         mix.map(async (samples, index) => {
           if (index % 3 === 2) await setImmediate() // some arrive while others run
-          return batcher.predict([tensor(samples)], WANTED[(index + samples.length) % 3])
+          return batcher.predict([tensor(samples)], WANTED[(index + samples.length) % 3], trace())
         }),
       )
       answers.forEach((outputs, index) => {
@@ -84,7 +86,7 @@ test('any mix of single samples, batches, shapes and outputs gets its own answer
 test('what waits while a batch runs becomes the next batch', async () => {
   const batches: number[] = []
   const batcher = new Batcher(fakeModel(batches), OPTIONS)
-  await Promise.all([1, 2, 3, 4, 5, 6].map((value) => batcher.predict([tensor([[value]])], ['sum'])))
+  await Promise.all([1, 2, 3, 4, 5, 6].map((value) => batcher.predict([tensor([[value]])], ['sum'], trace())))
   assert.deepEqual(batches, [1, 4, 1])
 })
 
@@ -95,7 +97,7 @@ test('a sample that the model cannot take does not spoil its neighbours', async 
     return model(inputs, ['sum'])
   }, OPTIONS)
   const results = await Promise.allSettled(
-    [1, 13, 2, 3].map((value) => batcher.predict([tensor([[value]])], ['sum'])),
+    [1, 13, 2, 3].map((value) => batcher.predict([tensor([[value]])], ['sum'], trace())),
   )
   assert.deepEqual(
     results.map(({ status }) => status),
@@ -107,30 +109,103 @@ test('a request that fails in its first batch leaves nothing in the queue', asyn
   const batcher = new Batcher(async () => {
     throw new RequestError(400, 'no')
   }, OPTIONS)
-  await assert.rejects(batcher.predict([tensor([[1], [2], [3], [4], [5], [6]])], ['sum']), /no/)
+  await assert.rejects(batcher.predict([tensor([[1], [2], [3], [4], [5], [6]])], ['sum'], trace()), /no/)
   assert.equal(batcher.waiting, 0)
 })
 
-test('a full queue answers 503, and a request larger than the queue 413', async () => {
-  const batcher = new Batcher(fakeModel(), { ...OPTIONS, maxBatchSize: 1, maxQueue: 2 })
-  const answered = [1, 2, 3].map((value) => batcher.predict([tensor([[value]])], ['sum'])) // one runs, two wait
-  await assert.rejects(batcher.predict([tensor([[4]])], ['sum']), (error: RequestError) => {
-    assert.equal(error.status, 503)
-    assert.equal(error.headers['retry-after'], '1')
-    return true
+test('a full queue is 503, more than a queue holds is 413', () => {
+  checkQueue(3, 7, 10, 1)
+  assert.throws(
+    () => checkQueue(4, 7, 10, 12),
+    (error: RequestError) => {
+      assert.equal(error.status, 503)
+      assert.equal(error.headers['retry-after'], '12')
+      return true
+    },
+  )
+  assert.throws(() => checkQueue(11, 0, 10, 1), { status: 413 })
+})
+
+test('a job that is given up leaves the queue, and its neighbours do not notice', async () => {
+  const batches: number[] = []
+  const batcher = new Batcher(fakeModel(batches), { ...OPTIONS, maxBatchSize: 2 })
+  const controller = new AbortController()
+  const ask = (values: number[], signal = new AbortController().signal) =>
+    batcher.predict([tensor(values.map((value) => [value]))], ['sum'], { signal })
+  const first = ask([1])
+  const givenUp = ask([2, 3, 4], controller.signal)
+  const last = ask([5])
+  assert.equal(batcher.waiting, 4)
+  controller.abort(new RequestError(504, 'late'))
+  assert.equal(batcher.waiting, 1)
+  await assert.rejects(givenUp, { status: 504 })
+  assert.deepEqual(Array.from((await first)[0].data as Float32Array), [1])
+  assert.deepEqual(Array.from((await last)[0].data as Float32Array), [5])
+  assert.deepEqual(batches, [1, 1])
+  await assert.rejects(ask([6], controller.signal), { status: 504 })
+})
+
+test('a job is given up between two of its batches', async () => {
+  const controller = new AbortController()
+  const batcher = new Batcher(
+    async (inputs, outputs) => {
+      controller.abort(new RequestError(499, 'gone'))
+      return fakeModel()(inputs, outputs)
+    },
+    { ...OPTIONS, maxBatchSize: 1 },
+  )
+  await assert.rejects(batcher.predict([tensor([[1], [2]])], ['sum'], { signal: controller.signal }), {
+    status: 499,
   })
-  await assert.rejects(batcher.predict([tensor([[1], [2], [3]])], ['sum']), { status: 413 })
-  await Promise.all(answered)
-  await batcher.predict([tensor([[4]])], ['sum'])
+  assert.equal(batcher.waiting, 0)
+})
+
+test('what a dying worker was running is run once more, each on its own, and then refused', async () => {
+  const model = fakeModel()
+  const seen: number[][] = []
+  const batcher = new Batcher(async (inputs, outputs) => {
+    const values = Array.from(inputs[0].data as Float32Array)
+    seen.push(values)
+    if (values.includes(13)) throw new WorkerDied('dead')
+    return model(inputs, outputs)
+  }, OPTIONS)
+  const results = await Promise.allSettled(
+    [1, 13, 2, 3].map((value) => batcher.predict([tensor([[value]])], ['sum'], trace())),
+  )
+  assert.deepEqual(
+    results.map((result) => (result.status === 'fulfilled' ? result.value[0].data[0] : result.reason.status)),
+    [1, 503, 2, 3],
+  )
+  assert.deepEqual(seen, [[1], [13, 2, 3], [13], [2], [3]])
+  assert.equal(batcher.waiting, 0)
+})
+
+test('a trace is told how long it waited and in what company it ran', async () => {
+  const batches: [number, number][] = []
+  const batcher = new Batcher(fakeModel(), {
+    ...OPTIONS,
+    onBatch: (samples, ms) => batches.push([samples, ms]),
+  })
+  const traces = [1, 2, 3].map(() => trace())
+  await Promise.all(traces.map((own, index) => batcher.predict([tensor([[index]])], ['sum'], own)))
+  assert.deepEqual(
+    traces.map(({ batchSize }) => batchSize),
+    [1, 2, 2],
+  )
+  assert.ok(traces[1].queueMs! > 0 && traces[1].inferenceMs === batches[1][1])
+  assert.deepEqual(
+    batches.map(([samples]) => samples),
+    [1, 2],
+  )
 })
 
 test('with a delay, a batch that is not full waits for more, and a full one does not', async () => {
   const batches: number[] = []
   const patient = new Batcher(fakeModel(batches), { ...OPTIONS, maxDelayMs: 20 })
-  await Promise.all([1, 2, 3].map((value) => patient.predict([tensor([[value]])], ['sum'])))
+  await Promise.all([1, 2, 3].map((value) => patient.predict([tensor([[value]])], ['sum'], trace())))
   assert.deepEqual(batches, [3])
 
   const forEver = new Batcher(fakeModel(batches), { ...OPTIONS, maxDelayMs: 3_600_000 })
-  await Promise.all([1, 2, 3, 4].map((value) => forEver.predict([tensor([[value]])], ['sum'])))
+  await Promise.all([1, 2, 3, 4].map((value) => forEver.predict([tensor([[value]])], ['sum'], trace())))
   assert.deepEqual(batches, [3, 4])
 })

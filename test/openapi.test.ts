@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test'
 import { createConfig, lintFromString } from '@redocly/openapi-core'
 import { readSettings, type Settings } from '../lib/config.ts'
 import { createLog } from '../lib/log.ts'
+import { createMetrics } from '../lib/metrics.ts'
 import { createThreadPool } from '../lib/thread_pool.ts'
 import { loadModel, type Model } from '../model.ts'
 import { createApp } from '../server.ts'
@@ -49,10 +50,11 @@ function routesOf(router: { stack: unknown[] }): string[] {
 
 test('every route of the app is in the document, and no other', async () => {
   const settings: Settings = readSettings({ LOG_LEVEL: 'silent' })
-  const model: Model = await loadModel(settings.MODEL_DIR, settings, assert.fail)
-  const threads = createThreadPool(new URL('../handler.js', import.meta.url), 1)
+  const model: Model = await loadModel(settings.MODEL_DIR, settings, { warn: assert.fail })
+  const threads = createThreadPool(new URL('../handler.js', import.meta.url), 1, () => {})
   const log = await createLog('silent')
-  const app = createApp({ model, threads, settings, log, isReady: () => true })
+  const metrics = createMetrics()
+  const app = createApp({ model, threads, settings, log, metrics, isReady: () => true })
   const server = await startServer()
   const { paths } = await documentOf(server)
   const described = Object.entries(paths).flatMap(([path, operations]) =>

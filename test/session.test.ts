@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { Batcher } from '../lib/batcher.ts'
 import { startSession } from '../lib/session.ts'
 import type { Tensor } from '../lib/tensor.ts'
 import { ROOT } from './running_server.ts'
@@ -10,7 +9,8 @@ const modelPath = join(ROOT, 'test/fixtures/models/linear/model.onnx')
 const five = (): Tensor => ({ dtype: 'float32', dims: [1, 1], data: Float32Array.of(5) })
 
 test('a session runs, also with other threads, and fails on what the graph cannot take', async () => {
-  const session = await startSession({ modelPath, devices: ['cpu'], threads: 2 })
+  const session = await startSession({ modelPath, devices: ['cpu'], threads: 2 }, assert.fail)
+  assert.equal(session.isRunning, true)
   assert.equal((await session.run([five()], ['y']))[0].data[0], 9)
   await session.useThreads(1)
   assert.equal((await session.run([five()], ['y']))[0].data[0], 9)
@@ -19,11 +19,11 @@ test('a session runs, also with other threads, and fails on what the graph canno
   await session.close()
 })
 
-test('when the worker is gone, what waits and what comes is told so, and nothing hangs', async () => {
-  const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 })
-  const batcher = new Batcher(session.run, { maxBatchSize: 1, isFixed: false, maxDelayMs: 0, maxQueue: 10 })
-  const underWay = [1, 2, 3].map(() => assert.rejects(batcher.predict([five()], ['y']), /worker ended/))
+test('a closed session says so, and is not started again', async () => {
+  const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, assert.fail)
+  const underWay = [1, 2, 3].map(() => assert.rejects(session.run([five()], ['y']), /worker ended/))
   await session.close()
   await Promise.all(underWay)
-  await assert.rejects(batcher.predict([five()], ['y']), /worker ended/)
+  assert.equal(session.isRunning, false)
+  await assert.rejects(session.run([five()], ['y']), /worker ended/)
 })

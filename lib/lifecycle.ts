@@ -1,0 +1,96 @@
+/** The life of one process: the model is loaded, requests are answered, the model is changed, the end comes in order. */
+import type { RequestListener } from 'node:http'
+import { onSignals } from './cluster.ts'
+import type { Settings } from './config.ts'
+import { messageOf } from './errors.ts'
+import { type HttpServer, listen } from './http_server.ts'
+import type { Log } from './log.ts'
+
+/** What is served, and can be exchanged. */
+interface Served {
+  readonly name: string
+  readonly device: string
+  /** whether its worker is there */
+  readonly isRunning: boolean
+  close(): Promise<void>
+}
+
+interface Life<Model extends Served> {
+  settings: Settings
+  log: Log
+  load(): Promise<Model>
+  /** @param isReady whether requests should be sent here */
+  appFor(model: Model, isReady: () => boolean): RequestListener
+}
+
+/**
+ * Load and listen, and from then on do as the signals say.
+ *
+ * SIGTERM and SIGINT end the process: unready at once, new connections still taken for DRAIN_MS, what is under way
+ * answered within SHUTDOWN_MS; a second signal ends it now. SIGHUP loads the model folder again: requests from then on
+ * get the new model, those under way the old one, and if the new one is broken the old one stays.
+ *
+ * @throws StartError when the model cannot be loaded or the address not be listened on
+ */
+export async function live<Model extends Served>({
+  settings,
+  log,
+  load,
+  appFor,
+}: Life<Model>): Promise<void> {
+  let isStopping = false
+  let http: HttpServer | undefined
+  let model: Model
+
+  const exit = (code: number) => log.flush(() => process.exit(code))
+
+  async function stop(): Promise<void> {
+    if (!http) return exit(0) // nothing has begun
+    if (isStopping) return exit(1)
+    isStopping = true
+    log.info('stopping: open requests are finished first')
+    setTimeout(() => exit(1), settings.DRAIN_MS + settings.SHUTDOWN_MS).unref()
+    await http.stop(settings.DRAIN_MS)
+    exit(0)
+  }
+
+  /** Reloads asked for while one is under way come after it. */
+  let reloaded = Promise.resolve()
+  function reload(): void {
+    reloaded = reloaded.then(exchange).catch((error) => {
+      log.error(`the model is not reloaded, the old one stays: ${messageOf(error)}`)
+    })
+  }
+
+  async function exchange(): Promise<void> {
+    const next = await load()
+    const before = model
+    model = next
+    const isBeforeDone = http!.swap(appOf(next))
+    log.info(`reloaded ${next.name} on ${next.device}`)
+    await isBeforeDone
+    await before.close()
+  }
+
+  function appOf(served: Model): RequestListener {
+    return appFor(served, () => !isStopping && served.isRunning)
+  }
+
+  // first of all: a container's first process ignores signals that it does not handle
+  onSignals(stop, () => http && reload())
+  process.on('uncaughtException', (error) => {
+    log.fatal(error, 'the process ends')
+    exit(1)
+  })
+  model = await load()
+  http = await listen(appOf(model), settings)
+  if (!settings.API_TOKEN && !isLoopback(settings.HOST)) {
+    log.warn(`HOST=${settings.HOST} without API_TOKEN: whoever reaches this machine can send requests`)
+  }
+  log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
+  log.flush()
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.')
+}

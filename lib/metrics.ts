@@ -1,0 +1,107 @@
+/** What the operator sees at /metrics, in Prometheus' text format. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { ModelDescription } from './description.ts'
+
+// milliseconds to half a minute
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+const SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+
+export type Metrics = ReturnType<typeof createMetrics>
+
+export function createMetrics() {
+  let waiting = () => 0
+  let isReady = () => false
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+
+  const histogram = (name: string, help: string, buckets: number[], labelNames: string[] = []) =>
+    new Histogram({ name, help, buckets, labelNames, registers })
+  const modelInfo = new Gauge({
+    name: 'onnxpress_model_info',
+    help: 'The model that is served; always 1.',
+    labelNames: ['name', 'version', 'sha256', 'device'],
+    aggregator: 'first',
+    registers,
+  })
+  new Gauge({
+    name: 'onnxpress_queue_samples',
+    help: 'Samples that wait, for preprocessing or for a batch.',
+    registers,
+    collect() {
+      this.set(waiting())
+    },
+  })
+  new Gauge({
+    name: 'onnxpress_ready',
+    help: 'Whether /readyz says yes.',
+    aggregator: 'min',
+    registers,
+    collect() {
+      this.set(isReady() ? 1 : 0)
+    },
+  })
+
+  return {
+    registry,
+    requests: new Counter({
+      name: 'onnxpress_requests_total',
+      help: 'Requests answered, or given up by their client (status 499).',
+      labelNames: ['route', 'method', 'status'],
+      registers,
+    }),
+    duration: histogram(
+      'onnxpress_request_duration_seconds',
+      'From the head of a request to the end of its answer.',
+      SECONDS,
+      ['route', 'method'],
+    ),
+    rejected: new Counter({
+      name: 'onnxpress_rejected_total',
+      help: 'Requests that got no prediction, by reason.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    inFlight: new Gauge({
+      name: 'onnxpress_requests_in_flight',
+      help: 'Requests that are being answered.',
+      registers,
+    }),
+    bytesInFlight: new Gauge({
+      name: 'onnxpress_bytes_in_flight',
+      help: 'Bytes of the bodies of requests that are being answered.',
+      registers,
+    }),
+    queueWait: histogram('onnxpress_queue_wait_seconds', 'How long a sample waited for its batch.', SECONDS),
+    batchSize: histogram('onnxpress_batch_size', 'Samples in a batch.', SAMPLES),
+    inference: histogram('onnxpress_inference_duration_seconds', 'Runs of a batch.', SECONDS),
+    preprocess: histogram(
+      'onnxpress_preprocess_duration_seconds',
+      'Preprocessing of an image, without its wait for a thread.',
+      SECONDS,
+    ),
+    workerRestarts: new Counter({
+      name: 'onnxpress_worker_restarts_total',
+      help: 'Inference workers that died and were started again.',
+      registers,
+    }),
+    /**
+     * Tell of this model, and no longer of the one before it.
+     *
+     * @param samples that wait, for a thread or for a batch
+     */
+    watch(
+      model: ModelDescription & { sha256: Promise<string> },
+      samples: () => number,
+      ready: () => boolean,
+    ) {
+      waiting = samples
+      isReady = ready
+      const { name, version, device } = model
+      void model.sha256.then((sha256) => {
+        modelInfo.reset()
+        modelInfo.set({ name, version, device, sha256 }, 1)
+      })
+    },
+  }
+}

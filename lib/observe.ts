@@ -1,0 +1,86 @@
+/** Follows each request from its head to the end of its answer: an id, a time limit, a line in the log, the metrics. */
+import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
+import type { Request, RequestHandler, Response } from 'express'
+import type { Settings } from './config.ts'
+import { RequestError } from './errors.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import type { Trace } from './trace.ts'
+
+/** What the log and the metrics call a request whose client went away before the answer, as nginx does. */
+const CLIENT_GONE = 499
+
+const REASONS: Record<number, string> = {
+  400: 'invalid',
+  401: 'token',
+  408: 'slow_sender',
+  413: 'too_large',
+  415: 'invalid',
+  422: 'invalid',
+  499: 'client_gone',
+  500: 'fault',
+  503: 'busy',
+  504: 'timeout',
+}
+
+/** Asked every few seconds by machines: logged only on level debug. */
+const PROBES = ['/livez', '/readyz', '/ping', '/metrics', '/v2/health/live', '/v2/health/ready']
+
+/** What may stand in a log and in a header. */
+const SAFE_ID = /^[\w.:/+=@-]{1,128}$/
+
+export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Settings): RequestHandler {
+  return (req, res, next) => {
+    const begun = performance.now()
+    const { method, path } = req
+    const given = req.get('x-request-id') ?? ''
+    const id = SAFE_ID.test(given) ? given : randomUUID()
+    const controller = new AbortController()
+    setMaxListeners(0, controller.signal) // one for each of a request's images
+    const trace: Trace = { id, signal: controller.signal }
+    res.locals.trace = trace
+    res.set('x-request-id', id)
+    metrics.inFlight.inc()
+
+    const timer = setTimeout(() => controller.abort(timeUp(req, res, REQUEST_TIMEOUT_MS)), REQUEST_TIMEOUT_MS)
+    res.once('close', () => {
+      clearTimeout(timer)
+      const isGone = !res.writableFinished
+      if (isGone) controller.abort(new RequestError(CLIENT_GONE, 'the client has gone'))
+      const status = isGone ? CLIENT_GONE : res.statusCode
+      const ms = performance.now() - begun
+      const route = routeOf(req)
+      metrics.inFlight.dec()
+      metrics.requests.inc({ route, method, status })
+      metrics.duration.observe({ route, method }, ms / 1000)
+      if (REASONS[status]) metrics.rejected.inc({ reason: REASONS[status] })
+      const { signal: _, id: requestId, ...parts } = trace
+      const line = { requestId, method, path, status, ms, ...parts }
+      if (PROBES.includes(path)) log.debug(line, 'request')
+      else log.info(line, 'request')
+    })
+    next()
+  }
+}
+
+/** 408 while the body is still on its way, 504 afterwards. */
+function timeUp(req: Request, res: Response, ms: number): RequestError {
+  if (req.complete) {
+    return new RequestError(
+      504,
+      `there was no answer within the ${ms} ms of REQUEST_TIMEOUT_MS: try again later`,
+    )
+  }
+  res.set('connection', 'close') // what is still to come is not waited for
+  return new RequestError(
+    408,
+    `the body was not complete within the ${ms} ms of REQUEST_TIMEOUT_MS: send it faster`,
+  )
+}
+
+/** The route's pattern, of which there are few, and not the path, of which there can be any number. */
+function routeOf({ route }: Request): string {
+  const path: unknown = route?.path
+  return path === undefined ? 'none' : String(Array.isArray(path) ? path[0] : path)
+}
