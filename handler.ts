@@ -2,7 +2,7 @@
  * The model's two ends: an image becomes the tensor that the model was trained on, its output becomes an answer.
  */
 import { type Answer, bestClasses, type Prediction, type Result, type ScoreFunction } from './lib/answer.ts'
-import { decode } from './lib/image.ts'
+import { decode, encodePng } from './lib/image.ts'
 import { type Recipe, shapePixels, toPlanes } from './lib/recipe.ts'
 import type { Pixels } from './lib/resample.ts'
 import { convert, sizeOf, type Tensor, toNumbers } from './lib/tensor.ts'
@@ -34,9 +34,12 @@ export async function preview({ file, recipe, maxPixels }: ImageTask): Promise<P
   return shapePixels(await decode(file, maxPixels), recipe, maxPixels)
 }
 
-// the same two as the thread pool runs them
+// the same two as the thread pool runs them, the picture as a PNG file
 export const preprocessInThread = inThread(preprocess)
-export const previewInThread = inThread(preview)
+export const previewInThread = inThread(async (task: ImageTask) => {
+  const data = new Uint8Array(await encodePng(await preview(task)))
+  return { data }
+})
 
 /**
  * The model's output in words, one result per sample.

@@ -17,14 +17,13 @@ import { metricsOf, runPrimary } from './lib/cluster.ts'
 import { maxUploadBytes, readSettings, type Settings } from './lib/config.ts'
 import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
-import { encodePng } from './lib/image.ts'
+import { loadDecoder } from './lib/image.ts'
 import { createInputReader } from './lib/input.ts'
 import { live } from './lib/lifecycle.ts'
 import { createLog, type Log } from './lib/log.ts'
-import { createMetrics, type Metrics } from './lib/metrics.ts'
+import type { Metrics } from './lib/metrics.ts'
 import { observe } from './lib/observe.ts'
 import { allowOnly, notFound, problems } from './lib/problem.ts'
-import type { Pixels } from './lib/resample.ts'
 import type { Service } from './lib/service.ts'
 import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
 import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
@@ -159,8 +158,8 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
         const { images } = input
         if (!wantsPicture) return sendTensors(res, await preprocessAll(images, traceOf(res)))
         if (images.length > 1) throw new RequestError(400, 'send one image: a PNG shows one')
-        const [pixels] = await inThreads<Pixels>('previewInThread', images, traceOf(res))
-        res.type('image/png').send(await encodePng(pixels))
+        const [{ data }] = await inThreads<{ data: Uint8Array }>('previewInThread', images, traceOf(res))
+        res.type('image/png').send(Buffer.from(data))
       })
     })
     .all(allowOnly('POST'))
@@ -249,11 +248,13 @@ async function printDescription(settings: Settings): Promise<void> {
 async function serve(settings: Settings): Promise<void> {
   const log = await createLog(settings.LOG_LEVEL)
   if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) return runPrimary(settings.WEB_CONCURRENCY, log)
-  const metrics = createMetrics()
-  const handler = new URL(`./handler${extname(import.meta.filename)}`, import.meta.url)
-  const threads = createThreadPool(handler, settings.PREPROCESS_THREADS, (ms) =>
-    metrics.preprocess.observe(ms / 1000),
-  )
+  let metrics: Metrics
+  const threads = createThreadPool({
+    module: new URL(`./handler${extname(import.meta.filename)}`, import.meta.url),
+    threads: settings.PREPROCESS_THREADS,
+    prepare: loadDecoder,
+    onDone: (ms) => metrics.preprocess.observe(ms / 1000),
+  })
   const watcher: Watcher = {
     warn: (message) => log.warn(message),
     onWait: (ms) => metrics.queueWait.observe(ms / 1000),
@@ -269,7 +270,14 @@ async function serve(settings: Settings): Promise<void> {
   await live({
     settings,
     log,
-    load: () => loadModel(settings.MODEL_DIR, settings, watcher),
+    async load() {
+      const [model, { createMetrics }] = await Promise.all([
+        loadModel(settings.MODEL_DIR, settings, watcher),
+        import('./lib/metrics.ts'), // takes a moment too
+      ])
+      metrics ??= createMetrics()
+      return model
+    },
     appFor: (model, isReady) => createApp({ model, threads, settings, log, metrics, isReady }),
   })
 }

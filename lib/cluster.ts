@@ -2,7 +2,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
-import { AggregatorRegistry, type Registry } from 'prom-client'
+import type { Registry } from 'prom-client'
 import type { Log } from './log.ts'
 
 /** What the primary tells its workers; `metrics` is what they ask for. */
@@ -17,6 +17,7 @@ const SHORT_LIFE_MS = 1000
  * The first must serve before the others are started: if it cannot, it has said why, and the whole ends with code 1.
  */
 export async function runPrimary(count: number, log: Log): Promise<void> {
+  const { AggregatorRegistry } = await import('prom-client')
   const aggregator = new AggregatorRegistry()
   const workers = () => Object.values(cluster.workers ?? {}) as Worker[]
   const tell = (message: Message) => {
@@ -83,8 +84,10 @@ export function onSignals(stop: () => void, reload: () => void): void {
 /** What gives the metrics of this process, or of all together. */
 export function metricsOf(registry: Registry): () => Promise<string> {
   if (!cluster.isWorker) return () => registry.metrics()
-  new AggregatorRegistry() // answers when the primary asks for this process's
-  AggregatorRegistry.setRegistries(registry)
+  void import('prom-client').then(({ AggregatorRegistry }) => {
+    new AggregatorRegistry() // answers when the primary asks for this process's
+    AggregatorRegistry.setRegistries(registry)
+  })
   return async () => {
     process.send!('metrics' satisfies Message)
     for (;;) {

@@ -1,37 +1,36 @@
 /** Image files to 8-bit pixels, as `Image.open(...)`, EXIF orientation and `convert("RGB")` of Pillow give them. */
 import { isMainThread } from 'node:worker_threads'
-import sharp, { type Metadata, type Sharp } from 'sharp'
+import type { Metadata, Sharp } from 'sharp'
 import { messageOf, RequestError } from './errors.ts'
+import { FORMATS, imageFormat } from './image_format.ts'
 import type { Pixels } from './resample.ts'
-
-// One image is seen once: libvips' cache would only hold memory. Its own threads would compete with ours.
-sharp.cache(false)
-sharp.concurrency(1)
 
 /** The formats that reach the decoder; libvips' other loaders (SVG, PDF, ...) stay shut whatever a file claims. */
 const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff']
-if (isMainThread) {
-  // it holds for the whole process; a thread that did it again would shut the loaders for a moment
-  sharp.block({ operation: ['VipsForeignLoad'] })
-  sharp.unblock({ operation: LOADERS.map((name) => `VipsForeignLoad${name}`) })
-}
 
-export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
+/** Any file of MAX_PIXELS takes less. */
+const MAX_SECONDS = 30
 
-/** Which image format the first bytes announce; undefined for anything else. */
-export function imageFormat(bytes: Uint8Array): string | undefined {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 64)).toString('latin1')
-  if (head.startsWith('\xff\xd8\xff')) return 'jpeg'
-  if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'
-  if (head.startsWith('GIF87a') || head.startsWith('GIF89a')) return 'gif'
-  if (head.startsWith('RIFF') && head.slice(8, 12) === 'WEBP') return 'webp'
-  if (/^(II\x2a\0|MM\0\x2a)/.test(head)) return 'tiff'
-  if (head.slice(4, 8) === 'ftyp') {
-    const boxLength = head.charCodeAt(3) // major brand, version, then compatible brands, four bytes each
-    const brands = head.slice(8, boxLength).match(/.{4}/gs) ?? []
-    return brands.some((brand) => brand === 'avif' || brand === 'avis') ? 'avif' : 'heic'
-  }
-  return undefined
+let loading: Promise<typeof import('sharp').default> | undefined
+
+/**
+ * sharp, loaded when it is first wanted: the server starts sooner without it.
+ *
+ * In the main thread this also shuts the loaders, for the whole process: it must have been called there before any
+ * other thread decodes. A thread that did it again would shut all of them for a moment.
+ */
+export function loadDecoder() {
+  loading ??= import('sharp').then(({ default: sharp }) => {
+    // One image is seen once: libvips' cache would only hold memory. Its own threads would compete with ours.
+    sharp.cache(false)
+    sharp.concurrency(1)
+    if (isMainThread) {
+      sharp.block({ operation: ['VipsForeignLoad'] })
+      sharp.unblock({ operation: LOADERS.map((name) => `VipsForeignLoad${name}`) })
+    }
+    return sharp
+  })
+  return loading
 }
 
 /**
@@ -50,6 +49,7 @@ export async function decode(bytes: Uint8Array, maxPixels: number, name = 'the i
     const what = format ? 'is HEIC, which is not decoded here' : 'does not start as an image file'
     throw new RequestError(415, `${name} ${what}: send ${FORMATS}`)
   }
+  const sharp = await loadDecoder()
   const image = sharp(bytes, { ignoreIcc: true, failOn: 'error', limitInputPixels: false })
   try {
     const metadata = await image.metadata()
@@ -78,12 +78,12 @@ async function toPixels(image: Sharp, metadata: Metadata): Promise<Pixels> {
 
 /** Not `toUint8Array()`, which never frees its pixels (sharp 0.35.5). */
 function rawPixels(image: Sharp) {
-  return image.raw().toBuffer({ resolveWithObject: true })
+  return image.timeout({ seconds: MAX_SECONDS }).raw().toBuffer({ resolveWithObject: true })
 }
 
 /** Pillow's naive CMYK to RGB (libImaging/Convert.c); libvips has un-inverted Adobe's CMYK already. */
 async function fromCmyk(image: Sharp): Promise<Pixels> {
-  const { data, info } = await image.pipelineColourspace('cmyk').toColourspace('cmyk').raw().toUint8Array()
+  const { data, info } = await rawPixels(image.pipelineColourspace('cmyk').toColourspace('cmyk'))
   const { width, height } = info
   const rgb = new Uint8Array(width * height * 3)
   for (let i = 0, p = 0; i < rgb.length; p += 4) {
@@ -97,7 +97,8 @@ async function fromCmyk(image: Sharp): Promise<Pixels> {
 }
 
 /** Pixels as a PNG file, grey or RGB as they are. */
-export function encodePng({ data, width, height, channels }: Pixels): Promise<Buffer> {
+export async function encodePng({ data, width, height, channels }: Pixels): Promise<Buffer> {
+  const sharp = await loadDecoder()
   const image = sharp(data, { raw: { width, height, channels } })
   return image
     .toColourspace(channels === 1 ? 'b-w' : 'srgb')

@@ -5,7 +5,7 @@
 import type { Request, Response } from 'express'
 import { readBody } from './body.ts'
 import { RequestError } from './errors.ts'
-import { FORMATS, imageFormat } from './image.ts'
+import { FORMATS, imageFormat } from './image_format.ts'
 import { parseJson, readJson } from './json_input.ts'
 import { createFormReader, type Form, MAX_FILES } from './multipart.ts'
 import type { Tensor } from './tensor.ts'

@@ -4,7 +4,7 @@
  * What waits, waits here and not in the pool: one request after the other gets a thread, however many images each has,
  * and what belongs to a request that has been given up is forgotten.
  */
-import { move, Piscina, transferableSymbol, valueSymbol } from 'piscina'
+import type { Piscina } from 'piscina'
 import { RequestError } from './errors.ts'
 import { Rate } from './rate.ts'
 
@@ -35,7 +35,8 @@ export function inThread<Task, Result extends { data: ArrayBufferView }>(
   return async (task: Task): Promise<object> => {
     try {
       const value = await work(task)
-      return move({ [transferableSymbol]: [value.data.buffer], [valueSymbol]: { value } })
+      const { move, transferableSymbol, valueSymbol } = await import('piscina')
+      return move({ [transferableSymbol]: [value.data.buffer], [valueSymbol]: { value } } as never)
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       return { status: error.status, detail: error.message }
@@ -48,18 +49,29 @@ interface Waiting {
   giveUp: (reason: unknown) => void
 }
 
-/**
- * @param module with the functions to run
- * @param threads started when the first tasks come
- * @param onDone told how many milliseconds each task ran
- */
-export function createThreadPool(module: URL, threads: number, onDone: (ms: number) => void): ThreadPool {
-  const pool = new Piscina({
-    filename: module.href,
-    minThreads: 0,
-    maxThreads: threads,
-    idleTimeout: Number.POSITIVE_INFINITY,
-  })
+interface PoolOptions {
+  /** with the functions to run */
+  module: URL
+  /** most threads, started as tasks come */
+  threads: number
+  /** must have been done in this thread before a task runs in another */
+  prepare: () => Promise<unknown>
+  /** told how many milliseconds each task ran */
+  onDone: (ms: number) => void
+}
+
+export function createThreadPool({ module, threads, prepare, onDone }: PoolOptions): ThreadPool {
+  let pool: Promise<Piscina> | undefined
+  /** Only when there are tasks: a server of tensors has no need of it. */
+  async function start(): Promise<Piscina> {
+    const [{ Piscina }] = await Promise.all([import('piscina'), prepare()])
+    return new Piscina({
+      filename: module.href,
+      minThreads: 0,
+      maxThreads: threads,
+      idleTimeout: Number.POSITIVE_INFINITY,
+    })
+  }
   const queues = new Map<AbortSignal, Waiting[]>()
   const rate = new Rate()
   let waiting = 0
@@ -69,7 +81,8 @@ export function createThreadPool(module: URL, threads: number, onDone: (ms: numb
     const begun = performance.now()
     running++
     try {
-      const outcome: Outcome<Result> = await pool.run(task, { name })
+      pool ??= start()
+      const outcome: Outcome<Result> = await (await pool).run(task, { name })
       if ('value' in outcome) return outcome.value
       throw new RequestError(outcome.status, outcome.detail)
     } finally {
@@ -121,6 +134,8 @@ export function createThreadPool(module: URL, threads: number, onDone: (ms: numb
     get secondsLeft() {
       return rate.secondsFor(waiting)
     },
-    close: () => pool.close({ force: true }),
+    async close() {
+      await (await pool)?.close({ force: true })
+    },
   }
 }

@@ -51,7 +51,12 @@ function routesOf(router: { stack: unknown[] }): string[] {
 test('every route of the app is in the document, and no other', async () => {
   const settings: Settings = readSettings({ LOG_LEVEL: 'silent' })
   const model: Model = await loadModel(settings.MODEL_DIR, settings, { warn: assert.fail })
-  const threads = createThreadPool(new URL('../handler.js', import.meta.url), 1, () => {})
+  const threads = createThreadPool({
+    module: new URL('../handler.js', import.meta.url),
+    threads: 1,
+    prepare: async () => {},
+    onDone: () => {},
+  })
   const log = await createLog('silent')
   const metrics = createMetrics()
   const app = createApp({ model, threads, settings, log, metrics, isReady: () => true })

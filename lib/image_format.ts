@@ -1,0 +1,19 @@
+/** What a file is, by its first bytes: the formats that are decoded. */
+
+export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
+
+/** Which image format the first bytes announce; undefined for anything else. */
+export function imageFormat(bytes: Uint8Array): string | undefined {
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 64)).toString('latin1')
+  if (head.startsWith('\xff\xd8\xff')) return 'jpeg'
+  if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'
+  if (head.startsWith('GIF87a') || head.startsWith('GIF89a')) return 'gif'
+  if (head.startsWith('RIFF') && head.slice(8, 12) === 'WEBP') return 'webp'
+  if (/^(II\x2a\0|MM\0\x2a)/.test(head)) return 'tiff'
+  if (head.slice(4, 8) === 'ftyp') {
+    const boxLength = head.charCodeAt(3) // major brand, version, then compatible brands, four bytes each
+    const brands = head.slice(8, boxLength).match(/.{4}/gs) ?? []
+    return brands.some((brand) => brand === 'avif' || brand === 'avis') ? 'avif' : 'heic'
+  }
+  return undefined
+}
