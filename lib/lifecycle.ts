@@ -1,10 +1,14 @@
 /** The life of one process: the model is loaded, requests are answered, the model is changed, the end comes in order. */
 import type { RequestListener } from 'node:http'
+import { setTimeout } from 'node:timers/promises'
 import { onSignals } from './cluster.ts'
 import type { Settings } from './config.ts'
 import { messageOf } from './errors.ts'
 import { type HttpServer, listen } from './http_server.ts'
 import type { Log } from './log.ts'
+
+/** How long the end waits for the run that the worker is in, see `Session.close`; then the process is killed. */
+const LAST_RUN_MS = 1000
 
 /** What is served, and can be exchanged. */
 interface Served {
@@ -40,18 +44,23 @@ export async function live<Model extends Served>({
 }: Life<Model>): Promise<void> {
   let isStopping = false
   let http: HttpServer | undefined
-  let model: Model
+  let model: Model | undefined
 
-  const exit = (code: number) => log.flush(() => process.exit(code))
+  async function end(code: number): Promise<void> {
+    const isOver = await Promise.race([
+      model?.close().then(() => true) ?? true,
+      setTimeout(LAST_RUN_MS, false),
+    ])
+    log.flush(() => (isOver ? process.exit(code) : process.kill(process.pid, 'SIGKILL')))
+  }
 
   async function stop(): Promise<void> {
-    if (!http) return exit(0) // nothing has begun
-    if (isStopping) return exit(1)
+    if (isStopping || !http) return end(isStopping ? 1 : 0)
     isStopping = true
     log.info('stopping: open requests are finished first')
-    setTimeout(() => exit(1), settings.DRAIN_MS + settings.SHUTDOWN_MS).unref()
+    void setTimeout(settings.DRAIN_MS + settings.SHUTDOWN_MS).then(() => end(1))
     await http.stop(settings.DRAIN_MS)
-    exit(0)
+    await end(0)
   }
 
   /** Reloads asked for while one is under way come after it. */
@@ -69,7 +78,7 @@ export async function live<Model extends Served>({
     const isBeforeDone = http!.swap(appOf(next))
     log.info(`reloaded ${next.name} on ${next.device}`)
     await isBeforeDone
-    await before.close()
+    await before?.close()
   }
 
   function appOf(served: Model): RequestListener {
@@ -80,7 +89,7 @@ export async function live<Model extends Served>({
   onSignals(stop, () => http && reload())
   process.on('uncaughtException', (error) => {
     log.fatal(error, 'the process ends')
-    exit(1)
+    void end(1)
   })
   model = await load()
   http = await listen(appOf(model), settings)

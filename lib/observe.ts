@@ -56,7 +56,7 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
       metrics.duration.observe({ route, method }, ms / 1000)
       if (REASONS[status]) metrics.rejected.inc({ reason: REASONS[status] })
       const { signal: _, id: requestId, ...parts } = trace
-      const line = { requestId, method, path, status, ms, ...parts }
+      const line = { requestId, method, route, path, status, ms, ...parts }
       if (PROBES.includes(path)) log.debug(line, 'request')
       else log.info(line, 'request')
     })

@@ -31,10 +31,14 @@ export interface Session {
   run(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
   /** Load the model again, with as many threads; runs that were asked for before are answered before. */
   useThreads(threads: number): Promise<void>
+  /**
+   * End the worker, behind the run that it is in: ended in the middle of one, ONNX Runtime (1.30) would abort the whole
+   * process.
+   */
   close(): Promise<void>
 }
 
-type Task = { inputs: AnyTensor[]; outputs: readonly string[] } | { threads: number }
+type Task = { inputs: AnyTensor[]; outputs: readonly string[] } | { threads: number } | { isLast: true }
 
 export type ToWorker = { id: number } & Task
 
@@ -47,9 +51,8 @@ export type FromWorker =
 /** One worker, from its start to its end. */
 interface LiveWorker extends Pick<Session, 'device' | 'inputs' | 'outputs'> {
   ask(task: Task): Promise<AnyTensor[]>
-  /** settles when it has died */
+  /** settles when it has ended, for whatever reason */
   died: Promise<WorkerDied>
-  terminate(): Promise<unknown>
 }
 
 /** A worker that lived as long is started again at once, else each time after twice the time. */
@@ -117,6 +120,7 @@ export async function startSession(
   }
 
   async function ask(task: Task): Promise<AnyTensor[]> {
+    if (isClosed) throw new RequestError(503, 'the server is stopping: send this elsewhere')
     const worker = await current.catch((error) => {
       const detail = `the model cannot be loaded at present (${messageOf(error)}): try again later`
       throw new RequestError(503, detail, { 'retry-after': '5' })
@@ -138,10 +142,9 @@ export async function startSession(
     },
     async close() {
       isClosed = true
-      await current.then(
-        (worker) => worker.terminate(),
-        () => undefined,
-      )
+      const worker = await current.catch(() => undefined)
+      worker?.ask({ isLast: true }).catch(() => {}) // its answer is that it ends
+      await worker?.died
     },
   }
 }
@@ -189,7 +192,7 @@ function startWorker(options: SessionOptions): Promise<LiveWorker> {
       switch (message.kind) {
         case 'ready': {
           const { device, inputs, outputs } = message
-          resolve({ device, inputs, outputs, ask, died, terminate: () => worker.terminate() })
+          resolve({ device, inputs, outputs, ask, died })
           break
         }
         case 'broken':

@@ -66,17 +66,22 @@ async function main(): Promise<void> {
 
   async function answer(message: ToWorker): Promise<AnyTensor[]> {
     if ('inputs' in message) return run(session, message.inputs, message.outputs)
+    if ('isLast' in message) process.exit(0) // of this thread
     await session.release()
     session = await createSession(message.threads)
     return []
   }
 
+  // one after the other: what comes while a session is exchanged, or before the end, waits
+  let before = Promise.resolve()
   port.on('message', (message: ToWorker) => {
     const { id } = message
-    answer(message).then(
-      (outputs) => reply({ kind: 'result', id, outputs }),
-      (error) => reply({ kind: 'failure', id, message: messageOf(error) }),
-    )
+    before = before
+      .then(() => answer(message))
+      .then(
+        (outputs) => reply({ kind: 'result', id, outputs }),
+        (error) => reply({ kind: 'failure', id, message: messageOf(error) }),
+      )
   })
   const { inputMetadata, outputMetadata } = session
   reply({ kind: 'ready', device: devices[0], inputs: specs(inputMetadata), outputs: specs(outputMetadata) })

@@ -1,0 +1,467 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { Agent, type IncomingMessage, request } from 'node:http'
+import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
+import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
+
+const MODELS = join(ROOT, 'test/fixtures/models')
+/** y = x, after some 15 ms for each sample, one at a time */
+const SLOW = { MODEL_DIR: join(MODELS, 'slow'), MAX_BATCH_SIZE: '1' }
+const KILLER = { NODE_OPTIONS: `--import=${join(ROOT, 'test/fixtures/kill_worker.mjs')}` }
+
+async function start(t: TestContext, env: Record<string, string> = {}): Promise<RunningServer> {
+  const server = await startServer({ env })
+  t.after(() => server.stop())
+  return server
+}
+
+/** Numbers to a model of one number a sample. */
+function predict(server: RunningServer, values: number[], options: RequestInit = {}): Promise<Response> {
+  return fetch(`${server.url}/predict?dims=${values.length},1`, {
+    method: 'POST',
+    body: Float32Array.from(values),
+    ...options,
+  })
+}
+
+async function assertRight(response: Response, values: number[]): Promise<void> {
+  const text = await response.text()
+  assert.equal(response.status, 200, text)
+  const found = [JSON.parse(text)].flat().map(({ prediction }) => prediction)
+  for (const [index, value] of values.entries()) assert.ok(Math.abs(found[index] - value) < 1e-3, text)
+}
+
+/** The metrics by their whole names, labels included. */
+async function metricsOf(server: RunningServer): Promise<Map<string, number>> {
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  const lines = text.split('\n').filter((line) => line && !line.startsWith('#'))
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
+  )
+}
+
+/** Ask until it is so; a test that waits for ever is cut off by the runner. */
+async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await isSo())) await setTimeout(5)
+}
+
+async function untilMetric(server: RunningServer, name: string, value: number): Promise<void> {
+  await until(async () => (await metricsOf(server)).get(name) === value)
+}
+
+async function untilWaiting(server: RunningServer, atLeast: number): Promise<void> {
+  await until(async () => (await metricsOf(server)).get('onnxpress_queue_samples')! >= atLeast)
+}
+
+/** A line of the log as it was, once there is one that fits. */
+async function logged(server: RunningServer, fits: (line: Record<string, unknown>) => boolean) {
+  for (;;) {
+    const line = server.log.map((text) => JSON.parse(text)).find(fits)
+    if (line) return line
+    await setTimeout(5)
+  }
+}
+
+function open(server: RunningServer): Socket {
+  const { hostname, port } = new URL(server.url)
+  return connect(Number(port), hostname)
+}
+
+async function textOf(socket: Socket): Promise<string> {
+  let text = ''
+  socket.setEncoding('latin1').on('data', (chunk) => {
+    text += chunk
+  })
+  await once(socket, 'close')
+  return text
+}
+
+describe('admission', () => {
+  /** ten samples fill its queue, and stay there for a second, since its batches are larger */
+  const full = { MODEL_DIR: join(MODELS, 'linear'), MAX_QUEUE: '10', MAX_BATCH_DELAY_MS: '1000' }
+
+  test('what does not fit into the queue is 503 with Retry-After, and what was let in is answered', async (t) => {
+    const server = await start(t, full)
+    const admitted = [0, 1, 2, 3, 4, 5, 6].map((i) => predict(server, [i]))
+    await untilWaiting(server, 7)
+    const refused = await predict(server, [1, 2, 3, 4])
+    assert.equal(refused.status, 503)
+    assert.ok(Number(refused.headers.get('retry-after')) >= 1)
+    const { detail } = (await refused.json()) as { detail: string }
+    assert.match(detail, /the queue is full: 7 samples wait, MAX_QUEUE is 10/)
+    const rest = predict(server, [7, 8, 9])
+    for (const [i, response] of (await Promise.all(admitted)).entries())
+      await assertRight(response, [2 * i - 1])
+    await assertRight(await rest, [13, 15, 17])
+  })
+
+  test('a full queue refuses before the body is sent', async (t) => {
+    const server = await start(t, full)
+    const waiting = predict(server, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    await untilWaiting(server, 10)
+    const socket = open(server)
+    socket.write(
+      'POST /predict?dims=1,1 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\n',
+    )
+    assert.match(await textOf(socket), /^HTTP\/1\.1 503 /)
+    assert.equal((await waiting).status, 200)
+  })
+
+  test('bodies that are being sent may only have so many bytes together', async (t) => {
+    const server = await start(t, { MAX_UPLOAD_MB: '1' })
+    const head =
+      'POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1048576\r\n\r\n'
+    const sockets = Array.from({ length: 16 }, () => open(server))
+    for (const socket of sockets) socket.write(head)
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 16 * 2 ** 20)
+    const refused = open(server)
+    refused.write(head)
+    assert.match(await textOf(refused), /^HTTP\/1\.1 503 .*retry-after: 1/is)
+    for (const socket of sockets) socket.destroy()
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
+    await untilMetric(server, 'onnxpress_rejected_total{reason="client_gone"}', 16)
+  })
+
+  test('a body without a length counts as it comes', async (t) => {
+    const server = await start(t, { MAX_UPLOAD_MB: '1' })
+    const socket = open(server)
+    socket.write(
+      'POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n',
+    )
+    socket.write('x'.repeat(0x400))
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0x400)
+    socket.destroy()
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
+  })
+
+  test('when the time is up, the answer is 504 and the work leaves the queue', async (t) => {
+    const server = await start(t, { ...SLOW, REQUEST_TIMEOUT_MS: '150' })
+    const late = await predict(server, Array(100).fill(1))
+    assert.equal(late.status, 504)
+    assert.match(((await late.json()) as { detail: string }).detail, /150 ms of REQUEST_TIMEOUT_MS/)
+    await untilMetric(server, 'onnxpress_queue_samples', 0)
+    await assertRight(await predict(server, [5]), [5])
+    assert.equal((await metricsOf(server)).get('onnxpress_rejected_total{reason="timeout"}'), 1)
+    const other = await fetch(`${server.url}/v2/models/slow/infer`, {
+      method: 'POST',
+      body: JSON.stringify({
+        inputs: [{ name: 'x', datatype: 'FP32', shape: [100, 1], data: Array(100).fill(1) }],
+      }),
+    })
+    assert.equal(other.status, 504)
+    assert.deepEqual(Object.keys((await other.json()) as object), ['error'])
+  })
+
+  test('a body that comes too slowly is 408, and its connection closed', async (t) => {
+    const server = await start(t, { REQUEST_TIMEOUT_MS: '150' })
+    for (const type of ['application/octet-stream', 'multipart/form-data; boundary=b']) {
+      const socket = open(server)
+      socket.write(
+        `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\nContent-Length: 3136\r\nContent-Type: ${type}\r\n\r\n--b\r\n`,
+      )
+      const answer = await textOf(socket)
+      assert.match(answer, /^HTTP\/1\.1 408 /)
+      assert.match(answer, /connection: close/i)
+    }
+  })
+
+  test('a client that goes away takes its work out of the queue', async (t) => {
+    const server = await start(t, SLOW)
+    const controller = new AbortController()
+    const gone = assert.rejects(predict(server, Array(200).fill(1), { signal: controller.signal }))
+    await untilWaiting(server, 150)
+    controller.abort()
+    await gone
+    await untilMetric(server, 'onnxpress_queue_samples', 0)
+    await assertRight(await predict(server, [7]), [7])
+    const { requests } = { requests: await metricsOf(server) }
+    assert.equal(requests.get('onnxpress_requests_total{route="/predict",method="POST",status="499"}'), 1)
+  })
+
+  test('the images of one request do not keep another waiting', async (t) => {
+    const server = await start(t, { PREPROCESS_THREADS: '1' })
+    const sample = readFileSync(join(ROOT, 'models/mnist/sample.png'))
+    const form = new FormData()
+    for (let i = 0; i < 100; i++) form.append('image', new Blob([new Uint8Array(sample)]), `${i}.png`)
+    const order: string[] = []
+    const many = fetch(`${server.url}/predict`, { method: 'POST', body: form }).then(async (response) => {
+      order.push('many')
+      assert.equal(((await response.json()) as unknown[]).length, 100)
+    })
+    await untilWaiting(server, 10)
+    const one = fetch(`${server.url}/predict`, { method: 'POST', body: new Uint8Array(sample) }).then(
+      (response) => {
+        order.push('one')
+        assert.equal(response.status, 200)
+      },
+    )
+    await Promise.all([many, one])
+    assert.deepEqual(order, ['one', 'many'])
+  })
+})
+
+describe('the end', () => {
+  test('unready at once, open requests answered, the connection closed, code 0', async () => {
+    const server = await startServer({ env: { ...SLOW, DRAIN_MS: '300' } })
+    const agent = new Agent({ keepAlive: true })
+    const get = async (path: string) => {
+      const [response] = (await once(request(`${server.url}${path}`, { agent }).end(), 'response')) as [
+        IncomingMessage,
+      ]
+      response.resume()
+      await once(response, 'end')
+      return response
+    }
+    assert.equal((await get('/readyz')).statusCode, 200)
+    const work = predict(
+      server,
+      Array.from({ length: 40 }, (_, i) => i),
+    )
+    await untilWaiting(server, 20)
+    const stopped = server.stop()
+    await until(async () => (await get('/readyz')).statusCode === 503)
+    const alive = await get('/livez') // new connections are taken while DRAIN_MS lasts
+    assert.equal(alive.statusCode, 200)
+    assert.equal(alive.headers.connection, 'close')
+    await assertRight(
+      await work,
+      Array.from({ length: 40 }, (_, i) => i),
+    )
+    assert.equal(await stopped, 0)
+  })
+
+  test('what takes longer than SHUTDOWN_MS is cut off, with code 1', async () => {
+    const server = await startServer({ env: { ...SLOW, SHUTDOWN_MS: '100' } })
+    const cut = predict(server, Array(200).fill(1)).then(
+      ({ status }) => status,
+      () => 'reset',
+    )
+    await untilWaiting(server, 150)
+    assert.equal(await server.stop(), 1)
+    assert.notEqual(await cut, 200)
+  })
+
+  test('a second signal ends it now', async () => {
+    const server = await startServer({ env: { ...SLOW, SHUTDOWN_MS: '60000' } })
+    const cut = predict(server, Array(500).fill(1)).then(
+      ({ status }) => status,
+      () => 'reset',
+    )
+    await untilWaiting(server, 400)
+    const stopped = server.stop()
+    await logged(server, ({ msg }) => String(msg).startsWith('stopping'))
+    server.process.kill('SIGINT')
+    assert.equal(await stopped, 1)
+    assert.notEqual(await cut, 200)
+  })
+
+  test('an exception that nobody catches ends the process with its cause', async () => {
+    const throwing = `data:text/javascript,process.on('SIGUSR2',()=>{throw/**/new/**/Error('out/of/the/blue')})`
+    const server = await startServer({ env: { NODE_OPTIONS: `--import=${throwing}` } })
+    const exited = once(server.process, 'exit')
+    server.process.ref()
+    server.process.kill('SIGUSR2')
+    assert.deepEqual((await exited)[0], 1)
+    const line = await logged(server, ({ level }) => level === 60)
+    assert.match(line.err.message, /out.of.the.blue/)
+  })
+})
+
+describe('SIGHUP', () => {
+  function folder(name: string): string {
+    const dir = join(mkdtempSync(join(tmpdir(), 'onnxpress-reload-')), 'model')
+    cpSync(join(MODELS, name), dir, { recursive: true })
+    return dir
+  }
+
+  test('the folder is loaded again, and no request notices', async (t) => {
+    const dir = folder('linear') // y = 2x - 1
+    const server = await start(t, { MODEL_DIR: dir })
+    let isOver = false
+    let asked = 0
+    const answers = new Set<number>()
+    const clients = Array.from({ length: 8 }, async () => {
+      while (!isOver) {
+        const response = await predict(server, [5])
+        const { prediction } = (await response.json()) as { prediction: number }
+        answers.add(prediction)
+        asked++
+      }
+    })
+    await until(() => asked > 20)
+    for (const [index, name] of ['number', 'linear', 'number'].entries()) {
+      cpSync(join(MODELS, name, 'model.onnx'), join(dir, 'model.onnx')) // y = 2x, on [n] and not [n, 1]
+      writeFileSync(join(dir, 'config.json'), `{"problem_type":"regression","version":"${index + 2}"}`)
+      server.process.kill('SIGHUP')
+      await until(() => server.log.filter((line) => line.includes('reloaded')).length === index + 1)
+      if (name === 'linear') await until(() => asked > 40)
+    }
+    isOver = true
+    await Promise.all(clients).catch(() => {})
+    const { version } = (await (await fetch(`${server.url}/model`)).json()) as { version: string }
+    assert.equal(version, '4')
+    const info = [...(await metricsOf(server)).keys()].filter((name) =>
+      name.startsWith('onnxpress_model_info'),
+    )
+    assert.equal(info.length, 1)
+    assert.match(info[0], /version="4"/)
+    rmSync(dir, { recursive: true })
+  })
+
+  test('a broken folder changes nothing, and the log says why', async (t) => {
+    const dir = folder('linear')
+    const server = await start(t, { MODEL_DIR: dir })
+    renameSync(join(dir, 'model.onnx'), join(dir, 'gone.onnx'))
+    server.process.kill('SIGHUP')
+    const line = await logged(server, ({ msg }) => String(msg).includes('not reloaded'))
+    assert.match(line.msg, /the old one stays: .*there is no model\.onnx/)
+    await assertRight(await predict(server, [5]), [9])
+    renameSync(join(dir, 'gone.onnx'), join(dir, 'model.onnx'))
+    server.process.kill('SIGHUP')
+    await logged(server, ({ msg }) => String(msg).startsWith('reloaded'))
+    await assertRight(await predict(server, [5]), [9])
+  })
+})
+
+describe('faults', () => {
+  test('an inference worker that dies is replaced, and its requests are answered', async (t) => {
+    const server = await start(t, { ...SLOW, ...KILLER })
+    for (let round = 1; round <= 3; round++) {
+      const asked = Array.from({ length: 10 }, (_, i) => predict(server, [i]))
+      await untilWaiting(server, 5)
+      server.process.kill('SIGUSR2')
+      for (const [index, response] of (await Promise.all(asked)).entries())
+        await assertRight(response, [index])
+      await untilMetric(server, 'onnxpress_worker_restarts_total', round)
+    }
+    assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
+    await logged(server, ({ msg }) => /inference worker ended .* started again/.test(String(msg)))
+  })
+
+  test('while it cannot be started again, the server is not ready and says so', async (t) => {
+    const dir = join(mkdtempSync(join(tmpdir(), 'onnxpress-fault-')), 'model')
+    cpSync(join(MODELS, 'linear'), dir, { recursive: true })
+    const server = await start(t, { MODEL_DIR: dir, ...KILLER })
+    renameSync(join(dir, 'model.onnx'), join(dir, 'gone.onnx'))
+    server.process.kill('SIGUSR2')
+    await until(async () => (await fetch(`${server.url}/readyz`)).status === 503)
+    const refused = await predict(server, [5])
+    assert.equal(refused.status, 503)
+    assert.match(((await refused.json()) as { detail: string }).detail, /cannot be loaded at present/)
+    assert.equal((await fetch(`${server.url}/livez`)).status, 200)
+    renameSync(join(dir, 'gone.onnx'), join(dir, 'model.onnx'))
+    await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
+    await assertRight(await predict(server, [5]), [9])
+  })
+})
+
+describe('what one sees', () => {
+  test('each request has an id, its own or a new one, in the answer and in the log', async (t) => {
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
+    const own = await predict(server, [5], { headers: { 'x-request-id': 'order-66' } })
+    assert.equal(own.headers.get('x-request-id'), 'order-66')
+    const line = await logged(server, ({ requestId }) => requestId === 'order-66')
+    assert.equal(line.msg, 'request')
+    const { method, route, status, bytes, batchSize, label } = line
+    assert.deepEqual(
+      { method, route, status, bytes, batchSize, label },
+      { method: 'POST', route: '/predict', status: 200, bytes: 4, batchSize: 1, label: '9' },
+    )
+    for (const key of ['ms', 'queueMs', 'inferenceMs']) assert.ok(line[key] > 0, key)
+    assert.match(own.headers.get('server-timing')!, /^queue;dur=[\d.]+, inference;dur=[\d.]+$/)
+
+    for (const path of ['/nothing', '/livez', '/predict', '/v2', '/models/linear', '/docs']) {
+      const answer = await fetch(server.url + path, { headers: { 'x-request-id': 'bad id"' } })
+      assert.match(answer.headers.get('x-request-id')!, /^[0-9a-f-]{36}$/, path)
+    }
+    assert.ok(
+      server.log.every((text) => !text.includes('/livez')),
+      'probes are logged on debug only',
+    )
+  })
+
+  test('an image is timed in all its parts', async (t) => {
+    const server = await start(t)
+    const body = new Uint8Array(readFileSync(join(ROOT, 'models/mnist/sample.png')))
+    const answer = await fetch(`${server.url}/predict`, { method: 'POST', body })
+    assert.match(answer.headers.get('server-timing')!, /^preprocess;dur=.*, queue;dur=.*, inference;dur=/)
+    const metrics = await metricsOf(server)
+    assert.equal(metrics.get('onnxpress_preprocess_duration_seconds_count'), 1)
+    assert.equal(metrics.get('onnxpress_batch_size_sum'), 1)
+    assert.equal(metrics.get('onnxpress_queue_wait_seconds_count'), 1)
+    assert.equal(metrics.get('onnxpress_inference_duration_seconds_count'), 1)
+    assert.equal(metrics.get('onnxpress_requests_in_flight'), 1) // the one that asks
+    assert.ok(metrics.has('process_resident_memory_bytes') && metrics.has('nodejs_eventloop_lag_p99_seconds'))
+    const info = [...metrics.keys()].find((name) => name.startsWith('onnxpress_model_info'))!
+    assert.match(info, /name="mnist",version="1",device="cpu",sha256="[0-9a-f]{64}"/)
+  })
+
+  test('routes are counted by their patterns, not by what clients make up', async (t) => {
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
+    for (let i = 0; i < 20; i++) {
+      await fetch(`${server.url}/made/up/${i}`)
+      await fetch(`${server.url}/predictions/made-up-${i}`, { method: 'POST', body: '1' })
+    }
+    const names = [...(await metricsOf(server)).keys()].filter((name) =>
+      name.startsWith('onnxpress_requests_total'),
+    )
+    assert.deepEqual(names.sort(), [
+      'onnxpress_requests_total{route="/predictions/:model",method="POST",status="404"}',
+      'onnxpress_requests_total{route="none",method="GET",status="404"}',
+    ])
+  })
+
+  test("helmet's headers, a policy without inline scripts, no token in the log", async (t) => {
+    const server = await start(t, { API_TOKEN: 's3cret-token' })
+    const answer = await fetch(`${server.url}/model`, { headers: { authorization: 'Bearer s3cret-token' } })
+    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff')
+    assert.match(answer.headers.get('content-security-policy')!, /^default-src 'self';/)
+    assert.doesNotMatch(answer.headers.get('content-security-policy')!, /unsafe/)
+    assert.equal(answer.headers.get('x-powered-by'), null)
+    await logged(server, ({ path }) => path === '/model')
+    assert.ok(server.log.every((line) => !line.includes('s3cret')))
+  })
+})
+
+describe('WEB_CONCURRENCY', () => {
+  test('processes share the port, are replaced, counted together and stopped together', async () => {
+    const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear'), WEB_CONCURRENCY: '2' } })
+    await until(() => server.log.filter((line) => line.includes('serving')).length === 2)
+    const pidOf = async () => {
+      const response = await fetch(`${server.url}/models/linear`, { headers: { connection: 'close' } })
+      const [{ workers }] = (await response.json()) as [{ workers: [{ pid: number }] }]
+      return workers[0].pid
+    }
+    const pids = new Set<number>()
+    await until(async () => pids.add(await pidOf()).size === 2)
+    assert.ok(!pids.has(server.process.pid!))
+
+    for (let i = 0; i < 10; i++) {
+      await assertRight(await predict(server, [i], { headers: { connection: 'close' } }), [2 * i - 1])
+    }
+    const counted = 'onnxpress_requests_total{route="/predict",method="POST",status="200"}'
+    await untilMetric(server, counted, 10)
+
+    const [victim] = pids
+    process.kill(victim, 'SIGKILL')
+    await logged(server, ({ msg }) => String(msg).startsWith(`process ${victim} ended with SIGKILL`))
+    await until(() => server.log.filter((line) => line.includes('serving')).length === 3)
+    await assertRight(await predict(server, [5]), [9])
+
+    server.process.kill('SIGHUP')
+    await until(() => server.log.filter((line) => line.includes('reloaded')).length === 2)
+    await assertRight(await predict(server, [5]), [9])
+    assert.equal(await server.stop(), 0)
+  })
+
+  test('what cannot start ends the whole with one line and code 1', async () => {
+    const { code, stderr } = await run(['server.js'], { MODEL_DIR: 'nowhere', WEB_CONCURRENCY: '3' })
+    assert.equal(code, 1)
+    assert.match(stderr, /^onnxpress: MODEL_DIR=nowhere: there is no folder[^\n]*\n$/)
+  })
+})
