@@ -23,7 +23,7 @@ import { live } from './lib/lifecycle.ts'
 import { createLog, type Log } from './lib/log.ts'
 import type { Metrics } from './lib/metrics.ts'
 import { observe } from './lib/observe.ts'
-import { allowOnly, notFound, problems } from './lib/problem.ts'
+import { allowOnly, errorSender, notFound, problems } from './lib/problem.ts'
 import type { Service } from './lib/service.ts'
 import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
 import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
@@ -32,9 +32,9 @@ import { serverTiming, type Trace, traceOf } from './lib/trace.ts'
 import { loadModel, type Model, type Watcher } from './model.ts'
 import { openApi } from './openapi/router.ts'
 import { clouds } from './protocols/clouds.ts'
-import { openInference } from './protocols/open_inference.ts'
-import { tfServing } from './protocols/tf_serving.ts'
-import { torchServe } from './protocols/torchserve.ts'
+import { openInference, openInferenceError } from './protocols/open_inference.ts'
+import { tfServing, tfServingError } from './protocols/tf_serving.ts'
+import { torchServe, torchServeError } from './protocols/torchserve.ts'
 
 /** most predictions in one answer: some megabytes of JSON */
 const MAX_PREDICTIONS = 50_000
@@ -69,13 +69,25 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
+  const sendError = errorSender({
+    '/predictions': torchServeError,
+    '/models': torchServeError,
+    '/v1': tfServingError,
+    '/v2': openInferenceError,
+  })
+  const admission = new Admission([threads, model], settings, metrics)
+
   app.use(observe(log, metrics, settings))
+  app.use((req, res, next) => {
+    const refusal = admission.refusal(req)
+    if (refusal) sendError(refusal, req, res)
+    else next()
+  })
   app.use(helmet(SECURITY_HEADERS))
 
   const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
   if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE]))
 
-  const admission = new Admission([threads, model], settings, metrics)
   const readInput = createInputReader(
     { spec: model.input, maxSamples: settings.MAX_QUEUE },
     maxUploadBytes(settings),
@@ -213,7 +225,7 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
   app.use(openApi(service))
 
   app.use(notFound)
-  app.use(problems(log))
+  app.use(problems(log, sendError))
   return app
 }
 

@@ -15,7 +15,11 @@ export class RequestError extends Error {
    * @param headers extra response headers, such as `allow` or `retry-after`
    */
   constructor(status: number, detail: string, headers: Record<string, string> = {}) {
+    // where it was thrown interests nobody, and to find out takes longer than all else that a refused request needs
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
     super(detail)
+    Error.stackTraceLimit = stackTraceLimit
     this.status = status
     this.headers = headers
   }

@@ -6,6 +6,20 @@ import type { ModelDescription } from './description.ts'
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 const SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
+/** Why there was no prediction, by the status of the answer. */
+const REASONS: Record<number, string> = {
+  400: 'invalid',
+  401: 'token',
+  408: 'slow_sender',
+  413: 'too_large',
+  415: 'invalid',
+  422: 'invalid',
+  499: 'client_gone',
+  500: 'fault',
+  503: 'busy',
+  504: 'timeout',
+}
+
 export type Metrics = ReturnType<typeof createMetrics>
 
 export function createMetrics() {
@@ -42,6 +56,15 @@ export function createMetrics() {
     },
   })
 
+  const rejected = new Counter({
+    name: 'onnxpress_rejected_total',
+    help: 'Requests that got no prediction, by reason.',
+    labelNames: ['reason'],
+    registers,
+  })
+  // from 0: a series that begins with its first event does not show it in rates
+  for (const reason of Object.values(REASONS)) rejected.inc({ reason }, 0)
+
   return {
     registry,
     requests: new Counter({
@@ -56,12 +79,6 @@ export function createMetrics() {
       SECONDS,
       ['route', 'method'],
     ),
-    rejected: new Counter({
-      name: 'onnxpress_rejected_total',
-      help: 'Requests that got no prediction, by reason.',
-      labelNames: ['reason'],
-      registers,
-    }),
     inFlight: new Gauge({
       name: 'onnxpress_requests_in_flight',
       help: 'Requests that are being answered.',
@@ -85,6 +102,10 @@ export function createMetrics() {
       help: 'Inference workers that died and were started again.',
       registers,
     }),
+    /** Count a request by the status that it got, if that was no prediction. */
+    countRejection(status: number) {
+      if (REASONS[status]) rejected.inc({ reason: REASONS[status] })
+    },
     /**
      * Tell of this model, and no longer of the one before it.
      *

@@ -11,19 +11,6 @@ import type { Trace } from './trace.ts'
 /** What the log and the metrics call a request whose client went away before the answer, as nginx does. */
 const CLIENT_GONE = 499
 
-const REASONS: Record<number, string> = {
-  400: 'invalid',
-  401: 'token',
-  408: 'slow_sender',
-  413: 'too_large',
-  415: 'invalid',
-  422: 'invalid',
-  499: 'client_gone',
-  500: 'fault',
-  503: 'busy',
-  504: 'timeout',
-}
-
 /** Asked every few seconds by machines: logged only on level debug. */
 const PROBES = ['/livez', '/readyz', '/ping', '/metrics', '/v2/health/live', '/v2/health/ready']
 
@@ -54,7 +41,7 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
       metrics.inFlight.dec()
       metrics.requests.inc({ route, method, status })
       metrics.duration.observe({ route, method }, ms / 1000)
-      if (REASONS[status]) metrics.rejected.inc({ reason: REASONS[status] })
+      metrics.countRejection(status)
       const { signal: _, id: requestId, ...parts } = trace
       const line = { requestId, method, route, path, status, ms, ...parts }
       if (PROBES.includes(path)) log.debug(line, 'request')

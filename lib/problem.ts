@@ -21,40 +21,52 @@ export const notFound: RequestHandler = (req) => {
   throw new RequestError(404, `there is no ${req.path} here: images and tensors go to POST /predict`)
 }
 
+/** The body of an error's answer, by the protocol that the path belongs to. */
+export type ErrorShape = (error: RequestError) => object
+
+/** Ours is RFC 9457. */
+const problem: ErrorShape = ({ status, message }) => ({
+  type: 'about:blank',
+  title: STATUS_CODES[status],
+  status,
+  detail: message,
+})
+
+export type SendError = (error: RequestError, req: Request, res: Response) => void
+
+/** @param shapes of other protocols, by the paths that they begin at */
+export function errorSender(shapes: Record<string, ErrorShape>): SendError {
+  const prefixes = Object.entries(shapes)
+  return (error, { path }, res) => {
+    const isTheirs = ([prefix]: [string, ErrorShape]) => path === prefix || path.startsWith(`${prefix}/`)
+    const [, shape] = prefixes.find(isTheirs) ?? []
+    const type = shape ? 'application/json' : 'application/problem+json'
+    res.status(error.status).set(error.headers).type(type)
+    res.send(JSON.stringify((shape ?? problem)(error)))
+  }
+}
+
 /**
  * Express's error handler. Below 500 the message is the client's, above it is for the log only, and the answer
  * carries an id to find it by.
  */
-export function problems(log: Log) {
+export function problems(log: Log, send: SendError) {
   return (error: unknown, req: Request, res: Response, next: NextFunction) => {
     if (res.headersSent) return next(error)
     const known = toRequestError(error)
-    if (known) return sendProblem(res, known.status, known.message, known.headers)
+    if (known) return send(known, req, res)
     const { id: requestId } = traceOf(res)
     log.error({ err: error, requestId, method: req.method, path: req.path }, 'request failed')
-    sendProblem(
-      res,
-      500,
-      `an error of this server, not of the request; its log tells more under ${requestId}`,
-    )
+    const detail = `an error of this server, not of the request; its log tells more under ${requestId}`
+    send(new RequestError(500, detail), req, res)
   }
 }
 
 /** Our own errors, and those that Express marks as the client's. */
-export function toRequestError(error: unknown): RequestError | undefined {
+function toRequestError(error: unknown): RequestError | undefined {
   if (error instanceof RequestError) return error
   const status = (error as { status?: unknown })?.status
   if (typeof status === 'number' && status >= 400 && status < 500)
     return new RequestError(status, messageOf(error))
   return undefined
-}
-
-function sendProblem(
-  res: Response,
-  status: number,
-  detail: string,
-  headers: Record<string, string> = {},
-): void {
-  const problem = { type: 'about:blank', title: STATUS_CODES[status], status, detail }
-  res.status(status).set(headers).type('application/problem+json').send(JSON.stringify(problem))
 }

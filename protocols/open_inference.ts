@@ -1,10 +1,10 @@
 /** The Open Inference Protocol V2 of KServe, Triton and MLServer, with binary tensors and classification. */
 import { createRequire } from 'node:module'
-import { type ErrorRequestHandler, type Request, type Response, Router } from 'express'
+import { type Request, type Response, Router } from 'express'
 import { bestClasses } from '../lib/answer.ts'
 import { maxUploadBytes } from '../lib/config.ts'
 import { RequestError } from '../lib/errors.ts'
-import { allowOnly, toRequestError } from '../lib/problem.ts'
+import { allowOnly, type ErrorShape } from '../lib/problem.ts'
 import type { Service } from '../lib/service.ts'
 import { type AnySpec, type AnyTensor, sizeOf, type TextTensor, toNumbers } from '../lib/tensor.ts'
 import { HEADER, type Inference, readInference } from './open_inference_request.ts'
@@ -73,8 +73,6 @@ export function openInference(service: Service): Router {
       sendResults(res, inference, results)
     })
     .all(allowOnly('POST'))
-  router.use('/v2', errors)
-
   function checkName({ params }: Request<Record<string, string | string[]>>): void {
     if (params.model !== model.name) {
       throw new RequestError(404, `model ${params.model} is not found: the one served is ${model.name}`)
@@ -158,8 +156,4 @@ function classify(tensor: AnyTensor, k: number, labels: readonly string[]): Text
   return { dtype: 'string', dims: [samples, Math.min(k, classes)], data }
 }
 
-const errors: ErrorRequestHandler = (error, _req, res, next) => {
-  const known = toRequestError(error)
-  if (!known || res.headersSent) return next(error)
-  res.status(known.status).set(known.headers).json({ error: known.message })
-}
+export const openInferenceError: ErrorShape = ({ message }) => ({ error: message })

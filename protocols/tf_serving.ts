@@ -1,7 +1,7 @@
 /** TF Serving's and KServe's V1 protocol, which Vertex AI speaks too: `{"instances":[...]}` in, `{"predictions":[...]}` out. */
-import { type ErrorRequestHandler, type Request, type RequestHandler, Router } from 'express'
+import { type Request, type RequestHandler, Router } from 'express'
 import { RequestError } from '../lib/errors.ts'
-import { allowOnly, toRequestError } from '../lib/problem.ts'
+import { allowOnly, type ErrorShape } from '../lib/problem.ts'
 import type { Service } from '../lib/service.ts'
 
 /** Answers a request always with a list, each entry as /predict answers it. */
@@ -37,12 +37,7 @@ export function tfServing(service: Service): Router {
       res.json({ name: model.name, ready: service.isReady() })
     })
     .all(allowOnly('GET'))
-  router.use('/v1', errors)
   return router
 }
 
-const errors: ErrorRequestHandler = (error, _req, res, next) => {
-  const known = toRequestError(error)
-  if (!known || res.headersSent) return next(error)
-  res.status(known.status).set(known.headers).json({ error: known.message })
-}
+export const tfServingError: ErrorShape = ({ message }) => ({ error: message })

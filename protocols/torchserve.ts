@@ -1,8 +1,8 @@
 /** TorchServe's inference and model description routes, for its users' scripts: same paths, fields and errors. */
-import { type ErrorRequestHandler, type Request, type Response, Router } from 'express'
+import { type Request, type Response, Router } from 'express'
 import { type Answer, type Result, toText } from '../lib/answer.ts'
 import { RequestError } from '../lib/errors.ts'
-import { allowOnly, toRequestError } from '../lib/problem.ts'
+import { allowOnly, type ErrorShape } from '../lib/problem.ts'
 import type { Service } from '../lib/service.ts'
 
 /** TorchServe's Java exceptions, which its clients look at. */
@@ -54,8 +54,6 @@ export function torchServe(service: Service): Router {
       res.json([description()])
     })
     .all(allowOnly('GET'))
-
-  router.use(['/predictions', '/models'], errors)
 
   function checkName({ params }: Request<Record<string, string | string[]>>): void {
     if (params.model !== model.name) throw new RequestError(404, `Model not found: ${params.model}`)
@@ -112,10 +110,7 @@ function resultJson(result: Result): string {
   return `{${result.predictions.map(({ label, score }) => `${JSON.stringify(label)}:${JSON.stringify(score)}`)}}`
 }
 
-const errors: ErrorRequestHandler = (error, _req, res, next) => {
-  const known = toRequestError(error)
-  if (!known || res.headersSent) return next(error)
-  const { status, message, headers } = known
+export const torchServeError: ErrorShape = ({ status, message }) => {
   const type = EXCEPTIONS[status] ?? 'InternalServerException'
-  res.status(status).set(headers).json({ code: status, type, message })
+  return { code: status, type, message }
 }

@@ -401,6 +401,18 @@ describe('what one sees', () => {
     assert.match(info, /name="mnist",version="1",device="cpu",sha256="[0-9a-f]{64}"/)
   })
 
+  test('the dashboard and the alerts ask for nothing that is not there', async (t) => {
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
+    await predict(server, [5])
+    const text = await (await fetch(`${server.url}/metrics`)).text()
+    const known = new Set([...text.matchAll(/^(\w+)/gm)].map(([, name]) => name))
+    for (const file of ['deploy/grafana.json', 'deploy/alerts.yml']) {
+      const used = readFileSync(join(ROOT, file), 'utf8').match(/\b(?:onnxpress|nodejs|process)_[a-z0-9_]+/g)!
+      assert.ok(used.length > 5)
+      for (const name of used) assert.ok(known.has(name), `${file}: ${name}`)
+    }
+  })
+
   test('routes are counted by their patterns, not by what clients make up', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
     for (let i = 0; i < 20; i++) {

@@ -2,6 +2,7 @@
 # Foreign clients against the real server, in a short form: an environment of its own, pinned, and two checks.
 set -euo pipefail
 cd "$(dirname "$0")"
+if command -v promtool > /dev/null; then promtool check rules ../../deploy/alerts.yml; fi
 if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt; }; then
   echo 'conformance: SKIPPED, there is no Python 3 that can install requirements.txt'
   exit 0

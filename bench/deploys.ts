@@ -1,0 +1,82 @@
+/**
+ * Deploys under load, behind a real nginx (Debian: apt install nginx): npm run bench:deploys [-- TIMES]
+ *
+ * The model is reloaded 20 times (SIGHUP) in both of two processes, and both are replaced 20 times, one after the
+ * other; no request may fail.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { startServer } from '../test/running_server.ts'
+import { multipart } from './load.ts'
+import { send } from './open_loop.ts'
+
+const TIMES = Number(process.argv[2] ?? 20)
+const CLIENTS = 16
+const PORTS = [18891, 18892]
+const NGINX_PORT = 18890
+
+/** nginx, as deploy/nginx.conf has it but for the ports. */
+async function startNginx(): Promise<ChildProcess> {
+  const dir = mkdtempSync(join(tmpdir(), 'onnxpress-nginx-'))
+  const conf = readFileSync('deploy/nginx.conf', 'utf8')
+    .replaceAll('127.0.0.1:8891', `127.0.0.1:${PORTS[0]}`)
+    .replaceAll('127.0.0.1:8892', `127.0.0.1:${PORTS[1]}`)
+    .replace('listen 8890', `listen 127.0.0.1:${NGINX_PORT}`)
+  writeFileSync(join(dir, 'nginx.conf'), `daemon off; pid ${dir}/pid; error_log ${dir}/error.log;\n${conf}`)
+  const nginx = spawn('nginx', ['-p', dir, '-c', join(dir, 'nginx.conf')], { stdio: 'inherit' })
+  while (!(await fetch(`http://127.0.0.1:${NGINX_PORT}/livez`).catch(() => undefined))) await setTimeout(20)
+  return nginx
+}
+
+const start = (port: number) => startServer({ env: { PORT: String(port), DRAIN_MS: '300' } })
+const servers = await Promise.all(PORTS.map(start))
+const nginx = await startNginx()
+
+let isOver = false
+const statuses = new Map<number, number>()
+const payload = multipart('/predict', {
+  metadata: '{"dims":[1,28,28]}',
+  data: Buffer.from(new Float32Array(784).fill(0.5).buffer),
+})
+const clients = Array.from({ length: CLIENTS }, async () => {
+  while (!isOver) {
+    const { status } = await send(`http://127.0.0.1:${NGINX_PORT}`, payload)
+    statuses.set(status, (statuses.get(status) ?? 0) + 1)
+  }
+})
+const answered = () => [...statuses.values()].reduce((a, b) => a + b, 0)
+const report = (what: string, before: number) => {
+  const counts = [...statuses].map(([status, count]) => `${status}: ${count}`).join(', ')
+  console.log(`${what}: ${answered() - before} requests meanwhile; all so far by status ${counts}`)
+}
+
+let before = answered()
+for (let i = 0; i < TIMES; i++) {
+  for (const server of servers) {
+    const reloads = () => server.log.filter((line) => line.includes('reloaded')).length
+    const had = reloads()
+    server.process.kill('SIGHUP')
+    while (reloads() === had) await setTimeout(20)
+  }
+}
+report(`${TIMES} reloads of both processes`, before)
+
+before = answered()
+for (let i = 0; i < TIMES; i++) {
+  for (const [index, port] of PORTS.entries()) {
+    await servers[index].stop()
+    servers[index] = await start(port)
+  }
+}
+report(`${TIMES} restarts of each process`, before)
+
+isOver = true
+await Promise.all(clients)
+nginx.kill()
+await Promise.all(servers.map((server) => server.stop()))
+const failed = answered() - (statuses.get(200) ?? 0)
+console.log(`failed: ${failed} of ${answered()}`)
+process.exit(failed === 0 ? 0 : 1)

@@ -1,0 +1,131 @@
+/**
+ * What goes wrong under load, and that nobody else notices: npm run bench:faults
+ *
+ * The inference worker dies 50 times; 1,000 clients go away, half in the middle of their upload and half in the queue;
+ * 200 clients send their heads a byte at a time. Other clients ask all the while: none may lose an answer, and in the
+ * end every gauge is at 0.
+ */
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
+import { type RunningServer, startServer } from '../test/running_server.ts'
+
+const KILLER = { NODE_OPTIONS: '--import=./test/fixtures/kill_worker.mjs' }
+const SLOW = { MODEL_DIR: 'test/fixtures/models/slow' }
+
+/** Clients that ask one after the other until told to stop, and count what is not the right answer. */
+function healthyClients(server: RunningServer, count: number) {
+  let isOver = false
+  let answered = 0
+  const lost: string[] = []
+  const client = async (value: number) => {
+    while (!isOver) {
+      const body = Float32Array.of(value)
+      try {
+        const response = await fetch(`${server.url}/predict?dims=1,1`, { method: 'POST', body })
+        const text = await response.text()
+        const { prediction } = JSON.parse(text)
+        if (Math.abs(prediction - value) < 1e-3) answered++
+        else lost.push(text)
+      } catch (error) {
+        lost.push(String(error))
+      }
+    }
+  }
+  const done = Promise.all(Array.from({ length: count }, (_, i) => client(i)))
+  return async () => {
+    isOver = true
+    await done
+    return { answered, lost }
+  }
+}
+
+async function gauge(server: RunningServer, name: string): Promise<number> {
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  return Number(text.match(new RegExp(`^${name} (.*)$`, 'm'))?.[1])
+}
+
+async function report(
+  what: string,
+  server: RunningServer,
+  stop: ReturnType<typeof healthyClients>,
+): Promise<void> {
+  const { answered, lost } = await stop()
+  await setTimeout(500)
+  const gauges = ['onnxpress_queue_samples', 'onnxpress_bytes_in_flight', 'onnxpress_requests_in_flight']
+  const values = await Promise.all(gauges.map((name) => gauge(server, name)))
+  // the requests for the three gauges are in flight themselves
+  console.log(
+    `${what}: ${answered} answered, ${lost.length} lost${lost.length ? ` (${lost[0].slice(0, 200)})` : ''}`,
+  )
+  console.log(
+    `  waiting ${values[0]}, bytes ${values[1]}, requests besides those that ask ${Math.max(0, values[2] - 3)}`,
+  )
+}
+
+async function deaths(): Promise<void> {
+  const server = await startServer({ env: { ...SLOW, ...KILLER } })
+  const stop = healthyClients(server, 16)
+  for (let death = 1; death <= 50; death++) {
+    server.process.kill('SIGUSR2')
+    while ((await gauge(server, 'onnxpress_worker_restarts_total')) < death) await setTimeout(20)
+    await setTimeout(1100) // one that lives less is started again only after a while
+  }
+  await report('the inference worker died 50 times', server, stop)
+  await server.stop()
+}
+
+async function departures(): Promise<void> {
+  const server = await startServer({ env: SLOW })
+  const stop = healthyClients(server, 4)
+  const { hostname, port } = new URL(server.url)
+  const leave = async (index: number) => {
+    const socket = connect(Number(port), hostname).on('error', () => {})
+    await once(socket, 'connect')
+    const samples = 20
+    const head = `POST /predict?dims=${samples},1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${4 * samples}\r\n\r\n`
+    const sent = index % 2 === 0 ? 2 * samples : 4 * samples // in the upload, or in the queue
+    socket.write(Buffer.concat([Buffer.from(head), Buffer.alloc(sent)]))
+    await setTimeout(5 + (index % 40))
+    if (index % 3 === 0) socket.resetAndDestroy()
+    else socket.destroy()
+  }
+  for (let i = 0; i < 1000; i += 20) await Promise.all(Array.from({ length: 20 }, (_, k) => leave(i + k)))
+  await report('1,000 clients went away', server, stop)
+  await server.stop()
+}
+
+async function slowLoris(): Promise<void> {
+  const server = await startServer({ env: SLOW })
+  const stop = healthyClients(server, 4)
+  const { hostname, port } = new URL(server.url)
+  let cut = 0
+  const drip = async () => {
+    const socket = connect(Number(port), hostname).on('error', () => {})
+    const closed = new Promise<void>((resolve) => {
+      socket.once('close', () => {
+        cut++
+        resolve()
+      })
+    })
+    const head = `POST /predict HTTP/1.1\r\nX-Padding: ${'a'.repeat(1000)}`
+    for (const letter of head) {
+      if (socket.destroyed) break
+      socket.write(letter)
+      await Promise.race([closed, setTimeout(500)])
+    }
+  }
+  const begun = performance.now()
+  await Promise.all(Array.from({ length: 200 }, drip))
+  await report(
+    `200 slow senders, ${cut} cut off within ${((performance.now() - begun) / 1000).toFixed(0)} s`,
+    server,
+    stop,
+  )
+  await server.stop()
+}
+
+await deaths()
+await departures()
+await slowLoris()
+process.exit(0)

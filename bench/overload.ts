@@ -1,0 +1,103 @@
+/**
+ * Five times the load that the server can bear: npm run bench:overload [-- SECONDS]
+ *
+ * For a slow model and for photos: how much is still answered, how late, how soon the rest is refused, what /livez
+ * says meanwhile, and what memory is left in use.
+ */
+import { readFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
+import sharp from 'sharp'
+import { type RunningServer, startServer } from '../test/running_server.ts'
+import type { Payload } from './load.ts'
+import { closedLoop, type Outcome, openLoop, percentile } from './open_loop.ts'
+
+const SECONDS = Number(process.argv[2] ?? 60)
+const MAX_QUEUE = 200
+
+function residentMb({ process: { pid } }: RunningServer): number {
+  const line = readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)
+  return Number(line?.[1]) / 1024
+}
+
+/** /livez every 20 ms, until told to stop; the milliseconds of each. */
+function watchLiveness(url: string): () => number[] {
+  const times: number[] = []
+  let isOver = false
+  void (async () => {
+    while (!isOver) {
+      const begun = performance.now()
+      await fetch(`${url}/livez`).then((response) => response.text())
+      times.push(performance.now() - begun)
+      await setTimeout(20)
+    }
+  })()
+  return () => {
+    isOver = true
+    return times
+  }
+}
+
+async function overload(name: string, env: Record<string, string>, payload: Payload): Promise<void> {
+  const server = await startServer({ env: { MAX_QUEUE: String(MAX_QUEUE), ...env } })
+  const rates: number[] = []
+  for (const clients of [4, 16, 64]) {
+    const seconds = Math.max(3, SECONDS / 10)
+    const answered = await closedLoop(server.url, payload, clients, seconds)
+    rates.push(answered.filter(({ status }) => status === 200).length / seconds)
+  }
+  const best = Math.max(...rates)
+  const before = residentMb(server)
+  const stopWatching = watchLiveness(server.url)
+  const outcomes = await openLoop(server.url, payload, 5 * best, SECONDS)
+  const livez = stopWatching()
+  const peak = residentMb(server)
+  await setTimeout(2000)
+  const after = residentMb(server)
+
+  const times = (of: (outcome: Outcome) => boolean) => outcomes.filter(of).map(({ ms }) => ms)
+  const good = times(({ status }) => status === 200)
+  const refused = times(({ status }) => status === 503)
+  const others = outcomes.length - good.length - refused.length
+  const bound = (MAX_QUEUE / best) * 1000 + 100
+  console.log(
+    `${name}: ${best.toFixed(0)}/s at best (4, 16, 64 clients); then ${(5 * best).toFixed(0)}/s for ${SECONDS} s`,
+  )
+  console.log(
+    `  answered  ${(good.length / SECONDS).toFixed(0)}/s, ${(good.length / SECONDS / best).toFixed(2)} of the best (>= 0.90)`,
+  )
+  console.log(
+    `  their p99 ${percentile(good, 0.99).toFixed(0)} ms (<= ${bound.toFixed(0)}: the queue, and 100 ms)`,
+  )
+  console.log(
+    `  refused   ${refused.length}, p99 ${percentile(refused, 0.99).toFixed(0)} ms (<= 100); neither nor: ${others}`,
+  )
+  console.log(`  /livez    p99 ${percentile(livez, 0.99).toFixed(1)} ms of ${livez.length} (< 50)`)
+  console.log(
+    `  memory    ${before.toFixed(0)} MB before, ${peak.toFixed(0)} during, ${after.toFixed(0)} after (<= ${(before * 1.2).toFixed(0)})`,
+  )
+  await server.stop()
+}
+
+const number = Buffer.from(Float32Array.of(5).buffer)
+await overload(
+  'a slow model',
+  { MODEL_DIR: 'test/fixtures/models/slow' },
+  { path: '/predict?dims=1,1', body: number },
+)
+const photo = await sharp({
+  create: {
+    width: 1200,
+    height: 900,
+    channels: 3,
+    background: '#567',
+    noise: { type: 'gaussian', mean: 128, sigma: 40 },
+  },
+})
+  .jpeg()
+  .toBuffer()
+await overload(
+  `photos of 1200x900, ${(photo.length / 1e6).toFixed(1)} MB`,
+  {},
+  { path: '/predict', body: photo },
+)
+process.exit(0)

@@ -1,0 +1,92 @@
+/**
+ * Mixed traffic for a long time: npm run bench:soak [-- MINUTES]
+ *
+ * Tensors, images of all formats and many sizes, and 10 % garbage, from 16 clients. Prints the resident memory each
+ * minute, and in the end how much it grew after minute 5, and every status that came.
+ */
+import { readFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
+import sharp from 'sharp'
+import { startServer } from '../test/running_server.ts'
+import { multipart, type Payload } from './load.ts'
+import { send } from './open_loop.ts'
+
+const MINUTES = Number(process.argv[2] ?? 15)
+const CLIENTS = 16
+/** the flags that the Dockerfile sets */
+const CONTAINER = { NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '2' }
+
+async function payloads(): Promise<{ good: Payload[]; garbage: Payload[] }> {
+  const good: Payload[] = []
+  const tensor = Buffer.from(new Float32Array(784).fill(0.5).buffer)
+  for (let i = 0; i < 30; i++) {
+    good.push(multipart('/predict', { metadata: '{"dims":[1,28,28]}', data: tensor }))
+    good.push({ path: '/predict?dims=1,28,28', body: tensor })
+  }
+  const noise = { type: 'gaussian', mean: 128, sigma: 40 } as const
+  for (const [width, height] of [
+    [28, 28],
+    [250, 250],
+    [640, 480],
+    [1200, 900],
+    [1024, 3000],
+  ]) {
+    const picture = sharp({ create: { width, height, channels: 3, background: '#567', noise } })
+    const files = await Promise.all([
+      picture.clone().jpeg().toBuffer(),
+      picture.clone().png().toBuffer(),
+      picture.clone().webp().toBuffer(),
+      picture.clone().gif().toBuffer(),
+      picture.clone().tiff().toBuffer(),
+      ...(width < 1000 ? [picture.clone().avif({ effort: 0 }).toBuffer()] : []),
+    ])
+    for (const body of files)
+      good.push({ path: '/predict', body }, multipart('/predict', { image: body, other: body }))
+  }
+  const [file] = good.slice(60)
+  const garbage = [
+    { path: '/predict', body: Buffer.from('this is no image') },
+    { path: '/predict', body: file.body.subarray(0, file.body.length / 2) },
+    { path: '/predict?dims=1,28,28', body: Buffer.alloc(17) },
+    { path: '/predict', contentType: 'application/json', body: Buffer.from('{"data":[[1,2],[3]]}') },
+    {
+      path: '/predict',
+      contentType: 'multipart/form-data; boundary=x',
+      body: Buffer.from('--x\r\nnonsense'),
+    },
+    { path: '/v2/models/mnist/infer', contentType: 'application/json', body: Buffer.from('{"inputs":[]}') },
+    { path: `/predict?dims=${'9'.repeat(500)}`, body: Buffer.alloc(4) },
+  ]
+  return { good, garbage }
+}
+
+const server = await startServer({ env: CONTAINER })
+const residentMb = () => {
+  const line = readFileSync(`/proc/${server.process.pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)
+  return Number(line?.[1]) / 1024
+}
+const { good, garbage } = await payloads()
+const statuses = new Map<number, number>()
+const end = performance.now() + MINUTES * 60_000
+const clients = Array.from({ length: CLIENTS }, async () => {
+  while (performance.now() < end) {
+    const from = Math.random() < 0.1 ? garbage : good
+    const { status } = await send(server.url, from[Math.floor(Math.random() * from.length)])
+    statuses.set(status, (statuses.get(status) ?? 0) + 1)
+  }
+})
+const memory: number[] = []
+for (let minute = 1; minute <= MINUTES; minute++) {
+  await setTimeout(60_000)
+  server.log.length = 0 // of this process, not of the server
+  memory.push(residentMb())
+  console.log(`minute ${minute}: ${memory.at(-1)!.toFixed(0)} MB`)
+}
+await Promise.all(clients)
+const counts = [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`)
+console.log(`statuses ${counts.join(', ')}; the end: code ${await server.stop()}`)
+if (MINUTES > 5) {
+  const grown = Math.max(...memory.slice(5)) / memory[4] - 1
+  console.log(`memory after minute 5: at most ${(100 * grown).toFixed(1)} % more (< 5)`)
+}
+process.exit(0)
