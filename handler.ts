@@ -35,11 +35,15 @@ export async function preview({ file, recipe, maxPixels }: ImageTask): Promise<P
 }
 
 // the same two as the thread pool runs them, the picture as a PNG file
-export const preprocessInThread = inThread(preprocess)
-export const previewInThread = inThread(async (task: ImageTask) => {
-  const data = new Uint8Array(await encodePng(await preview(task)))
-  return { data }
-})
+export const preprocessInThread = inThread(preprocess, ({ data }) => [data])
+export const previewInThread = inThread(
+  async (task: ImageTask) => new Uint8Array(await encodePng(await preview(task))),
+  (png) => [png],
+)
+export const IN_THREAD = {
+  preprocess: { module: new URL(import.meta.url), name: 'preprocessInThread' },
+  preview: { module: new URL(import.meta.url), name: 'previewInThread' },
+}
 
 /**
  * The model's output in words, one result per sample.

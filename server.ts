@@ -5,15 +5,14 @@
  */
 import cluster from 'node:cluster'
 import { createRequire } from 'node:module'
-import { extname } from 'node:path'
 import { parseArgs } from 'node:util'
 import dotenv from 'dotenv'
 import express, { type Express, type Request, type Response } from 'express'
 import helmet, { type HelmetOptions } from 'helmet'
-import { postprocess } from './handler.ts'
+import { IN_THREAD, postprocess } from './handler.ts'
 import { Admission } from './lib/admission.ts'
-import { type Result, toText } from './lib/answer.ts'
-import { metricsOf, runPrimary } from './lib/cluster.ts'
+import { checkScores, type Result, toText } from './lib/answer.ts'
+import { runPrimary } from './lib/cluster.ts'
 import { maxUploadBytes, readSettings, type Settings } from './lib/config.ts'
 import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
@@ -26,7 +25,7 @@ import { observe } from './lib/observe.ts'
 import { allowOnly, errorSender, notFound, problems } from './lib/problem.ts'
 import type { Service } from './lib/service.ts'
 import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
-import { createThreadPool, type ThreadPool } from './lib/thread_pool.ts'
+import { createThreadPool, type ThreadFunction, type ThreadPool } from './lib/thread_pool.ts'
 import { requireToken } from './lib/token.ts'
 import { serverTiming, type Trace, traceOf } from './lib/trace.ts'
 import { loadModel, type Model, type Watcher } from './model.ts'
@@ -91,6 +90,7 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
   const readInput = createInputReader(
     { spec: model.input, maxSamples: settings.MAX_QUEUE },
     maxUploadBytes(settings),
+    threads,
   )
 
   /** What every predicting route does: read, preprocess, run, postprocess. One result per sample, in order. */
@@ -121,7 +121,9 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
   /** What is answered is written on the event loop: it must not take long. */
   function checkAnswerSize(tensors: Tensor[], topK: number): void {
     const samples = tensors.reduce((sum, { dims }) => sum + dims[0], 0)
-    const predictions = samples * Math.min(topK, model.answer.labels.length)
+    const classes = model.answer.labels.length
+    checkScores(samples, classes)
+    const predictions = samples * Math.min(topK, classes)
     if (predictions <= MAX_PREDICTIONS || samples === 1) return
     throw new RequestError(
       413,
@@ -131,18 +133,18 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
 
   async function preprocessAll(images: Uint8Array[], trace: Trace): Promise<Tensor[]> {
     const begun = performance.now()
-    const tensors = await inThreads<Tensor>('preprocessInThread', images, trace)
+    const tensors = await inThreads<Tensor>(IN_THREAD.preprocess, images, trace)
     trace.preprocessMs = performance.now() - begun
     return tensors
   }
 
   /** Run one of the handler's functions on each image, in the thread pool. */
-  function inThreads<T>(name: string, images: Uint8Array[], { signal }: Trace): Promise<T[]> {
+  function inThreads<T>(work: ThreadFunction, images: Uint8Array[], { signal }: Trace): Promise<T[]> {
     const { recipe } = model
     if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
     admission.check(images.length)
     const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
-    return Promise.all(tasks.map((task) => threads.run<T>(name, task, signal)))
+    return Promise.all(tasks.map((task) => threads.run<T>(work, task, signal)))
   }
 
   const answerPredict = async (req: Request, res: Response) => {
@@ -170,8 +172,8 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
         const { images } = input
         if (!wantsPicture) return sendTensors(res, await preprocessAll(images, traceOf(res)))
         if (images.length > 1) throw new RequestError(400, 'send one image: a PNG shows one')
-        const [{ data }] = await inThreads<{ data: Uint8Array }>('previewInThread', images, traceOf(res))
-        res.type('image/png').send(Buffer.from(data))
+        const [png] = await inThreads<Uint8Array>(IN_THREAD.preview, images, traceOf(res))
+        res.type('image/png').send(Buffer.from(png))
       })
     })
     .all(allowOnly('POST'))
@@ -201,16 +203,16 @@ export function createApp({ model, threads, settings, log, metrics, isReady }: P
     .all(allowOnly('GET'))
 
   metrics.watch(model, () => threads.waiting + model.waiting, isReady)
-  const readMetrics = metricsOf(metrics.registry)
   app
     .route('/metrics')
-    .get(async (_req, res) => res.type('text/plain; version=0.0.4').send(await readMetrics()))
+    .get(async (_req, res) => res.type('text/plain; version=0.0.4').send(await metrics.read()))
     .all(allowOnly('GET'))
 
   // other people's protocols, over the same path through handler and model
   const service: Service = {
     model,
     settings,
+    threads,
     isReady,
     predict,
     attend: (req, res, work) => admission.attend(req, res, work),
@@ -262,7 +264,6 @@ async function serve(settings: Settings): Promise<void> {
   if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) return runPrimary(settings.WEB_CONCURRENCY, log)
   let metrics: Metrics
   const threads = createThreadPool({
-    module: new URL(`./handler${extname(import.meta.filename)}`, import.meta.url),
     threads: settings.PREPROCESS_THREADS,
     prepare: loadDecoder,
     onDone: (ms) => metrics.preprocess.observe(ms / 1000),

@@ -1,15 +1,15 @@
 /** Who is let in: a request that could not be answered in time is told so before its body is read. */
 import type { Request, Response } from 'express'
 import { checkQueue } from './batcher.ts'
+import { checkLength } from './body.ts'
 import { maxUploadBytes, type Settings } from './config.ts'
 import { RequestError } from './errors.ts'
+import { sendContinue } from './http_server.ts'
 import type { Metrics } from './metrics.ts'
-import { traceOf, untilAborted } from './trace.ts'
+import { type Trace, traceOf, untilAborted } from './trace.ts'
 
 /** Bodies of this many times the largest may be in memory together. */
 const BODIES = 16
-
-const NEVER = new Promise<never>(() => {})
 
 interface Queue {
   /** samples that wait */
@@ -56,41 +56,35 @@ export class Admission {
   /**
    * Do what a request asks for.
    *
-   * @param work given up when the client goes away or the time is up
-   * @throws RequestError 503 before the body is read, when the memory for bodies is full; 408 or 504 when the time is
-   * up; and what `work` throws
+   * @param work given up when the client goes away or the time is up; it counts what it keeps of the body by the
+   * trace's `take`
+   * @throws RequestError 413 when the body is announced as too large, 408 or 504 when the time is up, and what `work`
+   * throws
    */
   async attend<T>(req: Request, res: Response, work: () => Promise<T>): Promise<T> {
-    const tooMuch = this.#countBytes(req, res)
-    return untilAborted(traceOf(res).signal, Promise.race([tooMuch, work()]))
+    checkLength(req, this.#maxBytes / BODIES)
+    sendContinue(req, res)
+    const trace = traceOf(res)
+    this.#countBytes(res, trace)
+    return untilAborted(trace.signal, work())
   }
 
-  /** Count a body by its announced length, or else as it comes, until its request is over. */
-  #countBytes(req: Request, res: Response): Promise<never> {
-    const trace = traceOf(res)
+  /** From now on, until the request is over. */
+  #countBytes(res: Response, trace: Trace): void {
     trace.bytes = 0
-    const take = (bytes: number) => {
+    trace.take = (bytes) => {
+      if (trace.signal.aborted) throw trace.signal.reason
+      if (this.#bytes + bytes > this.#maxBytes) throw this.#tooMuch()
       trace.bytes! += bytes
       this.#bytes += bytes
-      this.#metrics.bytesInFlight.set(this.#bytes)
+      this.#metrics.bytesInFlight.inc(bytes)
     }
     res.once('close', () => {
       this.#bytes -= trace.bytes!
-      this.#metrics.bytesInFlight.set(this.#bytes)
-    })
-    const announced = req.headers['content-length']
-    if (announced !== undefined) {
-      // of a body that is too large, nothing is read
-      const length = Math.min(Number(announced), this.#maxBytes / BODIES)
-      if (this.#bytes + length > this.#maxBytes) throw this.#tooMuch()
-      take(length)
-      return NEVER
-    }
-    return new Promise((_, reject) => {
-      req.on('data', (chunk: Buffer) => {
-        take(chunk.length)
-        if (this.#bytes > this.#maxBytes) reject(this.#tooMuch())
-      })
+      this.#metrics.bytesInFlight.dec(trace.bytes!)
+      trace.take = () => {
+        throw new RequestError(400, 'the answer was given before the body was complete')
+      }
     })
   }
 

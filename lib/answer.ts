@@ -1,5 +1,5 @@
 /** What a model's output means: which function makes scores of it, what the classes are called, what is answered. */
-import { StartError } from './errors.ts'
+import { RequestError, StartError } from './errors.ts'
 import { type Json, type JsonFile, type ModelFolder, wrongKey } from './model_folder.ts'
 import { type AnyTensor, sizeOf, type Tensor, toNumbers } from './tensor.ts'
 
@@ -125,6 +125,16 @@ function readLabels(config: JsonFile, classes: number): readonly string[] {
       `${config.path}: ${key} has no label for class ${number}, expected one for each from 0 to ${classes - 1}`,
     )
   })
+}
+
+/** most scores that are ranked for one request: that is done on the event loop, and must not take long */
+const MAX_SCORES = 1_000_000
+
+/** @throws RequestError 413 */
+export function checkScores(samples: number, classes: number): void {
+  if (samples === 1 || samples * classes <= MAX_SCORES) return
+  const detail = `${samples} samples of ${classes} classes are more than ${MAX_SCORES} scores: send fewer at once`
+  throw new RequestError(413, detail)
 }
 
 /** The `k` best of the classes, best first; equal scores in class order, NaN last. */

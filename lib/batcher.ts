@@ -176,16 +176,18 @@ export class Batcher {
   }
 
   async #runEach(slices: Slice[]): Promise<void> {
-    for (const slice of slices) await this.#runSlices([slice])
+    for (const slice of slices) if (!slice.job.isFinished) await this.#runSlices([slice])
   }
 
   #mayRetry({ job }: Slice): boolean {
+    if (job.isFinished) return false
     if (job.isRetried) {
       const detail = 'the process that runs the model died twice under this request: try again later'
       this.#fail(job, new RequestError(503, detail, { 'retry-after': '1' }))
+      return false
     }
     job.isRetried = true
-    return !job.isFinished
+    return true
   }
 
   #ran(slices: Slice[], ms: number): void {

@@ -23,16 +23,20 @@ export function checkLength(req: IncomingMessage, maxBytes: number): void {
   if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
 }
 
+/** Told of bytes that are kept; it throws when they are too many. */
+export type Take = (bytes: number) => void
+
 /**
  * Collect a body, decompressed if Content-Encoding says so.
  *
  * @param maxBytes the limit, counted after decompression
- * @throws RequestError 413 too large, 415 unknown Content-Encoding, 400 not valid in that encoding or cut off
+ * @throws RequestError 413 too large, 415 unknown Content-Encoding, 400 not valid in that encoding or cut off, and what
+ * `take` throws
  */
-export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
+export async function readBody(req: IncomingMessage, maxBytes: number, take?: Take): Promise<Buffer> {
   checkLength(req, maxBytes)
   const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
-  if (encoding === 'identity') return collect(req, maxBytes)
+  if (encoding === 'identity') return collect(req, maxBytes, take)
   if (!Object.hasOwn(DECODERS, encoding)) {
     throw new RequestError(
       415,
@@ -42,9 +46,9 @@ export async function readBody(req: IncomingMessage, maxBytes: number): Promise<
   const decoder = DECODERS[encoding as keyof typeof DECODERS]()
   req.on('error', (error) => decoder.destroy(error)).pipe(decoder)
   try {
-    return await collect(decoder, maxBytes)
+    return await collect(decoder, maxBytes, take)
   } catch (error) {
-    if ((error as RequestError).status === 413) throw error
+    if (error instanceof RequestError && error.status !== 400) throw error
     throw new RequestError(400, `the body is not valid ${encoding}: ${messageOf(error)}`)
   } finally {
     req.unpipe(decoder).resume() // what is still to come is read and dropped, so that the answer can be sent
@@ -53,15 +57,23 @@ export async function readBody(req: IncomingMessage, maxBytes: number): Promise<
 }
 
 /** All of a stream in one aligned buffer; past the limit the rest is read and dropped. */
-export function collect(stream: Readable, maxBytes: number): Promise<Buffer> {
+export function collect(stream: Readable, maxBytes: number, take?: Take): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let chunks: Buffer[] = []
     let total = 0
+    let isRefused = false
     stream.on('data', (chunk: Buffer) => {
-      total += chunk.length
-      if (total <= maxBytes) return chunks.push(chunk)
-      chunks = []
-      reject(tooLarge(maxBytes))
+      if (isRefused) return
+      try {
+        total += chunk.length
+        if (total > maxBytes) throw tooLarge(maxBytes)
+        take?.(chunk.length)
+        chunks.push(chunk)
+      } catch (error) {
+        isRefused = true
+        chunks = []
+        reject(error)
+      }
     })
     stream.on('end', () => resolve(join(chunks, total)))
     stream.on('error', (error) =>

@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import { maxUploadBytes, type Settings } from './config.ts'
+import type { Settings } from './config.ts'
 import { messageOf, StartError } from './errors.ts'
 
 type App = (req: IncomingMessage, res: ServerResponse) => void
@@ -11,10 +11,19 @@ export interface HttpServer {
   url: string
   /** Give requests that come from now on to another app; settles when the one before has answered all of its own. */
   swap(app: App): Promise<void>
+  /** whether no request is under way */
+  readonly isIdle: boolean
   /**
    * From now on close each connection behind its answer; after `drainMs` take no new ones, and settle when all are closed.
    */
   stop(drainMs: number): Promise<void>
+}
+
+const waitingForContinue = new WeakSet<IncomingMessage>()
+
+/** Tell a client that asked whether it may send its body (`Expect: 100-continue`) that it may. */
+export function sendContinue(req: IncomingMessage, res: ServerResponse): void {
+  if (waitingForContinue.delete(req)) res.writeContinue()
 }
 
 /** An app, and its requests that are under way. */
@@ -44,6 +53,19 @@ class Serving {
   }
 }
 
+/** Node does not close a response whose turn on its connection has not come when the connection is closed. */
+function closeWithSocket({ socket }: IncomingMessage, res: ServerResponse): void {
+  let isClosed = false
+  const close = () => {
+    if (!isClosed) res.destroy().emit('close')
+  }
+  socket.once('close', close)
+  res.once('close', () => {
+    isClosed = true
+    socket.off('close', close)
+  })
+}
+
 /** @throws StartError when the address cannot be listened on */
 export async function listen(app: App, settings: Settings): Promise<HttpServer> {
   const { HOST, PORT, REQUEST_TIMEOUT_MS } = settings
@@ -54,6 +76,7 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
     if (isStopping) res.setHeader('connection', 'close')
     underWay++
     res.once('close', () => underWay--)
+    closeWithSocket(req, res)
     serving.answer(req, res)
   }
   const server = createServer(
@@ -67,9 +90,9 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
     },
     answer,
   )
-  // a client that asks before it sends a body that is too large is told so before it does
+  // what the app refuses without looking at the body is refused before the body is sent
   server.on('checkContinue', (req, res) => {
-    if (Number(req.headers['content-length'] ?? 0) <= maxUploadBytes(settings)) res.writeContinue()
+    waitingForContinue.add(req)
     answer(req, res)
   })
 
@@ -92,21 +115,24 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
       serving = new Serving(next)
       return before.idle()
     },
+    get isIdle() {
+      return underWay === 0
+    },
     async stop(drainMs) {
       isStopping = true
       await setTimeout(drainMs)
       // a connection whose request was under way when the end began is idle only after its answer; one that has
       // never sent a whole head would hold up the end
-      const sweep = setInterval(() => {
+      const sweep = () => {
         if (underWay === 0) server.closeAllConnections()
         else server.closeIdleConnections()
-      }, 50)
-      return new Promise((resolve) => {
-        server.close(() => {
-          clearInterval(sweep)
-          resolve()
-        })
+      }
+      const sweeping = setInterval(sweep, 50)
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve())
+        sweep()
       })
+      clearInterval(sweeping)
     },
   }
 }

@@ -6,7 +6,7 @@ import type { Request, Response } from 'express'
 import { readBody } from './body.ts'
 import { RequestError } from './errors.ts'
 import { FORMATS, imageFormat } from './image_format.ts'
-import { parseJson, readJson } from './json_input.ts'
+import { LONG_JSON, parseJson, READ_JSON, readJsonBody } from './json_input.ts'
 import { createFormReader, type Form, MAX_FILES } from './multipart.ts'
 import type { Tensor } from './tensor.ts'
 import {
@@ -16,24 +16,33 @@ import {
   tensorFromBytes,
   tensorFromText,
 } from './tensor_input.ts'
+import type { ThreadPool } from './thread_pool.ts'
+import { traceOf } from './trace.ts'
 
 export type Input = { images: Uint8Array[] } | { tensor: Tensor }
 
 /** Reads one request; throws RequestError 400, 413 or 415 for what the contract does not allow. */
 export type InputReader = (req: Request, res: Response) => Promise<Input>
 
+/** No number and no metadata is longer: what follows is not looked at. */
+const MAX_TEXT = 2 ** 16
+
 const FORMS = 'a multipart form, an image file as the body, tensor bytes with ?dims=, or JSON'
 
 /**
  * @param maxBytes of a body
  */
-export function createInputReader(limits: TensorLimits, maxBytes: number): InputReader {
+export function createInputReader(limits: TensorLimits, maxBytes: number, threads: ThreadPool): InputReader {
   const readForm = createFormReader(maxBytes)
 
   return async (req, res) => {
+    const readJson = (body: Buffer): Promise<Input> | Input =>
+      body.length < LONG_JSON
+        ? readJsonBody({ body, limits })
+        : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).signal)
     const input = req.is('multipart/form-data')
       ? fromForm(await readForm(req, res), req, limits)
-      : fromBody(await readBody(req, maxBytes), req, limits)
+      : await fromBody(await readBody(req, maxBytes, traceOf(res).take), req, limits, readJson)
     if ('images' in input && input.images.length > MAX_FILES) {
       throw new RequestError(
         413,
@@ -44,14 +53,19 @@ export function createInputReader(limits: TensorLimits, maxBytes: number): Input
   }
 }
 
-function fromBody(body: Buffer, req: Request, limits: TensorLimits): Input {
+async function fromBody(
+  body: Buffer,
+  req: Request,
+  limits: TensorLimits,
+  readJson: (body: Buffer) => Promise<Input> | Input,
+): Promise<Input> {
   if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
   if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(req), limits) }
   if (imageFormat(body)) return { images: [body] }
-  if (req.is(['json', '+json'])) return readJson(parseJson(body.toString(), 'the body'), limits)
-  if (req.is('text/plain')) return { tensor: tensorFromText(body.toString(), limits) }
+  if (req.is(['json', '+json'])) return readJson(body)
+  if (req.is('text/plain')) return { tensor: tensorFromText(body.toString('utf8', 0, MAX_TEXT), limits) }
   if (req.is('urlencoded')) {
-    const value = new URLSearchParams(body.toString()).get('value')
+    const value = new URLSearchParams(body.toString('utf8', 0, MAX_TEXT)).get('value')
     if (value !== null) return { tensor: tensorFromText(value, limits) }
   }
   const type = req.get('content-type') ?? 'none'
@@ -65,7 +79,11 @@ function fromBody(body: Buffer, req: Request, limits: TensorLimits): Input {
 }
 
 function fromForm({ files, fields }: Form, req: Request, limits: TensorLimits): Input {
-  const metadataText = files.find(({ name }) => name === 'metadata')?.bytes.toString() ?? fields.metadata
+  const metadataFile = files.find(({ name }) => name === 'metadata')
+  if ((metadataFile?.bytes.length ?? 0) > MAX_TEXT) {
+    throw new RequestError(400, `metadata is longer than ${MAX_TEXT} bytes, expected {"dims":[...]}`)
+  }
+  const metadataText = metadataFile?.bytes.toString() ?? fields.metadata
   if (metadataText === undefined && req.query.dims === undefined) {
     if (files.length > 0) return { images: files.map(imageBytes) }
     if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, limits) }

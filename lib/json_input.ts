@@ -4,6 +4,7 @@ import { messageOf, RequestError } from './errors.ts'
 import type { Input } from './input.ts'
 import { checkSchema, DimsSchema, ListSchema, record } from './schema.ts'
 import { type TensorLimits, tensorFromNumbers } from './tensor_input.ts'
+import { inThread } from './thread_pool.ts'
 
 /** A tensor, its numbers nested or flat. */
 export const DataSchema = record({
@@ -26,11 +27,32 @@ export function parseJson(text: string, what: string): unknown {
   }
 }
 
+/** Longer JSON is read in another thread: parsing it can take a second. */
+export const LONG_JSON = 2 ** 16
+
+interface JsonTask {
+  body: Uint8Array
+  limits: TensorLimits
+}
+
+/** @throws RequestError 400 when it is no JSON, none of the forms, or does not fit the model */
+export function readJsonBody({ body, limits }: JsonTask): Input {
+  return readJson(
+    parseJson(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString(), 'the body'),
+    limits,
+  )
+}
+
+export const readJsonInThread = inThread(readJsonBody, (input) =>
+  'images' in input ? input.images : [input.tensor.data],
+)
+export const READ_JSON = { module: new URL(import.meta.url), name: 'readJsonInThread' }
+
 /**
  * @param json a parsed body
  * @throws RequestError 400 when it is none of the forms, or does not fit the model
  */
-export function readJson(json: unknown, limits: TensorLimits): Input {
+function readJson(json: unknown, limits: TensorLimits): Input {
   if (typeof json === 'string') return { images: [decodeBase64(json)] }
   if (typeof json === 'number') return { tensor: tensorFromNumbers([json], undefined, limits) }
   if (Array.isArray(json)) return { tensor: tensorFromNumbers(json, undefined, limits) }
@@ -70,5 +92,5 @@ function decodeBase64(text: unknown): Uint8Array {
   if (data === '' || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(data)) {
     throw new RequestError(400, 'an image as a JSON string must be the base64 of an image file')
   }
-  return Buffer.from(data, 'base64')
+  return Uint8Array.from(Buffer.from(data, 'base64')) // small ones of Node's share their memory with others
 }

@@ -46,39 +46,48 @@ export async function live<Model extends Served>({
   let http: HttpServer | undefined
   let model: Model | undefined
 
+  /** The code of an orderly end is lost where a run, or whoever reads the log, does not come to an end. */
   async function end(code: number): Promise<void> {
-    const isOver = await Promise.race([
-      model?.close().then(() => true) ?? true,
-      setTimeout(LAST_RUN_MS, false),
-    ])
-    log.flush(() => (isOver ? process.exit(code) : process.kill(process.pid, 'SIGKILL')))
+    const flushed = new Promise<boolean>((resolve) => log.flush(() => resolve(true)))
+    const over = Promise.all([flushed, model?.close()]).then(() => true)
+    const isOver = await Promise.race([over, setTimeout(LAST_RUN_MS, false)])
+    if (isOver) process.exit(code)
+    process.kill(process.pid, 'SIGKILL')
   }
 
   async function stop(): Promise<void> {
-    if (isStopping || !http) return end(isStopping ? 1 : 0)
+    if (isStopping) return
     isStopping = true
+    if (!http) return end(0)
     log.info('stopping: open requests are finished first')
-    void setTimeout(settings.DRAIN_MS + settings.SHUTDOWN_MS).then(() => end(1))
+    void setTimeout(settings.DRAIN_MS + settings.SHUTDOWN_MS).then(() => end(http?.isIdle ? 0 : 1))
     await http.stop(settings.DRAIN_MS)
     await end(0)
   }
 
-  /** Reloads asked for while one is under way come after it. */
-  let reloaded = Promise.resolve()
-  function reload(): void {
-    reloaded = reloaded.then(exchange).catch((error) => {
-      log.error(`the model is not reloaded, the old one stays: ${messageOf(error)}`)
-    })
+  /** Whether to load again as soon as the present load is over, however often that was asked for meanwhile. */
+  let isOutdated = false
+  let isLoading = true
+  async function reload(): Promise<void> {
+    isOutdated = true
+    if (isLoading) return
+    isLoading = true
+    while (isOutdated && !isStopping) {
+      isOutdated = false
+      await exchange().catch((error) => {
+        log.error(`the model is not reloaded, the old one stays: ${messageOf(error)}`)
+      })
+    }
+    isLoading = false
   }
 
   async function exchange(): Promise<void> {
     const next = await load()
     const before = model
     model = next
-    const isBeforeDone = http!.swap(appOf(next))
+    // not waited for: one slow request must not keep the next reload waiting
+    void http!.swap(appOf(next)).then(() => before?.close())
     log.info(`reloaded ${next.name} on ${next.device}`)
-    await isBeforeDone
-    await before?.close()
   }
 
   function appOf(served: Model): RequestListener {
@@ -86,7 +95,7 @@ export async function live<Model extends Served>({
   }
 
   // first of all: a container's first process ignores signals that it does not handle
-  onSignals(stop, () => http && reload())
+  onSignals({ stop, end: () => end(1), reload })
   process.on('uncaughtException', (error) => {
     log.fatal(error, 'the process ends')
     void end(1)
@@ -98,6 +107,8 @@ export async function live<Model extends Served>({
   }
   log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
   log.flush()
+  isLoading = false
+  if (isOutdated) await reload()
 }
 
 function isLoopback(host: string): boolean {

@@ -1,5 +1,6 @@
 /** What the operator sees at /metrics, in Prometheus' text format. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { metricsOf } from './cluster.ts'
 import type { ModelDescription } from './description.ts'
 
 // milliseconds to half a minute
@@ -66,7 +67,8 @@ export function createMetrics() {
   for (const reason of Object.values(REASONS)) rejected.inc({ reason }, 0)
 
   return {
-    registry,
+    /** in Prometheus' text format, of all processes together */
+    read: metricsOf(registry),
     requests: new Counter({
       name: 'onnxpress_requests_total',
       help: 'Requests answered, or given up by their client (status 499).',
@@ -120,6 +122,7 @@ export function createMetrics() {
       isReady = ready
       const { name, version, device } = model
       void model.sha256.then((sha256) => {
+        if (ready !== isReady) return // another has come since
         modelInfo.reset()
         modelInfo.set({ name, version, device, sha256 }, 1)
       })

@@ -1,8 +1,9 @@
 /** multipart/form-data by multer, into memory and within limits. */
 import type { Request, Response } from 'express'
 import multer, { MulterError, type StorageEngine } from 'multer'
-import { checkLength, collect, tooLarge } from './body.ts'
+import { checkLength, collect, type Take, tooLarge } from './body.ts'
 import { messageOf, RequestError } from './errors.ts'
+import { traceOf } from './trace.ts'
 
 export const MAX_FILES = 100
 const MAX_FIELD_BYTES = 2 ** 20
@@ -67,7 +68,7 @@ export function createFormReader(maxBytes: number): FormReader {
       throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it as it is')
     }
     return new Promise((resolve, reject) => {
-      limitBody(req, maxBytes, reject)
+      countBody(req, maxBytes, reject, traceOf(res)?.take)
       parse(req, res, (error: unknown) => {
         if (error) return reject(formError(error, maxBytes))
         const files = (req.files as Express.Multer.File[] | undefined) ?? []
@@ -80,17 +81,21 @@ export function createFormReader(maxBytes: number): FormReader {
   }
 }
 
-/** A body without a length is counted as it comes, its text fields and what stands around the parts included. */
-function limitBody(req: Request, maxBytes: number, reject: (error: RequestError) => void): void {
-  if (req.headers['content-length'] !== undefined) return // then checkLength has seen it
+/** The whole body is counted as it comes, its text fields and what stands around the parts included. */
+function countBody(req: Request, maxBytes: number, reject: (error: unknown) => void, take?: Take): void {
   let total = 0
-  req.on('data', (chunk: Buffer) => {
-    total += chunk.length
-    if (total <= maxBytes) return
-    req.unpipe()
-    req.resume()
-    reject(tooLarge(maxBytes))
-  })
+  const count = (chunk: Buffer) => {
+    try {
+      total += chunk.length
+      if (total > maxBytes) throw tooLarge(maxBytes)
+      take?.(chunk.length)
+    } catch (error) {
+      req.off('data', count).unpipe()
+      req.resume()
+      reject(error)
+    }
+  }
+  req.on('data', count)
 }
 
 /** multer makes a list of a field that is sent twice: of that, the last counts. */

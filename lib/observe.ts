@@ -14,6 +14,9 @@ const CLIENT_GONE = 499
 /** Asked every few seconds by machines: logged only on level debug. */
 const PROBES = ['/livez', '/readyz', '/ping', '/metrics', '/v2/health/live', '/v2/health/ready']
 
+/** Those that routes are for, to count them by; of others there are many. */
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
+
 /** What may stand in a log and in a header. */
 const SAFE_ID = /^[\w.:/+=@-]{1,128}$/
 
@@ -28,9 +31,14 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
     const trace: Trace = { id, signal: controller.signal }
     res.locals.trace = trace
     res.set('x-request-id', id)
-    metrics.inFlight.inc()
+    const isProbe = PROBES.includes(path)
+    if (!isProbe) metrics.inFlight.inc()
 
-    const timer = setTimeout(() => controller.abort(timeUp(req, res, REQUEST_TIMEOUT_MS)), REQUEST_TIMEOUT_MS)
+    const timer = setTimeout(() => {
+      // a client that does not read its answer holds what it needs as much as one that does not send its request
+      if (res.headersSent) res.destroy()
+      else controller.abort(timeUp(req, res, REQUEST_TIMEOUT_MS))
+    }, REQUEST_TIMEOUT_MS)
     res.once('close', () => {
       clearTimeout(timer)
       const isGone = !res.writableFinished
@@ -38,13 +46,14 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
       const status = isGone ? CLIENT_GONE : res.statusCode
       const ms = performance.now() - begun
       const route = routeOf(req)
-      metrics.inFlight.dec()
-      metrics.requests.inc({ route, method, status })
-      metrics.duration.observe({ route, method }, ms / 1000)
+      if (!isProbe) metrics.inFlight.dec()
+      const label = METHODS.includes(method) ? method : 'other'
+      metrics.requests.inc({ route, method: label, status })
+      metrics.duration.observe({ route, method: label }, ms / 1000)
       metrics.countRejection(status)
       const { signal: _, id: requestId, ...parts } = trace
       const line = { requestId, method, route, path, status, ms, ...parts }
-      if (PROBES.includes(path)) log.debug(line, 'request')
+      if (isProbe) log.debug(line, 'request')
       else log.info(line, 'request')
     })
     next()

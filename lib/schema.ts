@@ -6,12 +6,20 @@ import { MAX_RANK } from './nested_lists.ts'
 /** A list whose items are looked at later: there can be millions of them. */
 export const ListSchema = v.custom<unknown[]>(Array.isArray, 'a list')
 
-const isShortList = (value: unknown) => Array.isArray(value) && value.length <= MAX_RANK
+/** A list whose length is looked at first: one of millions must not be checked item by item. */
+export function shortList<S extends v.GenericSchema>(
+  item: S,
+  max = 100,
+  expected = `a list of up to ${max}`,
+) {
+  const isShort = (value: unknown) => Array.isArray(value) && value.length <= max
+  return v.pipe(v.custom<v.InferInput<S>[]>(isShort, expected), v.array(item))
+}
 
-// the length first: a list of millions must not be looked at item by item
-export const DimsSchema = v.pipe(
-  v.custom<number[]>(isShortList, `up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`),
-  v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+export const DimsSchema = shortList(
+  v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  MAX_RANK,
+  `up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`,
 )
 
 /** An object with these keys, and others, which are dropped; a list, which JavaScript calls an object too, is none. */

@@ -4,6 +4,7 @@ import type { Answer, Result } from './answer.ts'
 import type { Settings } from './config.ts'
 import type { ModelDescription } from './description.ts'
 import type { AnyTensor } from './tensor.ts'
+import type { ThreadPool } from './thread_pool.ts'
 
 export interface Service {
   model: ModelDescription & {
@@ -11,6 +12,7 @@ export interface Service {
     readonly waiting: number
   }
   settings: Settings
+  threads: ThreadPool
   /** says no while the process is stopping */
   isReady(): boolean
   /**

@@ -1,5 +1,5 @@
 /**
- * Runs exported functions of one module in a pool of threads (piscina), so that the event loop stays free.
+ * Runs exported functions of modules in a pool of threads (piscina), so that the event loop stays free.
  *
  * What waits, waits here and not in the pool: one request after the other gets a thread, however many images each has,
  * and what belongs to a request that has been given up is forgotten.
@@ -8,14 +8,19 @@ import type { Piscina } from 'piscina'
 import { RequestError } from './errors.ts'
 import { Rate } from './rate.ts'
 
+/** A function that threads can run: an export, made by `inThread`, of a module. */
+export interface ThreadFunction {
+  module: URL
+  name: string
+}
+
 export interface ThreadPool {
   /**
-   * @param name an export of the module, made by `inThread`
-   * @param task its argument, copied into the thread
+   * @param task the function's argument, copied into the thread
    * @param signal of the request: tasks of one wait in its queue, and leave it when it is aborted
    * @throws what the function threw, a RequestError as the RequestError it was
    */
-  run<Result>(name: string, task: unknown, signal: AbortSignal): Promise<Result>
+  run<Result>(work: ThreadFunction, task: unknown, signal: AbortSignal): Promise<Result>
   /** tasks that no thread has begun */
   readonly waiting: number
   /** whole seconds until what waits now has been done, see `Rate` */
@@ -26,17 +31,21 @@ export interface ThreadPool {
 type Outcome<Result> = { value: Result } | { status: number; detail: string }
 
 /**
- * Make a function fit for the pool: its result's `data` is moved to the main thread, not copied, and a
- * RequestError, which would lose its class and status between threads, travels as plain data.
+ * Make a function fit for the pool: a RequestError, which would lose its class and status between threads, travels as
+ * plain data.
+ *
+ * @param memoryOf its result, which is moved to the main thread and not copied
  */
-export function inThread<Task, Result extends { data: ArrayBufferView }>(
-  work: (task: Task) => Promise<Result>,
+export function inThread<Task, Result>(
+  work: (task: Task) => Result | Promise<Result>,
+  memoryOf: (result: Result) => ArrayBufferView[],
 ) {
   return async (task: Task): Promise<object> => {
     try {
       const value = await work(task)
       const { move, transferableSymbol, valueSymbol } = await import('piscina')
-      return move({ [transferableSymbol]: [value.data.buffer], [valueSymbol]: { value } } as never)
+      const memory = new Set(memoryOf(value).map(({ buffer }) => buffer))
+      return move({ [transferableSymbol]: [...memory], [valueSymbol]: { value } } as never)
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       return { status: error.status, detail: error.message }
@@ -50,8 +59,6 @@ interface Waiting {
 }
 
 interface PoolOptions {
-  /** with the functions to run */
-  module: URL
   /** most threads, started as tasks come */
   threads: number
   /** must have been done in this thread before a task runs in another */
@@ -60,13 +67,12 @@ interface PoolOptions {
   onDone: (ms: number) => void
 }
 
-export function createThreadPool({ module, threads, prepare, onDone }: PoolOptions): ThreadPool {
+export function createThreadPool({ threads, prepare, onDone }: PoolOptions): ThreadPool {
   let pool: Promise<Piscina> | undefined
   /** Only when there are tasks: a server of tensors has no need of it. */
   async function start(): Promise<Piscina> {
     const [{ Piscina }] = await Promise.all([import('piscina'), prepare()])
     return new Piscina({
-      filename: module.href,
       minThreads: 0,
       maxThreads: threads,
       idleTimeout: Number.POSITIVE_INFINITY,
@@ -77,12 +83,15 @@ export function createThreadPool({ module, threads, prepare, onDone }: PoolOptio
   let waiting = 0
   let running = 0
 
-  async function run<Result>(name: string, task: unknown): Promise<Result> {
+  async function run<Result>({ module, name }: ThreadFunction, task: unknown): Promise<Result> {
     const begun = performance.now()
     running++
     try {
       pool ??= start()
-      const outcome: Outcome<Result> = await (await pool).run(task, { name })
+      const outcome: Outcome<Result> = await (await pool).run(task, {
+        filename: module.href,
+        name,
+      })
       if ('value' in outcome) return outcome.value
       throw new RequestError(outcome.status, outcome.detail)
     } finally {
@@ -114,11 +123,11 @@ export function createThreadPool({ module, threads, prepare, onDone }: PoolOptio
   }
 
   return {
-    run<Result>(name: string, task: unknown, signal: AbortSignal) {
+    run<Result>(work: ThreadFunction, task: unknown, signal: AbortSignal) {
       if (signal.aborted) return Promise.reject(signal.reason)
-      if (running < threads && waiting === 0) return run<Result>(name, task)
+      if (running < threads && waiting === 0) return run<Result>(work, task)
       return new Promise<Result>((resolve, reject) => {
-        const begin = () => resolve(run<Result>(name, task))
+        const begin = () => resolve(run<Result>(work, task))
         const tasks = queues.get(signal)
         if (tasks) tasks.push({ begin, giveUp: reject })
         else {

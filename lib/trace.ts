@@ -6,8 +6,14 @@ export interface Trace {
   readonly id: string
   /** aborted when the client has gone or the time is up; its reason is the error to answer */
   readonly signal: AbortSignal
-  /** of the body, as far as it is known */
+  /** of its body that are, or were, in memory */
   bytes?: number
+  /**
+   * Count so many more of them.
+   *
+   * @throws RequestError 503 when those of all requests together are too many
+   */
+  take?: (bytes: number) => void
   /** from the image files to their tensors, milliseconds */
   preprocessMs?: number
   /** longest wait for a batch, milliseconds */
@@ -20,6 +26,7 @@ export interface Trace {
   label?: string
 }
 
+/** Of any response of the app: `observe` has set it. */
 export function traceOf(res: Response): Trace {
   return res.locals.trace
 }

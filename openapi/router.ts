@@ -27,7 +27,12 @@ export function openApi(service: Service): Router {
     .route('/openapi.json')
     .get(async (_req, res) => {
       // loaded when it is asked for: the server starts without it
-      document ??= import('./document.ts').then(({ describeApi }) => describeApi(service))
+      document ??= import('./document.ts')
+        .then(({ describeApi }) => describeApi(service))
+        .catch((error) => {
+          document = undefined // the next one may have more luck
+          throw error
+        })
       res.json(await document)
     })
     .all(allowOnly('GET'))

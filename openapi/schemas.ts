@@ -187,7 +187,8 @@ export async function inputBody({ model }: Service): Promise<Json> {
 
 /** The folder's sample, or a small grey square, in base64. */
 async function exampleImage({ samplePath, recipe }: ModelDescription): Promise<string> {
-  if (samplePath) return readFile(samplePath, 'base64')
+  const sample = samplePath && (await readFile(samplePath, 'base64').catch(() => undefined))
+  if (sample) return sample
   const channels = recipe?.channels ?? 3
   const png = await encodePng({
     data: new Uint8Array(64 * channels).fill(128),

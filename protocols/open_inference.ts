@@ -1,7 +1,7 @@
 /** The Open Inference Protocol V2 of KServe, Triton and MLServer, with binary tensors and classification. */
 import { createRequire } from 'node:module'
 import { type Request, type Response, Router } from 'express'
-import { bestClasses } from '../lib/answer.ts'
+import { bestClasses, checkScores } from '../lib/answer.ts'
 import { maxUploadBytes } from '../lib/config.ts'
 import { RequestError } from '../lib/errors.ts'
 import { allowOnly, type ErrorShape } from '../lib/problem.ts'
@@ -16,7 +16,7 @@ const MAX_VALUES = 200_000
 const { version: serverVersion } = createRequire(import.meta.url)('../package.json')
 
 export function openInference(service: Service): Router {
-  const { model, settings } = service
+  const { model, settings, threads } = service
   const { inputs, outputs } = model
   const limits = {
     inputs,
@@ -66,7 +66,7 @@ export function openInference(service: Service): Router {
     .post(async (req, res) => {
       checkName(req)
       const [inference, results] = await service.attend(req, res, async () => {
-        const asked = await readInference(req, limits)
+        const asked = await readInference(req, res, limits, threads)
         const names = asked.outputs.map(({ spec }) => spec.name)
         return [asked, await service.infer(res, asked.inputs, names)] as const
       })
@@ -94,9 +94,10 @@ export function openInference(service: Service): Router {
     const binary: Buffer[] = []
     let values = 0
     const written = wanted.map(({ spec, isBinary, classes }, index) => {
-      const labels = spec === outputs[0] ? model.answer.labels : []
+      const labels = spec.name === outputs[0].name ? model.answer.labels : []
       const [samples, ...rest] = results[index].dims
       const length = classes ? Math.min(classes, sizeOf(rest)) : sizeOf(rest)
+      if (classes) checkScores(samples, sizeOf(rest))
       if (classes || !isBinary) values += samples * length
       if (values > MAX_VALUES) {
         throw new RequestError(

@@ -1,12 +1,15 @@
 /** What a request of the Open Inference Protocol asks: the tensors of all inputs, and which outputs, in which form. */
-import type { Request } from 'express'
+import type { Request, Response } from 'express'
 import * as v from 'valibot'
 import { checkSamples } from '../lib/batcher.ts'
 import { readBody } from '../lib/body.ts'
 import { RequestError } from '../lib/errors.ts'
-import { checkSchema, DimsSchema, ListSchema, record } from '../lib/schema.ts'
+import { LONG_JSON } from '../lib/json_input.ts'
+import { checkSchema, DimsSchema, ListSchema, record, shortList } from '../lib/schema.ts'
 import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf } from '../lib/tensor.ts'
-import { DATATYPES, decodeText, fromBinary, fromList, parseExactly } from './open_inference_tensors.ts'
+import { inThread, type ThreadPool } from '../lib/thread_pool.ts'
+import { traceOf } from '../lib/trace.ts'
+import { DATATYPES, fromBinary, fromList, parseExactly } from './open_inference_tensors.ts'
 
 /** length of the JSON before the binary tensors */
 export const HEADER = 'inference-header-content-length'
@@ -17,7 +20,7 @@ const NameSchema = v.pipe(v.string(), v.maxLength(200))
 export const InferRequestSchema = record({
   id: v.nullish(v.string()),
   inputs: v.pipe(
-    v.array(
+    shortList(
       record({
         name: NameSchema,
         datatype: v.picklist(Object.values(DATATYPES)),
@@ -31,7 +34,7 @@ export const InferRequestSchema = record({
     v.minLength(1),
   ),
   outputs: v.nullish(
-    v.array(
+    shortList(
       record({
         name: NameSchema,
         parameters: v.nullish(
@@ -71,43 +74,68 @@ interface Limits {
   maxSamples: number
 }
 
+interface Task {
+  body: Uint8Array
+  /** Inference-Header-Content-Length: bytes of JSON, the tensors behind them; undefined for nothing but JSON */
+  jsonLength: number | undefined
+  limits: Limits
+}
+
 /** @throws RequestError 400 for what does not fit the protocol or the model, 413 for too much */
-export async function readInference(req: Request, limits: Limits): Promise<Inference> {
-  const body = await readBody(req, limits.maxBytes)
+export async function readInference(
+  req: Request,
+  res: Response,
+  limits: Limits,
+  threads: ThreadPool,
+): Promise<Inference> {
+  const { take, signal } = traceOf(res)
+  const body = await readBody(req, limits.maxBytes, take)
   const given = req.get(HEADER)
-  const length = given === undefined ? body.length : Number(given)
-  if (given !== undefined && !(/^\d+$/.test(given) && length <= body.length)) {
+  const jsonLength = given === undefined ? undefined : Number(given)
+  if (given !== undefined && !(/^\d+$/.test(given) && Number(given) <= body.length)) {
     throw new RequestError(
       400,
       `Inference-Header-Content-Length is ${JSON.stringify(given)}: expected a whole number, at most the ${body.length} bytes of the body`,
     )
   }
-  if (given !== undefined && length === 0) return readRaw(body, limits)
-  const text = body.toString('utf8', 0, length)
-  const request = checkSchema(InferRequestSchema, parseExactly(text, 'the request'), 'the request')
-  const inputs = readInputs(request, body.subarray(length), limits)
+  const task: Task = { body, jsonLength, limits }
+  return (jsonLength ?? body.length) < LONG_JSON
+    ? readTask(task)
+    : threads.run<Inference>(READ_INFERENCE, task, signal)
+}
+
+function readTask({ body, jsonLength = body.length, limits }: Task): Inference {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+  if (jsonLength === 0 && bytes.length > 0) return readRaw(bytes, limits)
+  const json = parseExactly(bytes.toString('utf8', 0, jsonLength), 'the request')
+  const request = checkSchema(InferRequestSchema, json, 'the request')
+  const inputs = readInputs(request, bytes.subarray(jsonLength), limits)
   return { id: request.id, inputs, outputs: readOutputs(request, limits) }
 }
+
+export const readInferenceInThread = inThread(readTask, ({ inputs }) =>
+  inputs.flatMap(({ data }) => (Array.isArray(data) ? [] : [data])),
+)
+const READ_INFERENCE = { module: new URL(import.meta.url), name: 'readInferenceInThread' }
 
 /** A body of nothing but the bytes of one sample, for a model with one input; its answer is binary too. */
 function readRaw(body: Buffer, { inputs, outputs }: Limits): Inference {
   const [{ dtype, dims }] = inputs
-  if (inputs.length > 1) {
+  if (inputs.length > 1 || dtype === 'string') {
     throw new RequestError(400, `the model has ${inputs.length} inputs: bytes without JSON are for one`)
   }
-  const wanted = outputs.map((spec) => ({ spec, isBinary: true }))
-  const open = dims.slice(1).filter((dim) => typeof dim === 'string').length
-  const known = sizeOf(dims.slice(1).filter((dim) => typeof dim === 'number'))
-  const elements = dtype === 'string' ? 1 : body.length / bytesPerElement(dtype)
+  const sample = dims.slice(1)
+  const open = sample.filter((dim) => typeof dim === 'string').length
+  const known = sizeOf(sample.filter((dim) => typeof dim === 'number'))
+  const elements = body.length / bytesPerElement(dtype)
   const rest = open === 1 ? elements / known : 1
-  if (open > 1 || elements !== known * rest || !Number.isInteger(rest) || rest < 1) {
-    const detail = `${body.length} bytes are no sample of [${dims.slice(1)}] of ${DATATYPES[dtype]}: send JSON that says the shape`
+  if (open > 1 || elements !== known * rest || !Number.isInteger(rest)) {
+    const detail = `${body.length} bytes are no sample of [${sample}] of ${DATATYPES[dtype]}: send JSON that says the shape`
     throw new RequestError(400, detail)
   }
-  const shape = [1, ...dims.slice(1).map((dim) => (typeof dim === 'number' ? dim : rest))]
-  const input: AnyTensor =
-    dtype === 'string' ? { dtype, dims: shape, data: [decodeText(body)] } : fromBinary(dtype, shape, body)
-  return { inputs: [input], outputs: wanted }
+  const shape = [1, ...sample.map((dim) => (typeof dim === 'number' ? dim : rest))]
+  const wanted = outputs.map((spec) => ({ spec, isBinary: true }))
+  return { inputs: [fromBinary(dtype, shape, body)], outputs: wanted }
 }
 
 /** @param binary what stands behind the JSON, the inputs' parts in their order */

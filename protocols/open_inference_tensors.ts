@@ -1,4 +1,5 @@
 /** Tensors as the Open Inference Protocol writes them: lists in JSON, or little-endian bytes behind the JSON. */
+import { randomUUID } from 'node:crypto'
 import { RequestError } from '../lib/errors.ts'
 import { parseJson } from '../lib/json_input.ts'
 import { flatten, nestingOf } from '../lib/nested_lists.ts'
@@ -14,7 +15,7 @@ import {
 } from '../lib/tensor.ts'
 
 /** most elements of BYTES: each is a string of its own, made on the event loop */
-const MAX_TEXTS = 100_000
+const MAX_TEXTS = 20_000
 
 type AnyDtype = AnyTensor['dtype']
 
@@ -57,7 +58,8 @@ export function fromList(dtype: AnyDtype, dims: number[], data: unknown[]): AnyT
   const kind = `a value of ${DATATYPES[dtype]}`
   if (dtype === 'string') {
     checkTexts(dims)
-    const readText = (value: unknown) => (typeof value === 'string' ? value : undefined)
+    const readText = (value: unknown) =>
+      typeof value === 'string' && !value.startsWith(LONG) ? value : undefined
     return { dtype, dims, data: flatten(data, nesting, kind, readText) }
   }
   const values = flatten(data, nesting, kind, readerOf(dtype))
@@ -72,38 +74,48 @@ function readerOf(dtype: Dtype): (value: unknown) => number | bigint | undefined
     return (value) => (value === true || value === 1 ? 1 : value === false || value === 0 ? 0 : undefined)
   }
   if (dtype === 'float32' || dtype === 'float64') {
-    return (value) => (isLongInteger(value) ? Number(value) : typeof value === 'number' ? value : undefined)
+    return (value) =>
+      typeof value === 'number' ? value : isLongInteger(value) ? Number(digitsOf(value)) : undefined
   }
   const cell = allocate(dtype, 1)
   const isBig = dtype === 'int64' || dtype === 'uint64'
   return (value) => {
     if (!Number.isSafeInteger(value) && !(isBig && isLongInteger(value))) return undefined
-    const number = isBig ? BigInt(value as number | string) : (value as number)
+    const exact = isLongInteger(value) ? digitsOf(value) : (value as number)
+    const number = isBig ? BigInt(exact) : (exact as number)
     cell[0] = number
     return cell[0] === number ? number : undefined // else it wrapped
   }
 }
 
+/** Before whole numbers of 16 digits or more, which JSON.parse would round; no client can know it. */
+const LONG = `${randomUUID()}:`
+
 /** As `parseExactly` leaves those that a double may not hold. */
 function isLongInteger(value: unknown): value is string {
-  return typeof value === 'string' && /^-?\d{16,20}$/.test(value)
+  return typeof value === 'string' && value.startsWith(LONG)
+}
+
+function digitsOf(value: string): string {
+  return value.slice(LONG.length)
 }
 
 /**
- * JSON whose whole numbers of 16 digits or more, of which JSON.parse would round the last, come as strings.
+ * JSON whose whole numbers of 16 digits or more, of which JSON.parse would round the last, come as marked strings.
  *
  * @throws RequestError 400
  */
 export function parseExactly(text: string, what: string): unknown {
-  const quoted = text.replace(/(?<=[[,\s])-?\d{16,20}(?=[\s,\]])/g, '"$&"')
-  if (quoted !== text) {
-    try {
-      return JSON.parse(quoted)
-    } catch {
-      // a text with such a number in it, which quotes break in two, or no JSON at all
-    }
+  if (!/\d{16}/.test(text)) return parseJson(text, what)
+  // texts are passed over, but for very long ones, of which the expression would run out of memory
+  const marked = text.replace(/"(?:[^"\\]|\\.){0,1000}"|(?<=[[,\s])-?\d{16,20}(?=[\s,\]])/gs, (found) =>
+    found.startsWith('"') ? found : `"${LONG}${found}"`,
+  )
+  try {
+    return JSON.parse(marked)
+  } catch {
+    return parseJson(text, what) // a long text with such a number in it, or no JSON at all
   }
-  return parseJson(text, what)
 }
 
 /**
@@ -157,10 +169,12 @@ function readTexts(bytes: Uint8Array, count: number): string[] {
   )
 }
 
+const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** @throws RequestError 400 when it is not UTF-8, which the runtime's texts are */
-export function decodeText(bytes: Uint8Array): string {
+function decodeText(bytes: Uint8Array): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    return UTF_8.decode(bytes)
   } catch {
     throw new RequestError(400, 'an element of BYTES is not UTF-8, as the texts of the model are')
   }

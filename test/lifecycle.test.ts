@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
+import { gzipSync } from 'node:zlib'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
@@ -112,19 +115,113 @@ describe('admission', () => {
     assert.equal((await waiting).status, 200)
   })
 
+  const head = (length: number | string, more = '') =>
+    `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\n${more}${typeof length === 'number' ? `Content-Length: ${length}` : length}\r\n\r\n`
+
   test('bodies that are being sent may only have so many bytes together', async (t) => {
     const server = await start(t, { MAX_UPLOAD_MB: '1' })
-    const head =
-      'POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1048576\r\n\r\n'
     const sockets = Array.from({ length: 16 }, () => open(server))
-    for (const socket of sockets) socket.write(head)
-    await untilMetric(server, 'onnxpress_bytes_in_flight', 16 * 2 ** 20)
+    for (const socket of sockets) {
+      socket.write(head(2 ** 20))
+      socket.write(Buffer.alloc(2 ** 20 - 4))
+    }
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 16 * (2 ** 20 - 4))
     const refused = open(server)
-    refused.write(head)
+    refused.write(head(3136, 'Connection: close\r\n') + 'x'.repeat(100))
     assert.match(await textOf(refused), /^HTTP\/1\.1 503 .*retry-after: 1/is)
     for (const socket of sockets) socket.destroy()
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
     await untilMetric(server, 'onnxpress_rejected_total{reason="client_gone"}', 16)
+  })
+
+  test('heads without bodies keep nobody out', async (t) => {
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'linear'), MAX_UPLOAD_MB: '1' })
+    const sockets = Array.from({ length: 40 }, () => open(server))
+    for (const socket of sockets) socket.write(head(2 ** 20))
+    await untilMetric(server, 'onnxpress_requests_in_flight', 40)
+    await assertRight(await predict(server, [5]), [9])
+    for (const socket of sockets) socket.destroy()
+    await untilMetric(server, 'onnxpress_requests_in_flight', 0)
+  })
+
+  test('what a refused client goes on sending is not counted', async (t) => {
+    const server = await start(t, { MAX_UPLOAD_MB: '1' })
+    const chunk = `10000\r\n${'x'.repeat(0x10000)}\r\n`
+    for (const more of [
+      '',
+      'Content-Encoding: zstd\r\n',
+      'Content-Type: multipart/form-data; boundary=b\r\n',
+    ]) {
+      const socket = open(server)
+      socket.write(head('Transfer-Encoding: chunked', more))
+      const answer = once(socket, 'data')
+      for (let i = 0; i < 40; i++) socket.write(chunk)
+      assert.match(String((await answer)[0]), /^HTTP\/1\.1 4/)
+      for (let i = 0; i < 40; i++) socket.write(chunk)
+      socket.end('0\r\n\r\n')
+      await once(socket, 'close')
+    }
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
+  })
+
+  test('a packed body counts as what it is unpacked', async (t) => {
+    const server = await start(t, { MAX_UPLOAD_MB: '1' })
+    const packed = gzipSync(Buffer.alloc(2 ** 20 - 10)).subarray(0, -8) // all of it but the end
+    const sockets = Array.from({ length: 16 }, () => open(server))
+    for (const socket of sockets) {
+      socket.write(head(packed.length + 8, 'Content-Encoding: gzip\r\n'))
+      socket.write(packed)
+    }
+    await until(async () => (await metricsOf(server)).get('onnxpress_bytes_in_flight')! > 15 * 2 ** 20)
+    for (const socket of sockets) socket.destroy()
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
+  })
+
+  test('requests on one connection leave with it, also those whose turn has not come', async (t) => {
+    const server = await start(t, { ...SLOW, MAX_QUEUE: '1000' })
+    const socket = open(server)
+    const body = Buffer.alloc(4 * 50)
+    const one = Buffer.concat([
+      Buffer.from(`POST /predict?dims=50,1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`),
+      body,
+    ])
+    socket.write(Buffer.concat([one, one, one, one]))
+    await untilWaiting(server, 150)
+    socket.destroy()
+    await untilMetric(server, 'onnxpress_queue_samples', 0)
+    await untilMetric(server, 'onnxpress_requests_in_flight', 0)
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
+  })
+
+  test('a client that does not read its answers is cut off, and harms nobody', async (t) => {
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'linear'), REQUEST_TIMEOUT_MS: '300' })
+    const socket = open(server)
+    socket.pause()
+    socket.write('GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(8))
+    socket.write('GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n')
+    await until(async () => (await metricsOf(server)).get('onnxpress_requests_in_flight')! > 0)
+    await untilMetric(server, 'onnxpress_requests_in_flight', 0)
+    await assertRight(await predict(server, [5]), [9])
+    socket.destroy()
+  })
+
+  test('a client that asks first is refused before it sends: no token, no place, too large', async (t) => {
+    const server = await start(t, { ...full, API_TOKEN: 's3cret', MAX_UPLOAD_MB: '1' })
+    const token = 'Authorization: Bearer s3cret\r\n'
+    const ask = async (length: number, more: string) => {
+      const socket = open(server)
+      socket.write(head(length, `Expect: 100-continue\r\n${more}`))
+      const [answer] = await once(socket, 'data')
+      socket.destroy()
+      return String(answer).slice(9, 12)
+    }
+    assert.equal(await ask(3136, ''), '401')
+    assert.equal(await ask(2 ** 20 + 1, token), '413')
+    assert.equal(await ask(3136, token), '100')
+    const headers = { authorization: 'Bearer s3cret' }
+    const waiting = predict(server, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], { headers })
+    await until(async () => (await ask(3136, token)) === '503')
+    assert.equal((await waiting).status, 200)
   })
 
   test('a body without a length counts as it comes', async (t) => {
@@ -244,6 +341,11 @@ describe('the end', () => {
     await untilWaiting(server, 150)
     assert.equal(await server.stop(), 1)
     assert.notEqual(await cut, 200)
+  })
+
+  test('with nothing open, the end takes no time at all, not even SHUTDOWN_MS', async () => {
+    const server = await startServer({ env: { SHUTDOWN_MS: '0' } })
+    assert.equal(await server.stop(), 0)
   })
 
   test('a second signal ends it now', async () => {
@@ -395,7 +497,7 @@ describe('what one sees', () => {
     assert.equal(metrics.get('onnxpress_batch_size_sum'), 1)
     assert.equal(metrics.get('onnxpress_queue_wait_seconds_count'), 1)
     assert.equal(metrics.get('onnxpress_inference_duration_seconds_count'), 1)
-    assert.equal(metrics.get('onnxpress_requests_in_flight'), 1) // the one that asks
+    assert.equal(metrics.get('onnxpress_requests_in_flight'), 0)
     assert.ok(metrics.has('process_resident_memory_bytes') && metrics.has('nodejs_eventloop_lag_p99_seconds'))
     const info = [...metrics.keys()].find((name) => name.startsWith('onnxpress_model_info'))!
     assert.match(info, /name="mnist",version="1",device="cpu",sha256="[0-9a-f]{64}"/)
@@ -469,6 +571,36 @@ describe('WEB_CONCURRENCY', () => {
     await until(() => server.log.filter((line) => line.includes('reloaded')).length === 2)
     await assertRight(await predict(server, [5]), [9])
     assert.equal(await server.stop(), 0)
+  })
+
+  test('a signal to the whole group, as systemd sends it, lets open requests finish', async () => {
+    const server = await startServer({ env: { ...SLOW, WEB_CONCURRENCY: '2' }, detached: true })
+    await until(() => server.log.filter((line) => line.includes('serving')).length === 2)
+    const work = predict(
+      server,
+      Array.from({ length: 20 }, (_, i) => i),
+    )
+    await untilWaiting(server, 10)
+    const exited = once(server.process, 'exit')
+    server.process.ref()
+    process.kill(-server.process.pid!, 'SIGTERM')
+    await assertRight(
+      await work,
+      Array.from({ length: 20 }, (_, i) => i),
+    )
+    assert.equal((await exited)[0], 0)
+  })
+
+  test('a signal while processes are starting ends them all', async () => {
+    const child = spawn(process.execPath, ['server.js'], {
+      cwd: ROOT,
+      env: { PATH: process.env.PATH, PORT: '0', WEB_CONCURRENCY: '3' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const [first] = await once(createInterface(child.stdout), 'line')
+    assert.match(first, /serving/) // and two are still to come
+    child.kill('SIGTERM')
+    assert.deepEqual(await once(child, 'exit'), [0, null])
   })
 
   test('what cannot start ends the whole with one line and code 1', async () => {

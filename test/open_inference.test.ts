@@ -330,8 +330,21 @@ describe('an image classifier', () => {
       400,
       /classification/,
     ],
+    [
+      'a million inputs',
+      () => infer(server, 'digits', { inputs: Array(300_000).fill({ name: 'a' }) }),
+      400,
+      /expected a list of up to 100/,
+    ],
+    [
+      'a million outputs',
+      () => infer(server, 'digits', { inputs: [input], outputs: Array(300_000).fill({ name: 'a' }) }),
+      400,
+      /expected a list of up to 100/,
+    ],
     ['another model', () => infer(server, 'cats', {}), 404, /cats/],
     ['another version', () => fetch(`${server.url}/v2/models/digits/versions/9`), 404, /version 9/],
+    ['an unknown route', () => fetch(`${server.url}/v2/repository/index`), 404, /there is no/],
     ['another method', () => fetch(`${server.url}/v2/models/digits/infer`), 405, /GET/],
   ]
   for (const [name, ask, status, message] of refused) {
@@ -397,6 +410,25 @@ describe('several inputs and outputs', () => {
     const long = `{"inputs":[${JSON.stringify(words)},${JSON.stringify(x)},{"name":"counts","shape":[2,2],"datatype":"INT64","data":[[4611686018427387903, -4611686018427387904],\n[9007199254740993,1]]}],"outputs":[{"name":"twice"}]}`
     const text = await (await infer(server, 'several', long)).text()
     assert.match(text, /"data":\[9223372036854775806,-9223372036854775808,18014398509481986,2\]/)
+  })
+
+  test('numbers in texts are texts, and no text is a number', async () => {
+    const [words, x, counts] = inputs
+    const long = '1234567890123456'
+    const exact = `{"id":"order ${long} x","inputs":[${JSON.stringify({ ...words, data: [`a, ${long}, b`, '\\"'] })},
+      ${JSON.stringify(x)},{"name":"counts","shape":[2,2],"datatype":"INT64","data":[9007199254740993,1,2,3]}]}`
+    const text = await (await infer(server, 'several', exact)).text()
+    assert.match(text, /"id":"order 1234567890123456 x"/)
+    assert.match(text, /"data":\[18014398509481986,2,4,6\]/)
+    assert.match(text, /"a, 1234567890123456, b"/)
+    for (const wrong of [
+      { inputs: [{ ...words, data: [1234567890123456, 'b'] }, x, counts] },
+      { inputs: [words, { ...x, data: [long, 2, 3, 4, 5, 6] }, counts] },
+      { inputs: [words, x, { ...counts, data: [long, 2, 3, 4] }] },
+      { inputs, id: 1234567890123456 },
+    ]) {
+      assert.equal((await infer(server, 'several', wrong)).status, 400, JSON.stringify(wrong))
+    }
   })
 
   test('requests that ask for different things at once each get their own', async () => {

@@ -52,7 +52,6 @@ test('every route of the app is in the document, and no other', async () => {
   const settings: Settings = readSettings({ LOG_LEVEL: 'silent' })
   const model: Model = await loadModel(settings.MODEL_DIR, settings, { warn: assert.fail })
   const threads = createThreadPool({
-    module: new URL('../handler.js', import.meta.url),
     threads: 1,
     prepare: async () => {},
     onDone: () => {},

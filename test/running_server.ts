@@ -21,6 +21,8 @@ interface Options {
   /** what stands behind `node` */
   args?: string[]
   cwd?: string
+  /** as the first of a process group of its own */
+  detached?: boolean
 }
 
 const running = new Set<ChildProcess>()
@@ -39,8 +41,10 @@ export async function startServer({
   env = {},
   args = ['server.js'],
   cwd = ROOT,
+  detached = false,
 }: Options = {}): Promise<RunningServer> {
-  const child = spawn(process.execPath, args, { cwd, env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
+  const stdio = ['ignore', 'pipe', 'pipe'] as ['ignore', 'pipe', 'pipe']
+  const child = spawn(process.execPath, args, { cwd, detached, env: cleanEnv(env), stdio })
   running.add(child)
   const log: string[] = []
   const exited = once(child, 'exit')
