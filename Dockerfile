@@ -11,7 +11,9 @@ RUN npx tsc && rm -f ./*.ts lib/*.ts protocols/*.ts openapi/*.ts && npm prune --
 
 FROM node:24-bookworm-slim
 WORKDIR /app
-ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 MALLOC_ARENA_MAX=2 NODE_OPTIONS=--max-semi-space-size=1
+# memory that large bodies needed goes back to the system: with these, and without more arenas than two
+ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=1 \
+    MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 COPY --from=build /app .
 USER node
 EXPOSE 8890

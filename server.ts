@@ -21,7 +21,7 @@ import { createInputReader } from './lib/input.ts'
 import { live } from './lib/lifecycle.ts'
 import { createLog, type Log } from './lib/log.ts'
 import type { Metrics } from './lib/metrics.ts'
-import { observe } from './lib/observe.ts'
+import { observe, refuseWhenFull } from './lib/observe.ts'
 import { allowOnly, errorSender, notFound, problems } from './lib/problem.ts'
 import type { Service } from './lib/service.ts'
 import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
@@ -37,6 +37,13 @@ import { torchServe, torchServeError } from './protocols/torchserve.ts'
 
 /** most predictions in one answer: some megabytes of JSON */
 const MAX_PREDICTIONS = 50_000
+
+const sendError = errorSender({
+  '/predictions': torchServeError,
+  '/models': torchServeError,
+  '/v1': tfServingError,
+  '/v2': openInferenceError,
+})
 
 /** helmet's, for pages that load nothing from elsewhere and are framed nowhere. */
 const SECURITY_HEADERS: HelmetOptions = {
@@ -57,6 +64,7 @@ const SECURITY_HEADERS: HelmetOptions = {
 interface Parts {
   model: Model
   threads: ThreadPool
+  admission: Admission
   settings: Settings
   log: Log
   metrics: Metrics
@@ -64,24 +72,12 @@ interface Parts {
   isReady: () => boolean
 }
 
-export function createApp({ model, threads, settings, log, metrics, isReady }: Parts): Express {
+export function createApp(parts: Parts): Express {
+  const { model, threads, admission, settings, log, metrics, isReady } = parts
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
-  const sendError = errorSender({
-    '/predictions': torchServeError,
-    '/models': torchServeError,
-    '/v1': tfServingError,
-    '/v2': openInferenceError,
-  })
-  const admission = new Admission([threads, model], settings, metrics)
-
   app.use(observe(log, metrics, settings))
-  app.use((req, res, next) => {
-    const refusal = admission.refusal(req)
-    if (refusal) sendError(refusal, req, res)
-    else next()
-  })
   app.use(helmet(SECURITY_HEADERS))
 
   const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
@@ -291,7 +287,11 @@ async function serve(settings: Settings): Promise<void> {
       metrics ??= createMetrics()
       return model
     },
-    appFor: (model, isReady) => createApp({ model, threads, settings, log, metrics, isReady }),
+    appFor(model, isReady) {
+      const admission = new Admission([threads, model], settings, metrics)
+      const app = createApp({ model, threads, admission, settings, log, metrics, isReady })
+      return refuseWhenFull(app, admission, sendError, log, metrics)
+    },
   })
 }
 

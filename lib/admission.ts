@@ -33,12 +33,8 @@ export class Admission {
     this.#metrics = metrics
   }
 
-  /**
-   * The error of a request that need not be looked at any further: its samples would find no place. Cheap, since it is
-   * what a server that has five times too much to do does most of the time.
-   */
-  refusal({ method }: Request): RequestError | undefined {
-    if (method !== 'POST' && method !== 'PUT') return undefined
+  /** Why no sample would find a place; undefined if one would. */
+  refusal(): RequestError | undefined {
     try {
       this.check(1)
     } catch (error) {
@@ -58,10 +54,11 @@ export class Admission {
    *
    * @param work given up when the client goes away or the time is up; it counts what it keeps of the body by the
    * trace's `take`
-   * @throws RequestError 413 when the body is announced as too large, 408 or 504 when the time is up, and what `work`
+   * @throws RequestError 503 when the queue is full, 413 when the body is announced as too large, 408 or 504 when the time is up, and what `work`
    * throws
    */
   async attend<T>(req: Request, res: Response, work: () => Promise<T>): Promise<T> {
+    this.check(1)
     checkLength(req, this.#maxBytes / BODIES)
     sendContinue(req, res)
     const trace = traceOf(res)

@@ -1,11 +1,14 @@
 /** Follows each request from its head to the end of its answer: an id, a time limit, a line in the log, the metrics. */
 import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Request, RequestHandler, Response } from 'express'
+import type { Admission } from './admission.ts'
 import type { Settings } from './config.ts'
 import { RequestError } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import type { SendError } from './problem.ts'
 import type { Trace } from './trace.ts'
 
 /** What the log and the metrics call a request whose client went away before the answer, as nginx does. */
@@ -24,8 +27,7 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
   return (req, res, next) => {
     const begun = performance.now()
     const { method, path } = req
-    const given = req.get('x-request-id') ?? ''
-    const id = SAFE_ID.test(given) ? given : randomUUID()
+    const id = requestId(req)
     const controller = new AbortController()
     setMaxListeners(0, controller.signal) // one for each of a request's images
     const trace: Trace = { id, signal: controller.signal }
@@ -57,6 +59,39 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
       else log.info(line, 'request')
     })
     next()
+  }
+}
+
+/** The client's own, if it can be shown again, or a new one. */
+function requestId({ headers }: IncomingMessage): string {
+  const given = String(headers['x-request-id'] ?? '')
+  return SAFE_ID.test(given) ? given : randomUUID()
+}
+
+/**
+ * In front of the app: what would find no place in the queue is refused before Express looks at it. A server with five
+ * times too much to do does little else.
+ */
+export function refuseWhenFull(
+  app: RequestListener,
+  admission: Admission,
+  send: SendError,
+  log: Log,
+  metrics: Metrics,
+): RequestListener {
+  return (req, res) => {
+    const refusal = req.method === 'POST' || req.method === 'PUT' ? admission.refusal() : undefined
+    if (!refusal) return app(req, res)
+    const begun = performance.now()
+    const { method, url = '' } = req
+    const { status } = refusal
+    const path = url.split('?', 1)[0]
+    const id = requestId(req)
+    res.setHeader('x-request-id', id)
+    send(refusal, path, res)
+    metrics.requests.inc({ route: 'none', method, status })
+    metrics.countRejection(status)
+    log.info({ requestId: id, method, path, status, ms: performance.now() - begun }, 'request')
   }
 }
 

@@ -1,5 +1,5 @@
 /** Errors as answers: RFC 9457 problem details, in one place. */
-import { STATUS_CODES } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { messageOf, RequestError } from './errors.ts'
 import type { Log } from './log.ts'
@@ -32,17 +32,19 @@ const problem: ErrorShape = ({ status, message }) => ({
   detail: message,
 })
 
-export type SendError = (error: RequestError, req: Request, res: Response) => void
+export type SendError = (error: RequestError, path: string, res: ServerResponse) => void
 
 /** @param shapes of other protocols, by the paths that they begin at */
 export function errorSender(shapes: Record<string, ErrorShape>): SendError {
   const prefixes = Object.entries(shapes)
-  return (error, { path }, res) => {
+  return (error, path, res) => {
     const isTheirs = ([prefix]: [string, ErrorShape]) => path === prefix || path.startsWith(`${prefix}/`)
     const [, shape] = prefixes.find(isTheirs) ?? []
     const type = shape ? 'application/json' : 'application/problem+json'
-    res.status(error.status).set(error.headers).type(type)
-    res.send(JSON.stringify((shape ?? problem)(error)))
+    const body = JSON.stringify((shape ?? problem)(error))
+    // without Express's help: this is also for requests that it never sees
+    const headers = { ...error.headers, 'content-type': type, 'content-length': Buffer.byteLength(body) }
+    res.writeHead(error.status, headers).end(body)
   }
 }
 
@@ -54,11 +56,11 @@ export function problems(log: Log, send: SendError) {
   return (error: unknown, req: Request, res: Response, next: NextFunction) => {
     if (res.headersSent) return next(error)
     const known = toRequestError(error)
-    if (known) return send(known, req, res)
+    if (known) return send(known, req.path, res)
     const { id: requestId } = traceOf(res)
     log.error({ err: error, requestId, method: req.method, path: req.path }, 'request failed')
     const detail = `an error of this server, not of the request; its log tells more under ${requestId}`
-    send(new RequestError(500, detail), req, res)
+    send(new RequestError(500, detail), req.path, res)
   }
 }
 

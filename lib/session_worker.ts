@@ -1,4 +1,5 @@
 /** The thread that owns the ONNX Runtime session. ONNX Runtime's `run` blocks its thread: here it blocks nobody. */
+import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { messageOf } from './errors.ts'
@@ -10,6 +11,10 @@ const port = parentPort!
 
 // the runtime's own lines on stderr: what matters comes as an error, and is said in our words
 env.logLevel = 'fatal'
+
+// The event loop goes first where there are fewer cores than threads that want one: it has little to do, and all wait
+// for it. On Linux this is for this thread and those that the runtime starts in it; elsewhere it would be the process.
+if (process.platform === 'linux') setPriority(5)
 
 // Node 24 has a Float16Array, which the runtime's JavaScript then uses and its native half (1.30) cannot read; without
 // it both use the bits. It looks for it when the first tensor is made.

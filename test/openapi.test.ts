@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createConfig, lintFromString } from '@redocly/openapi-core'
+import { Admission } from '../lib/admission.ts'
 import { readSettings, type Settings } from '../lib/config.ts'
 import { createLog } from '../lib/log.ts'
 import { createMetrics } from '../lib/metrics.ts'
@@ -58,7 +59,8 @@ test('every route of the app is in the document, and no other', async () => {
   })
   const log = await createLog('silent')
   const metrics = createMetrics()
-  const app = createApp({ model, threads, settings, log, metrics, isReady: () => true })
+  const admission = new Admission([threads, model], settings, metrics)
+  const app = createApp({ model, threads, admission, settings, log, metrics, isReady: () => true })
   const server = await startServer()
   const { paths } = await documentOf(server)
   const described = Object.entries(paths).flatMap(([path, operations]) =>
