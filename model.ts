@@ -38,7 +38,7 @@ export interface Model extends ModelDescription {
    *
    * @param input [n, ...] of the input's dtype and dims
    * @returns [n, classes]
-   * @throws RequestError 400 or 503, or why the trace's signal was aborted, see `Batcher.predict`
+   * @throws RequestError 400 or 503, or why the interest was lost, see `Batcher.predict`
    */
   predict(input: Tensor, trace: JobTrace): Promise<Tensor>
   /**

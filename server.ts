@@ -78,7 +78,9 @@ export function createApp(parts: Parts): Express {
   app.disable('x-powered-by')
   app.disable('etag')
   app.use(observe(log, metrics, settings))
-  app.use(helmet(SECURITY_HEADERS))
+  // for pages and what they load; the answers to POST are for programs
+  const secure = helmet(SECURITY_HEADERS)
+  app.use((req, res, next) => (req.method === 'GET' ? secure(req, res, next) : next()))
 
   const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
   if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE]))
@@ -135,12 +137,12 @@ export function createApp(parts: Parts): Express {
   }
 
   /** Run one of the handler's functions on each image, in the thread pool. */
-  function inThreads<T>(work: ThreadFunction, images: Uint8Array[], { signal }: Trace): Promise<T[]> {
+  function inThreads<T>(work: ThreadFunction, images: Uint8Array[], { interest }: Trace): Promise<T[]> {
     const { recipe } = model
     if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
     admission.check(images.length)
     const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
-    return Promise.all(tasks.map((task) => threads.run<T>(work, task, signal)))
+    return Promise.all(tasks.map((task) => threads.run<T>(work, task, interest)))
   }
 
   const answerPredict = async (req: Request, res: Response) => {

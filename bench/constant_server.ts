@@ -1,6 +1,10 @@
-/** The ceiling of /predict: the same Express, multer and storage engine, but the answer is a constant. */
+/** The ceiling of /predict: the same Express, log, metrics, multer and storage engine, but the answer is a constant. */
 import express from 'express'
+import { readSettings } from '../lib/config.ts'
+import { createLog } from '../lib/log.ts'
+import { createMetrics } from '../lib/metrics.ts'
 import { createFormReader } from '../lib/multipart.ts'
+import { observe } from '../lib/observe.ts'
 
 const ANSWER = {
   label: '2',
@@ -9,6 +13,7 @@ const ANSWER = {
 }
 
 const app = express().disable('x-powered-by').disable('etag')
+app.use(observe(await createLog('info'), createMetrics(), readSettings({})))
 const readForm = createFormReader(20 * 2 ** 20)
 app.post('/predict', async (req, res) => {
   await readForm(req, res)

@@ -6,7 +6,7 @@ import { maxUploadBytes, type Settings } from './config.ts'
 import { RequestError } from './errors.ts'
 import { sendContinue } from './http_server.ts'
 import type { Metrics } from './metrics.ts'
-import { type Trace, traceOf, untilAborted } from './trace.ts'
+import { type Trace, traceOf, whileWanted } from './trace.ts'
 
 /** Bodies of this many times the largest may be in memory together. */
 const BODIES = 16
@@ -62,27 +62,27 @@ export class Admission {
     checkLength(req, this.#maxBytes / BODIES)
     sendContinue(req, res)
     const trace = traceOf(res)
-    this.#countBytes(res, trace)
-    return untilAborted(trace.signal, work())
+    this.#countBytes(trace)
+    return whileWanted(trace.interest, work())
   }
 
   /** From now on, until the request is over. */
-  #countBytes(res: Response, trace: Trace): void {
+  #countBytes(trace: Trace): void {
     trace.bytes = 0
     trace.take = (bytes) => {
-      if (trace.signal.aborted) throw trace.signal.reason
+      if (trace.interest.lost) throw trace.interest.lost
       if (this.#bytes + bytes > this.#maxBytes) throw this.#tooMuch()
       trace.bytes! += bytes
       this.#bytes += bytes
       this.#metrics.bytesInFlight.inc(bytes)
     }
-    res.once('close', () => {
+    trace.release = () => {
       this.#bytes -= trace.bytes!
       this.#metrics.bytesInFlight.dec(trace.bytes!)
       trace.take = () => {
         throw new RequestError(400, 'the answer was given before the body was complete')
       }
-    })
+    }
   }
 
   #tooMuch(): RequestError {

@@ -24,7 +24,7 @@ export interface BatcherOptions {
 }
 
 /** What a job tells of itself, and when it is to be given up. */
-export type JobTrace = Pick<Trace, 'signal' | 'queueMs' | 'inferenceMs' | 'batchSize'>
+export type JobTrace = Pick<Trace, 'interest' | 'queueMs' | 'inferenceMs' | 'batchSize'>
 
 /** A request's samples; it may be spread over several batches. */
 interface Job {
@@ -81,14 +81,14 @@ export class Batcher {
   /**
    * @param inputs one tensor per input of the graph, each [n, ...] with the same n >= 1; checked by the caller
    * @param outputs names of the graph's outputs
-   * @param trace told how long it took; when its signal is aborted, the job leaves the queue
+   * @param trace told how long it took; when the interest in it is lost, the job leaves the queue
    * @returns one tensor per name, each [n, ...], in the order of the samples
-   * @throws RequestError 503 when the worker died twice under it, what `run` throws, or the signal's reason
+   * @throws RequestError 503 when the worker died twice under it, what `run` throws, or why the interest was lost
    */
   predict(inputs: AnyTensor[], outputs: readonly string[], trace: JobTrace): Promise<AnyTensor[]> {
     const samples = inputs[0].dims[0]
     return new Promise((resolve, reject) => {
-      if (trace.signal.aborted) return reject(trace.signal.reason)
+      if (trace.interest.lost) return reject(trace.interest.lost)
       const kind = [...inputs.map(({ dims }) => dims.slice(1).join('x')), outputs].join()
       const arrivedAt = performance.now()
       const parts = outputs.map(() => [])
@@ -108,7 +108,7 @@ export class Batcher {
         reject,
       }
       this.#queue.push(job)
-      trace.signal.addEventListener('abort', () => this.#fail(job, trace.signal.reason), { once: true })
+      trace.interest.onLoss((reason) => this.#fail(job, reason))
       this.#waiting += samples
       this.#next()
     })

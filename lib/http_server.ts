@@ -1,6 +1,6 @@
 /** The HTTP server around the app: its time-outs, the answer to `Expect: 100-continue`, and an orderly end. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import type { Settings } from './config.ts'
 import { messageOf, StartError } from './errors.ts'
@@ -26,44 +26,20 @@ export function sendContinue(req: IncomingMessage, res: ServerResponse): void {
   if (waitingForContinue.delete(req)) res.writeContinue()
 }
 
-/** An app, and its requests that are under way. */
+/** An app, and how many of its requests are under way. */
 class Serving {
   readonly app: App
-  #underWay = 0
-  #whenIdle: (() => void) | undefined
+  underWay = 0
+  onIdle = () => {}
 
   constructor(app: App) {
     this.app = app
   }
 
-  answer(req: IncomingMessage, res: ServerResponse): void {
-    this.#underWay++
-    res.once('close', () => {
-      this.#underWay--
-      if (this.#underWay === 0) this.#whenIdle?.()
-    })
-    this.app(req, res)
+  done(): void {
+    this.underWay--
+    if (this.underWay === 0) this.onIdle()
   }
-
-  async idle(): Promise<void> {
-    if (this.#underWay === 0) return
-    await new Promise<void>((resolve) => {
-      this.#whenIdle = resolve
-    })
-  }
-}
-
-/** Node does not close a response whose turn on its connection has not come when the connection is closed. */
-function closeWithSocket({ socket }: IncomingMessage, res: ServerResponse): void {
-  let isClosed = false
-  const close = () => {
-    if (!isClosed) res.destroy().emit('close')
-  }
-  socket.once('close', close)
-  res.once('close', () => {
-    isClosed = true
-    socket.off('close', close)
-  })
 }
 
 /** @throws StartError when the address cannot be listened on */
@@ -72,12 +48,20 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
   let serving = new Serving(app)
   let isStopping = false
   let underWay = 0
+  const open = new Map<Socket, Set<ServerResponse>>()
   const answer: App = (req, res) => {
     if (isStopping) res.setHeader('connection', 'close')
+    const { socket } = req
+    const mine = serving
+    mine.underWay++
     underWay++
-    res.once('close', () => underWay--)
-    closeWithSocket(req, res)
-    serving.answer(req, res)
+    open.get(socket)?.add(res)
+    res.once('close', () => {
+      open.get(socket)?.delete(res)
+      underWay--
+      mine.done()
+    })
+    mine.app(req, res)
   }
   const server = createServer(
     {
@@ -90,6 +74,14 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
     },
     answer,
   )
+  server.on('connection', (socket) => {
+    open.set(socket, new Set())
+    socket.once('close', () => {
+      // Node does not close a response whose turn on the connection has not come
+      for (const res of open.get(socket) ?? []) if (!res.closed) res.destroy().emit('close')
+      open.delete(socket)
+    })
+  })
   // what the app refuses without looking at the body is refused before the body is sent
   server.on('checkContinue', (req, res) => {
     waitingForContinue.add(req)
@@ -113,7 +105,10 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
     swap(next) {
       const before = serving
       serving = new Serving(next)
-      return before.idle()
+      return new Promise((resolve) => {
+        before.onIdle = resolve
+        if (before.underWay === 0) resolve()
+      })
     },
     get isIdle() {
       return underWay === 0

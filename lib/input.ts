@@ -39,7 +39,7 @@ export function createInputReader(limits: TensorLimits, maxBytes: number, thread
     const readJson = (body: Buffer): Promise<Input> | Input =>
       body.length < LONG_JSON
         ? readJsonBody({ body, limits })
-        : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).signal)
+        : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).interest)
     const input = req.is('multipart/form-data')
       ? fromForm(await readForm(req, res), req, limits)
       : await fromBody(await readBody(req, maxBytes, traceOf(res).take), req, limits, readJson)

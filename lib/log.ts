@@ -11,18 +11,10 @@ const LATE_MS = 50
 
 /** @param level least level that is written */
 export async function createLog(level: string): Promise<Log> {
-  const options = { level, base: undefined, formatters: { log: roundTimes } }
+  const options = { level, base: undefined }
   if (!process.stdout.isTTY) {
     return pino(options, destination({ sync: false, minLength: 4096, periodicFlush: LATE_MS }))
   }
   const { default: pretty } = await import('pino-pretty')
   return pino(options, pretty({ ignore: 'pid,hostname' }))
-}
-
-/** Milliseconds to the microsecond: more digits are noise. */
-function roundTimes(line: Record<string, unknown>): Record<string, unknown> {
-  for (const [key, value] of Object.entries(line)) {
-    if (typeof value === 'number' && /ms$/i.test(key)) line[key] = Math.round(value * 1000) / 1000
-  }
-  return line
 }

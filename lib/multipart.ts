@@ -1,12 +1,12 @@
 /** multipart/form-data by multer, into memory and within limits. */
 import type { Request, Response } from 'express'
 import multer, { MulterError, type StorageEngine } from 'multer'
-import { checkLength, collect, type Take, tooLarge } from './body.ts'
+import { checkLength, collect, tooLarge } from './body.ts'
 import { messageOf, RequestError } from './errors.ts'
 import { traceOf } from './trace.ts'
 
 export const MAX_FILES = 100
-const MAX_FIELD_BYTES = 2 ** 20
+const MAX_FIELD_BYTES = 2 ** 16
 
 export interface Part {
   /** name of the form field */
@@ -30,13 +30,11 @@ function memoryStorage(maxBytes: number): StorageEngine {
   return {
     _handleFile(req, file, done) {
       const left = maxBytes - (taken.get(req) ?? 0)
-      collect(file.stream, left).then(
-        (buffer) => {
-          taken.set(req, (taken.get(req) ?? 0) + buffer.length)
-          done(null, { buffer, size: buffer.length })
-        },
-        () => done(tooLarge(maxBytes)),
-      )
+      const { take } = traceOf(req.res!)
+      collect(file.stream, left, take).then((buffer) => {
+        taken.set(req, (taken.get(req) ?? 0) + buffer.length)
+        done(null, { buffer, size: buffer.length })
+      }, done)
     },
     _removeFile(_req, file, done) {
       file.buffer = Buffer.alloc(0)
@@ -68,7 +66,7 @@ export function createFormReader(maxBytes: number): FormReader {
       throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it as it is')
     }
     return new Promise((resolve, reject) => {
-      countBody(req, maxBytes, reject, traceOf(res)?.take)
+      limitBody(req, maxBytes, reject)
       parse(req, res, (error: unknown) => {
         if (error) return reject(formError(error, maxBytes))
         const files = (req.files as Express.Multer.File[] | undefined) ?? []
@@ -81,19 +79,16 @@ export function createFormReader(maxBytes: number): FormReader {
   }
 }
 
-/** The whole body is counted as it comes, its text fields and what stands around the parts included. */
-function countBody(req: Request, maxBytes: number, reject: (error: unknown) => void, take?: Take): void {
+/** A body without a length is counted as it comes, its text fields and what stands around the parts included. */
+function limitBody(req: Request, maxBytes: number, reject: (error: RequestError) => void): void {
+  if (req.headers['content-length'] !== undefined) return // then checkLength has seen it
   let total = 0
   const count = (chunk: Buffer) => {
-    try {
-      total += chunk.length
-      if (total > maxBytes) throw tooLarge(maxBytes)
-      take?.(chunk.length)
-    } catch (error) {
-      req.off('data', count).unpipe()
-      req.resume()
-      reject(error)
-    }
+    total += chunk.length
+    if (total <= maxBytes) return
+    req.off('data', count).unpipe()
+    req.resume()
+    reject(tooLarge(maxBytes))
   }
   req.on('data', count)
 }

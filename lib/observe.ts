@@ -1,6 +1,5 @@
 /** Follows each request from its head to the end of its answer: an id, a time limit, a line in the log, the metrics. */
 import { randomUUID } from 'node:crypto'
-import { setMaxListeners } from 'node:events'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Request, RequestHandler, Response } from 'express'
 import type { Admission } from './admission.ts'
@@ -9,7 +8,7 @@ import { RequestError } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { SendError } from './problem.ts'
-import type { Trace } from './trace.ts'
+import { Interest, type Trace } from './trace.ts'
 
 /** What the log and the metrics call a request whose client went away before the answer, as nginx does. */
 const CLIENT_GONE = 499
@@ -28,9 +27,8 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
     const begun = performance.now()
     const { method, path } = req
     const id = requestId(req)
-    const controller = new AbortController()
-    setMaxListeners(0, controller.signal) // one for each of a request's images
-    const trace: Trace = { id, signal: controller.signal }
+    const interest = new Interest()
+    const trace: Trace = { id, interest }
     res.locals.trace = trace
     res.set('x-request-id', id)
     const isProbe = PROBES.includes(path)
@@ -39,22 +37,36 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
     const timer = setTimeout(() => {
       // a client that does not read its answer holds what it needs as much as one that does not send its request
       if (res.headersSent) res.destroy()
-      else controller.abort(timeUp(req, res, REQUEST_TIMEOUT_MS))
+      else interest.lose(timeUp(req, res, REQUEST_TIMEOUT_MS))
     }, REQUEST_TIMEOUT_MS)
     res.once('close', () => {
       clearTimeout(timer)
+      trace.release?.()
       const isGone = !res.writableFinished
-      if (isGone) controller.abort(new RequestError(CLIENT_GONE, 'the client has gone'))
+      if (isGone) interest.lose(new RequestError(CLIENT_GONE, 'the client has gone'))
       const status = isGone ? CLIENT_GONE : res.statusCode
       const ms = performance.now() - begun
       const route = routeOf(req)
       if (!isProbe) metrics.inFlight.dec()
-      const label = METHODS.includes(method) ? method : 'other'
-      metrics.requests.inc({ route, method: label, status })
-      metrics.duration.observe({ route, method: label }, ms / 1000)
+      const counted = METHODS.includes(method) ? method : 'other'
+      metrics.requests.inc({ route, method: counted, status })
+      metrics.duration.observe({ route, method: counted }, ms / 1000)
       metrics.countRejection(status)
-      const { signal: _, id: requestId, ...parts } = trace
-      const line = { requestId, method, route, path, status, ms, ...parts }
+      const { bytes, preprocessMs, queueMs, inferenceMs, batchSize, label } = trace
+      const line = {
+        requestId: id,
+        method,
+        route,
+        path,
+        status,
+        ms: rounded(ms),
+        bytes,
+        preprocessMs: rounded(preprocessMs),
+        queueMs: rounded(queueMs),
+        inferenceMs: rounded(inferenceMs),
+        batchSize,
+        label,
+      }
       if (isProbe) log.debug(line, 'request')
       else log.info(line, 'request')
     })
@@ -91,8 +103,13 @@ export function refuseWhenFull(
     send(refusal, path, res)
     metrics.requests.inc({ route: 'none', method, status })
     metrics.countRejection(status)
-    log.info({ requestId: id, method, path, status, ms: performance.now() - begun }, 'request')
+    log.info({ requestId: id, method, path, status, ms: rounded(performance.now() - begun) }, 'request')
   }
+}
+
+/** Milliseconds to the microsecond: more digits are noise. */
+function rounded(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms * 1000) / 1000
 }
 
 /** 408 while the body is still on its way, 504 afterwards. */

@@ -7,6 +7,7 @@
 import type { Piscina } from 'piscina'
 import { RequestError } from './errors.ts'
 import { Rate } from './rate.ts'
+import type { Interest } from './trace.ts'
 
 /** A function that threads can run: an export, made by `inThread`, of a module. */
 export interface ThreadFunction {
@@ -17,10 +18,10 @@ export interface ThreadFunction {
 export interface ThreadPool {
   /**
    * @param task the function's argument, copied into the thread
-   * @param signal of the request: tasks of one wait in its queue, and leave it when it is aborted
+   * @param interest of the request: tasks of one wait in its queue, and leave it when it is lost
    * @throws what the function threw, a RequestError as the RequestError it was
    */
-  run<Result>(work: ThreadFunction, task: unknown, signal: AbortSignal): Promise<Result>
+  run<Result>(work: ThreadFunction, task: unknown, interest: Interest): Promise<Result>
   /** tasks that no thread has begun */
   readonly waiting: number
   /** whole seconds until what waits now has been done, see `Rate` */
@@ -78,7 +79,7 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
       idleTimeout: Number.POSITIVE_INFINITY,
     })
   }
-  const queues = new Map<AbortSignal, Waiting[]>()
+  const queues = new Map<Interest, Waiting[]>()
   const rate = new Rate()
   let waiting = 0
   let running = 0
@@ -104,35 +105,35 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
   }
 
   function beginNext(): void {
-    for (const [signal, tasks] of queues) {
+    for (const [interest, tasks] of queues) {
       if (running >= threads) return
       const next = tasks.shift()
       // to the end of the line, or out of it
-      queues.delete(signal)
-      if (tasks.length > 0) queues.set(signal, tasks)
+      queues.delete(interest)
+      if (tasks.length > 0) queues.set(interest, tasks)
       waiting--
       next?.begin()
     }
   }
 
-  function giveUp(signal: AbortSignal): void {
-    const tasks = queues.get(signal) ?? []
-    queues.delete(signal)
+  function giveUp(interest: Interest, reason: RequestError): void {
+    const tasks = queues.get(interest) ?? []
+    queues.delete(interest)
     waiting -= tasks.length
-    for (const task of tasks) task.giveUp(signal.reason)
+    for (const task of tasks) task.giveUp(reason)
   }
 
   return {
-    run<Result>(work: ThreadFunction, task: unknown, signal: AbortSignal) {
-      if (signal.aborted) return Promise.reject(signal.reason)
+    run<Result>(work: ThreadFunction, task: unknown, interest: Interest) {
+      if (interest.lost) return Promise.reject(interest.lost)
       if (running < threads && waiting === 0) return run<Result>(work, task)
       return new Promise<Result>((resolve, reject) => {
         const begin = () => resolve(run<Result>(work, task))
-        const tasks = queues.get(signal)
+        const tasks = queues.get(interest)
         if (tasks) tasks.push({ begin, giveUp: reject })
         else {
-          queues.set(signal, [{ begin, giveUp: reject }])
-          signal.addEventListener('abort', () => giveUp(signal), { once: true })
+          queues.set(interest, [{ begin, giveUp: reject }])
+          interest.onLoss((reason) => giveUp(interest, reason))
         }
         waiting++
       })

@@ -1,11 +1,38 @@
 /** What one request goes through: until when it is worth working on, and where its time went. */
 import type { Response } from 'express'
+import type { RequestError } from './errors.ts'
+
+/**
+ * Whether a request is still worth working on. What the platform's AbortSignal does, as far as it is needed here: each
+ * request has one, and that takes as long as all of its routing.
+ */
+export class Interest {
+  /** why it is lost, the error to answer; undefined while it lasts */
+  lost: RequestError | undefined
+  #listeners = new Set<(reason: RequestError) => void>()
+
+  lose(reason: RequestError): void {
+    if (this.lost) return
+    this.lost = reason
+    for (const listener of this.#listeners) listener(reason)
+    this.#listeners.clear()
+  }
+
+  /** Be told when it is lost. */
+  onLoss(listener: (reason: RequestError) => void): void {
+    this.#listeners.add(listener)
+  }
+
+  forget(listener: (reason: RequestError) => void): void {
+    this.#listeners.delete(listener)
+  }
+}
 
 export interface Trace {
   /** the client's `x-request-id`, or one of our own */
   readonly id: string
-  /** aborted when the client has gone or the time is up; its reason is the error to answer */
-  readonly signal: AbortSignal
+  /** lost when the client has gone or the time is up */
+  readonly interest: Interest
   /** of its body that are, or were, in memory */
   bytes?: number
   /**
@@ -14,6 +41,8 @@ export interface Trace {
    * @throws RequestError 503 when those of all requests together are too many
    */
   take?: (bytes: number) => void
+  /** Count them no longer: the request is over. */
+  release?: () => void
   /** from the image files to their tensors, milliseconds */
   preprocessMs?: number
   /** longest wait for a batch, milliseconds */
@@ -31,13 +60,20 @@ export function traceOf(res: Response): Trace {
   return res.locals.trace
 }
 
-/** Settles as `work` does, unless the signal is aborted before: then it rejects with the reason. */
-export function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+/** Settles as `work` does, unless the interest in it is lost before: then it rejects with the reason. */
+export function whileWanted<T>(interest: Interest, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason)
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+    interest.onLoss(reject)
+    work.then(
+      (value) => {
+        interest.forget(reject)
+        resolve(value)
+      },
+      (error) => {
+        interest.forget(reject)
+        reject(error)
+      },
+    )
   })
 }
 

@@ -88,7 +88,7 @@ export async function readInference(
   limits: Limits,
   threads: ThreadPool,
 ): Promise<Inference> {
-  const { take, signal } = traceOf(res)
+  const { take, interest } = traceOf(res)
   const body = await readBody(req, limits.maxBytes, take)
   const given = req.get(HEADER)
   const jsonLength = given === undefined ? undefined : Number(given)
@@ -101,7 +101,7 @@ export async function readInference(
   const task: Task = { body, jsonLength, limits }
   return (jsonLength ?? body.length) < LONG_JSON
     ? readTask(task)
-    : threads.run<Inference>(READ_INFERENCE, task, signal)
+    : threads.run<Inference>(READ_INFERENCE, task, interest)
 }
 
 function readTask({ body, jsonLength = body.length, limits }: Task): Inference {

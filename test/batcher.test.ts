@@ -5,10 +5,11 @@ import fc from 'fast-check'
 import { Batcher, type BatcherOptions, checkQueue, type JobTrace } from '../lib/batcher.ts'
 import { RequestError, WorkerDied } from '../lib/errors.ts'
 import type { AnyTensor, Tensor } from '../lib/tensor.ts'
+import { Interest } from '../lib/trace.ts'
 
 const OPTIONS: BatcherOptions = { maxBatchSize: 4, isFixed: false, maxDelayMs: 0 }
 
-const trace = (): JobTrace => ({ signal: new AbortController().signal })
+const trace = (interest = new Interest()): JobTrace => ({ interest })
 
 /** A model that sums each sample and says its first number as text; it remembers the size of each batch. */
 function fakeModel(batches: number[] = []) {
@@ -129,32 +130,32 @@ test('a full queue is 503, more than a queue holds is 413', () => {
 test('a job that is given up leaves the queue, and its neighbours do not notice', async () => {
   const batches: number[] = []
   const batcher = new Batcher(fakeModel(batches), { ...OPTIONS, maxBatchSize: 2 })
-  const controller = new AbortController()
-  const ask = (values: number[], signal = new AbortController().signal) =>
-    batcher.predict([tensor(values.map((value) => [value]))], ['sum'], { signal })
+  const interest = new Interest()
+  const ask = (values: number[], own = new Interest()) =>
+    batcher.predict([tensor(values.map((value) => [value]))], ['sum'], trace(own))
   const first = ask([1])
-  const givenUp = ask([2, 3, 4], controller.signal)
+  const givenUp = ask([2, 3, 4], interest)
   const last = ask([5])
   assert.equal(batcher.waiting, 4)
-  controller.abort(new RequestError(504, 'late'))
+  interest.lose(new RequestError(504, 'late'))
   assert.equal(batcher.waiting, 1)
   await assert.rejects(givenUp, { status: 504 })
   assert.deepEqual(Array.from((await first)[0].data as Float32Array), [1])
   assert.deepEqual(Array.from((await last)[0].data as Float32Array), [5])
   assert.deepEqual(batches, [1, 1])
-  await assert.rejects(ask([6], controller.signal), { status: 504 })
+  await assert.rejects(ask([6], interest), { status: 504 })
 })
 
 test('a job is given up between two of its batches', async () => {
-  const controller = new AbortController()
+  const interest = new Interest()
   const batcher = new Batcher(
     async (inputs, outputs) => {
-      controller.abort(new RequestError(499, 'gone'))
+      interest.lose(new RequestError(499, 'gone'))
       return fakeModel()(inputs, outputs)
     },
     { ...OPTIONS, maxBatchSize: 1 },
   )
-  await assert.rejects(batcher.predict([tensor([[1], [2]])], ['sum'], { signal: controller.signal }), {
+  await assert.rejects(batcher.predict([tensor([[1], [2]])], ['sum'], trace(interest)), {
     status: 499,
   })
   assert.equal(batcher.waiting, 0)

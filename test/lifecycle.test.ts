@@ -507,7 +507,7 @@ describe('what one sees', () => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
     await predict(server, [5])
     const text = await (await fetch(`${server.url}/metrics`)).text()
-    const known = new Set([...text.matchAll(/^(\w+)/gm)].map(([, name]) => name))
+    const known = new Set([...text.matchAll(/^(?:# TYPE )?(\w+)/gm)].map(([, name]) => name))
     for (const file of ['deploy/grafana.json', 'deploy/alerts.yml']) {
       const used = readFileSync(join(ROOT, file), 'utf8').match(/\b(?:onnxpress|nodejs|process)_[a-z0-9_]+/g)!
       assert.ok(used.length > 5)
