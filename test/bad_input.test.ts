@@ -152,7 +152,7 @@ describe('bad input', () => {
     ],
     ['a million empty dims', () => [metadata(new Array(1_000_000).fill('')), 413, /text field/]],
     ['a thousand empty dims', () => [metadata(new Array(1000).fill('')), 400, /dims is .*expected/]],
-    ['dims that are one long word', () => [metadata('9'.repeat(100_000)), 400, /^dims is .{1,60}, expected/]],
+    ['dims that are one long word', () => [metadata('9'.repeat(60_000)), 400, /^dims is .{1,60}, expected/]],
     [
       'field names that ask for a huge list',
       () => [form({ 'a[200000000]': '1', 'a[x]': '1' }), 400, /nesting/],
