@@ -101,7 +101,8 @@ export function createApp(parts: Parts): Express {
     return admission.attend(req, res, async () => {
       const trace = traceOf(res)
       const input = await readInput(req, res)
-      const tensors = 'images' in input ? await preprocessAll(input.images, trace) : admit(input.tensor)
+      const tensors =
+        'images' in input ? await preprocessAll(input.images, trace) : admit(input.tensor, trace)
       checkAnswerSize(tensors, topK)
       const scores = await Promise.all(tensors.map((tensor) => model.predict(tensor, trace)))
       const results = scores.flatMap((output, index) => postprocess(output, tensors[index], answer, topK))
@@ -111,8 +112,8 @@ export function createApp(parts: Parts): Express {
     })
   }
 
-  function admit(tensor: Tensor): Tensor[] {
-    admission.check(tensor.dims[0])
+  function admit(tensor: Tensor, trace: Trace): Tensor[] {
+    trace.place!.admit(tensor.dims[0])
     return [tensor]
   }
 
@@ -137,10 +138,14 @@ export function createApp(parts: Parts): Express {
   }
 
   /** Run one of the handler's functions on each image, in the thread pool. */
-  function inThreads<T>(work: ThreadFunction, images: Uint8Array[], { interest }: Trace): Promise<T[]> {
+  function inThreads<T>(
+    work: ThreadFunction,
+    images: Uint8Array[],
+    { interest, place }: Trace,
+  ): Promise<T[]> {
     const { recipe } = model
     if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
-    admission.check(images.length)
+    place!.admit(images.length)
     const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
     return Promise.all(tasks.map((task) => threads.run<T>(work, task, interest)))
   }
@@ -215,7 +220,7 @@ export function createApp(parts: Parts): Express {
     predict,
     attend: (req, res, work) => admission.attend(req, res, work),
     async infer(res, inputs, outputs) {
-      admission.check(inputs[0].dims[0])
+      traceOf(res).place!.admit(inputs[0].dims[0])
       const results = await model.infer(inputs, outputs, traceOf(res))
       res.set('server-timing', serverTiming(traceOf(res)))
       return results

@@ -6,10 +6,13 @@ import { maxUploadBytes, type Settings } from './config.ts'
 import { RequestError } from './errors.ts'
 import { sendContinue } from './http_server.ts'
 import type { Metrics } from './metrics.ts'
-import { type Trace, traceOf, whileWanted } from './trace.ts'
+import { type Place, type Trace, traceOf, whileWanted } from './trace.ts'
 
 /** Bodies of this many times the largest may be in memory together. */
 const BODIES = 16
+
+/** So long a request keeps a place for the samples in its body; one that takes longer to send it finds one or does not. */
+const ARRIVAL_MS = 1000
 
 interface Queue {
   /** samples that wait */
@@ -21,30 +24,36 @@ interface Queue {
 export class Admission {
   readonly #queues: Queue[]
   readonly #maxQueue: number
+  readonly #batchSize: number
   readonly #maxBytes: number
   readonly #metrics: Metrics
   #bytes = 0
+  /** requests whose bodies are on their way */
+  #arriving = 0
 
   /** @param queues that a sample passes, one after the other */
   constructor(queues: Queue[], settings: Settings, metrics: Metrics) {
     this.#queues = queues
     this.#maxQueue = settings.MAX_QUEUE
+    this.#batchSize = settings.MAX_BATCH_SIZE
     this.#maxBytes = BODIES * maxUploadBytes(settings)
     this.#metrics = metrics
   }
 
-  /** Why no sample would find a place; undefined if one would. */
+  /**
+   * Why one more request would find no place; undefined if it would. Those whose bodies are on their way may find
+   * theirs in the batch that is taken meanwhile.
+   */
   refusal(): RequestError | undefined {
     try {
-      this.check(1)
+      this.#check(1, Math.max(0, this.#arriving - this.#batchSize))
     } catch (error) {
       return error as RequestError
     }
   }
 
-  /** @throws RequestError 413 more samples than the queue holds, 503 with Retry-After when it is full */
-  check(samples: number): void {
-    const waiting = this.#queues.reduce((sum, queue) => sum + queue.waiting, 0)
+  #check(samples: number, arriving = 0): void {
+    const waiting = this.#queues.reduce((sum, queue) => sum + queue.waiting, arriving)
     const seconds = this.#queues.reduce((sum, queue) => sum + queue.secondsLeft, 0)
     checkQueue(samples, waiting, this.#maxQueue, seconds)
   }
@@ -52,36 +61,52 @@ export class Admission {
   /**
    * Do what a request asks for.
    *
-   * @param work given up when the client goes away or the time is up; it counts what it keeps of the body by the
-   * trace's `take`
-   * @throws RequestError 503 when the queue is full, 413 when the body is announced as too large, 408 or 504 when the time is up, and what `work`
-   * throws
+   * @param work given up when the client goes away or the time is up; it counts what it keeps of the body, and
+   * asks for room for its samples, by the trace's place
+   * @throws RequestError 503 when the queue is full, 413 when the body is announced as too large, 408 or 504 when the
+   * time is up, and what `work` throws
    */
   async attend<T>(req: Request, res: Response, work: () => Promise<T>): Promise<T> {
-    this.check(1)
+    const refusal = this.refusal()
+    if (refusal) throw refusal
     checkLength(req, this.#maxBytes / BODIES)
     sendContinue(req, res)
     const trace = traceOf(res)
-    this.#countBytes(trace)
+    trace.place = this.#placeFor(trace)
     return whileWanted(trace.interest, work())
   }
 
-  /** From now on, until the request is over. */
-  #countBytes(trace: Trace): void {
-    trace.bytes = 0
-    trace.take = (bytes) => {
-      if (trace.interest.lost) throw trace.interest.lost
-      if (this.#bytes + bytes > this.#maxBytes) throw this.#tooMuch()
-      trace.bytes! += bytes
-      this.#bytes += bytes
-      this.#metrics.bytesInFlight.inc(bytes)
+  #placeFor(trace: Trace): Place {
+    let hasLeft = false
+    let isArriving = true
+    this.#arriving++
+    const arrived = () => {
+      if (isArriving) this.#arriving--
+      isArriving = false
+      clearTimeout(timer)
     }
-    trace.release = () => {
-      this.#bytes -= trace.bytes!
-      this.#metrics.bytesInFlight.dec(trace.bytes!)
-      trace.take = () => {
-        throw new RequestError(400, 'the answer was given before the body was complete')
-      }
+    const timer = setTimeout(arrived, ARRIVAL_MS)
+    trace.bytes = 0
+    return {
+      take: (bytes) => {
+        // what a refused client goes on sending is not kept
+        if (hasLeft) throw new RequestError(400, 'the answer was given before the body was complete')
+        if (trace.interest.lost) throw trace.interest.lost
+        if (this.#bytes + bytes > this.#maxBytes) throw this.#tooMuch()
+        trace.bytes! += bytes
+        this.#bytes += bytes
+        this.#metrics.bytesInFlight.inc(bytes)
+      },
+      admit: (samples) => {
+        arrived()
+        this.#check(samples)
+      },
+      leave: () => {
+        arrived()
+        hasLeft = true
+        this.#bytes -= trace.bytes!
+        this.#metrics.bytesInFlight.dec(trace.bytes!)
+      },
     }
   }
 

@@ -42,7 +42,7 @@ export function createInputReader(limits: TensorLimits, maxBytes: number, thread
         : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).interest)
     const input = req.is('multipart/form-data')
       ? fromForm(await readForm(req, res), req, limits)
-      : await fromBody(await readBody(req, maxBytes, traceOf(res).take), req, limits, readJson)
+      : await fromBody(await readBody(req, maxBytes, traceOf(res).place?.take), req, limits, readJson)
     if ('images' in input && input.images.length > MAX_FILES) {
       throw new RequestError(
         413,

@@ -30,8 +30,7 @@ function memoryStorage(maxBytes: number): StorageEngine {
   return {
     _handleFile(req, file, done) {
       const left = maxBytes - (taken.get(req) ?? 0)
-      const { take } = traceOf(req.res!)
-      collect(file.stream, left, take).then((buffer) => {
+      collect(file.stream, left, traceOf(req.res!).place?.take).then((buffer) => {
         taken.set(req, (taken.get(req) ?? 0) + buffer.length)
         done(null, { buffer, size: buffer.length })
       }, done)

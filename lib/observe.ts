@@ -41,7 +41,7 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
     }, REQUEST_TIMEOUT_MS)
     res.once('close', () => {
       clearTimeout(timer)
-      trace.release?.()
+      trace.place?.leave()
       const isGone = !res.writableFinished
       if (isGone) interest.lose(new RequestError(CLIENT_GONE, 'the client has gone'))
       const status = isGone ? CLIENT_GONE : res.statusCode

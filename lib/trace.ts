@@ -28,21 +28,33 @@ export class Interest {
   }
 }
 
+/** What a request takes up while it is worked on. */
+export interface Place {
+  /**
+   * Count so many more bytes of its body that are kept.
+   *
+   * @throws RequestError 503 when those of all requests together are too many
+   */
+  take(bytes: number): void
+  /**
+   * Ask for room for so many samples, now that they are known.
+   *
+   * @throws RequestError 413 more than the queue holds, 503 with Retry-After when they find no place in it
+   */
+  admit(samples: number): void
+  /** The request is over. */
+  leave(): void
+}
+
 export interface Trace {
   /** the client's `x-request-id`, or one of our own */
   readonly id: string
   /** lost when the client has gone or the time is up */
   readonly interest: Interest
-  /** of its body that are, or were, in memory */
+  /** of its body that were kept in memory */
   bytes?: number
-  /**
-   * Count so many more of them.
-   *
-   * @throws RequestError 503 when those of all requests together are too many
-   */
-  take?: (bytes: number) => void
-  /** Count them no longer: the request is over. */
-  release?: () => void
+  /** what it has been given by `Admission.attend` */
+  place?: Place
   /** from the image files to their tensors, milliseconds */
   preprocessMs?: number
   /** longest wait for a batch, milliseconds */

@@ -88,8 +88,8 @@ export async function readInference(
   limits: Limits,
   threads: ThreadPool,
 ): Promise<Inference> {
-  const { take, interest } = traceOf(res)
-  const body = await readBody(req, limits.maxBytes, take)
+  const { place, interest } = traceOf(res)
+  const body = await readBody(req, limits.maxBytes, place?.take)
   const given = req.get(HEADER)
   const jsonLength = given === undefined ? undefined : Number(given)
   if (given !== undefined && !(/^\d+$/.test(given) && Number(given) <= body.length)) {

@@ -40,8 +40,8 @@ async function assertRight(response: Response, values: number[]): Promise<void> 
 }
 
 /** The metrics by their whole names, labels included. */
-async function metricsOf(server: RunningServer): Promise<Map<string, number>> {
-  const text = await (await fetch(`${server.url}/metrics`)).text()
+async function metricsOf(server: RunningServer, headers = {}): Promise<Map<string, number>> {
+  const text = await (await fetch(`${server.url}/metrics`, { headers })).text()
   const lines = text.split('\n').filter((line) => line && !line.startsWith('#'))
   return new Map(
     lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
@@ -219,6 +219,7 @@ describe('admission', () => {
     assert.equal(await ask(2 ** 20 + 1, token), '413')
     assert.equal(await ask(3136, token), '100')
     const headers = { authorization: 'Bearer s3cret' }
+    await until(async () => (await metricsOf(server, headers)).get('onnxpress_requests_in_flight') === 0)
     const waiting = predict(server, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], { headers })
     await until(async () => (await ask(3136, token)) === '503')
     assert.equal((await waiting).status, 200)
