@@ -4,25 +4,18 @@
  * Start-up, memory, the rate of the tensor form against the same route with a constant answer, and how fast /livez
  * answers while photos are classified.
  */
-import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import sharp from 'sharp'
-import { type RunningServer, startServer } from '../test/running_server.ts'
+import { startServer } from '../test/running_server.ts'
 import { load, median, multipart } from './load.ts'
+import { CONTAINER, residentMb } from './memory.ts'
 
-/** The flags that the Dockerfile sets. */
-const CONTAINER = { NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '2' }
 const ROUNDS = 12
 
 const tensor = multipart('/predict', {
   metadata: '{"dims":[1,28,28]}',
   data: Buffer.from(new Float32Array(784).fill(0.5).buffer),
 })
-
-function residentMb({ process: { pid } }: RunningServer): number {
-  const line = readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)
-  return Number(line?.[1]) / 1024
-}
 
 function range(values: number[], digits = 0): string {
   const [low, high] = [Math.min(...values), Math.max(...values)]

@@ -5,20 +5,15 @@
  * says meanwhile, and what memory is left in use.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'
-import { type RunningServer, startServer } from '../test/running_server.ts'
+import { startServer } from '../test/running_server.ts'
 import type { Payload } from './load.ts'
+import { residentMb } from './memory.ts'
 import { closedLoop, type Outcome, openLoop, percentile } from './open_loop.ts'
 
 const SECONDS = Number(process.argv[2] ?? 60)
 const MAX_QUEUE = 200
-
-function residentMb({ process: { pid } }: RunningServer): number {
-  const line = readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)
-  return Number(line?.[1]) / 1024
-}
 
 /** /livez every 20 ms, until told to stop; the milliseconds of each. */
 function watchLiveness(url: string): () => number[] {

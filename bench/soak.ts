@@ -4,18 +4,15 @@
  * Tensors, images of all formats and many sizes, and 10 % garbage, from 16 clients. Prints the resident memory each
  * minute, and in the end how much it grew after minute 5, and every status that came.
  */
-import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'
 import { startServer } from '../test/running_server.ts'
 import { multipart, type Payload } from './load.ts'
+import { CONTAINER, residentMb } from './memory.ts'
 import { send } from './open_loop.ts'
 
 const MINUTES = Number(process.argv[2] ?? 15)
 const CLIENTS = 16
-/** the flags that the Dockerfile sets */
-const CONTAINER = { NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '2' }
-
 async function payloads(): Promise<{ good: Payload[]; garbage: Payload[] }> {
   const good: Payload[] = []
   const tensor = Buffer.from(new Float32Array(784).fill(0.5).buffer)
@@ -61,10 +58,6 @@ async function payloads(): Promise<{ good: Payload[]; garbage: Payload[] }> {
 }
 
 const server = await startServer({ env: CONTAINER })
-const residentMb = () => {
-  const line = readFileSync(`/proc/${server.process.pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)
-  return Number(line?.[1]) / 1024
-}
 const { good, garbage } = await payloads()
 const statuses = new Map<number, number>()
 const end = performance.now() + MINUTES * 60_000
@@ -79,7 +72,7 @@ const memory: number[] = []
 for (let minute = 1; minute <= MINUTES; minute++) {
   await setTimeout(60_000)
   server.log.length = 0 // of this process, not of the server
-  memory.push(residentMb())
+  memory.push(residentMb(server))
   console.log(`minute ${minute}: ${memory.at(-1)!.toFixed(0)} MB`)
 }
 await Promise.all(clients)

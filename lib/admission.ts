@@ -25,6 +25,8 @@ export class Admission {
   readonly #queues: Queue[]
   readonly #maxQueue: number
   readonly #batchSize: number
+  /** of one body, and of all together */
+  readonly #maxBody: number
   readonly #maxBytes: number
   readonly #metrics: Metrics
   #bytes = 0
@@ -36,7 +38,8 @@ export class Admission {
     this.#queues = queues
     this.#maxQueue = settings.MAX_QUEUE
     this.#batchSize = settings.MAX_BATCH_SIZE
-    this.#maxBytes = BODIES * maxUploadBytes(settings)
+    this.#maxBody = maxUploadBytes(settings)
+    this.#maxBytes = BODIES * this.#maxBody
     this.#metrics = metrics
   }
 
@@ -69,7 +72,7 @@ export class Admission {
   async attend<T>(req: Request, res: Response, work: () => Promise<T>): Promise<T> {
     const refusal = this.refusal()
     if (refusal) throw refusal
-    checkLength(req, this.#maxBytes / BODIES)
+    checkLength(req, this.#maxBody)
     sendContinue(req, res)
     const trace = traceOf(res)
     trace.place = this.#placeFor(trace)

@@ -47,18 +47,17 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
   const { HOST, PORT, REQUEST_TIMEOUT_MS } = settings
   let serving = new Serving(app)
   let isStopping = false
-  let underWay = 0
+  /** connections, and the requests of each that are under way */
   const open = new Map<Socket, Set<ServerResponse>>()
+  const isIdle = () => [...open.values()].every(({ size }) => size === 0)
   const answer: App = (req, res) => {
     if (isStopping) res.setHeader('connection', 'close')
     const { socket } = req
     const mine = serving
     mine.underWay++
-    underWay++
     open.get(socket)?.add(res)
     res.once('close', () => {
       open.get(socket)?.delete(res)
-      underWay--
       mine.done()
     })
     mine.app(req, res)
@@ -111,7 +110,7 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
       })
     },
     get isIdle() {
-      return underWay === 0
+      return isIdle()
     },
     async stop(drainMs) {
       isStopping = true
@@ -119,7 +118,7 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
       // a connection whose request was under way when the end began is idle only after its answer; one that has
       // never sent a whole head would hold up the end
       const sweep = () => {
-        if (underWay === 0) server.closeAllConnections()
+        if (isIdle()) server.closeAllConnections()
         else server.closeIdleConnections()
       }
       const sweeping = setInterval(sweep, 50)

@@ -21,6 +21,9 @@ const REASONS: Record<number, string> = {
   504: 'timeout',
 }
 
+/** Those that routes are for, to count them by; of others there are many. */
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
+
 export type Metrics = ReturnType<typeof createMetrics>
 
 export function createMetrics() {
@@ -57,6 +60,18 @@ export function createMetrics() {
     },
   })
 
+  const requests = new Counter({
+    name: 'onnxpress_requests_total',
+    help: 'Requests answered, or given up by their client (status 499).',
+    labelNames: ['route', 'method', 'status'],
+    registers,
+  })
+  const duration = histogram(
+    'onnxpress_request_duration_seconds',
+    'From the head of a request to the end of its answer.',
+    SECONDS,
+    ['route', 'method'],
+  )
   const rejected = new Counter({
     name: 'onnxpress_rejected_total',
     help: 'Requests that got no prediction, by reason.',
@@ -69,18 +84,6 @@ export function createMetrics() {
   return {
     /** in Prometheus' text format, of all processes together */
     read: metricsOf(registry),
-    requests: new Counter({
-      name: 'onnxpress_requests_total',
-      help: 'Requests answered, or given up by their client (status 499).',
-      labelNames: ['route', 'method', 'status'],
-      registers,
-    }),
-    duration: histogram(
-      'onnxpress_request_duration_seconds',
-      'From the head of a request to the end of its answer.',
-      SECONDS,
-      ['route', 'method'],
-    ),
     inFlight: new Gauge({
       name: 'onnxpress_requests_in_flight',
       help: 'Requests that are being answered.',
@@ -104,8 +107,15 @@ export function createMetrics() {
       help: 'Inference workers that died and were started again.',
       registers,
     }),
-    /** Count a request by the status that it got, if that was no prediction. */
-    countRejection(status: number) {
+    /**
+     * Count a request that is over.
+     *
+     * @param ms that it took; a request that was refused at once is not among the durations
+     */
+    answered(route: string, method: string, status: number, ms?: number) {
+      const counted = METHODS.includes(method) ? method : 'other'
+      requests.inc({ route, method: counted, status })
+      if (ms !== undefined) duration.observe({ route, method: counted }, ms / 1000)
       if (REASONS[status]) rejected.inc({ reason: REASONS[status] })
     },
     /**

@@ -8,16 +8,14 @@ import { RequestError } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { SendError } from './problem.ts'
+import { PROBES } from './token.ts'
 import { Interest, type Trace } from './trace.ts'
 
 /** What the log and the metrics call a request whose client went away before the answer, as nginx does. */
 const CLIENT_GONE = 499
 
 /** Asked every few seconds by machines: logged only on level debug. */
-const PROBES = ['/livez', '/readyz', '/ping', '/metrics', '/v2/health/live', '/v2/health/ready']
-
-/** Those that routes are for, to count them by; of others there are many. */
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
+const QUIET = [...PROBES, '/metrics']
 
 /** What may stand in a log and in a header. */
 const SAFE_ID = /^[\w.:/+=@-]{1,128}$/
@@ -31,7 +29,7 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
     const trace: Trace = { id, interest }
     res.locals.trace = trace
     res.set('x-request-id', id)
-    const isProbe = PROBES.includes(path)
+    const isProbe = QUIET.includes(path)
     if (!isProbe) metrics.inFlight.inc()
 
     const timer = setTimeout(() => {
@@ -48,10 +46,7 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
       const ms = performance.now() - begun
       const route = routeOf(req)
       if (!isProbe) metrics.inFlight.dec()
-      const counted = METHODS.includes(method) ? method : 'other'
-      metrics.requests.inc({ route, method: counted, status })
-      metrics.duration.observe({ route, method: counted }, ms / 1000)
-      metrics.countRejection(status)
+      metrics.answered(route, method, status, ms)
       const { bytes, preprocessMs, queueMs, inferenceMs, batchSize, label } = trace
       const line = {
         requestId: id,
@@ -95,14 +90,13 @@ export function refuseWhenFull(
     const refusal = req.method === 'POST' || req.method === 'PUT' ? admission.refusal() : undefined
     if (!refusal) return app(req, res)
     const begun = performance.now()
-    const { method, url = '' } = req
+    const { method = '', url = '' } = req
     const { status } = refusal
     const path = url.split('?', 1)[0]
     const id = requestId(req)
     res.setHeader('x-request-id', id)
     send(refusal, path, res)
-    metrics.requests.inc({ route: 'none', method, status })
-    metrics.countRejection(status)
+    metrics.answered('none', method, status)
     log.info({ requestId: id, method, path, status, ms: rounded(performance.now() - begun) }, 'request')
   }
 }

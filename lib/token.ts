@@ -3,15 +3,15 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { RequestHandler } from 'express'
 import { RequestError } from './errors.ts'
 
-/** What an orchestrator asks, which has no token. */
-const OPEN = ['/livez', '/readyz', '/ping', '/v2/health/live', '/v2/health/ready']
+/** What an orchestrator asks, every few seconds and without a token. */
+export const PROBES = ['/livez', '/readyz', '/ping', '/v2/health/live', '/v2/health/ready']
 
 /**
  * @param token the secret; '' = nobody is asked
  * @param openPaths more paths that need none
  */
 export function requireToken(token: string, openPaths: string[] = []): RequestHandler {
-  const open = new Set([...OPEN, ...openPaths])
+  const open = new Set([...PROBES, ...openPaths])
   const digest = (text: string) => createHash('sha256').update(text).digest()
   const wanted = digest(token)
 

@@ -30,7 +30,8 @@ export async function describeApi(service: Service): Promise<Json> {
   const paths: Record<string, Json> = {}
   for (const protocol of protocols) {
     for (const route of protocol.routes) {
-      const [path, ...methods] = route.at.split(' ').reverse()
+      const methods = route.at.split(' ')
+      const path = methods.pop()!
       paths[path] ??= {}
       for (const method of methods) paths[path][method] = operation(service, protocol, route, method, path)
     }

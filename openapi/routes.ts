@@ -71,15 +71,31 @@ function tensorQuery({ model }: Service): Json[] {
   ]
 }
 
-function onnxpress(service: Service, body: Json): Protocol {
-  const { model, settings } = service
-  const query = tensorQuery(service)
+/** A route that takes all that /predict takes; each answers it in its own way. */
+function classify(service: Service, body: Json, ok: Json) {
+  return { summary: 'Classify images or a tensor', body, query: tensorQuery(service), ok }
+}
+
+/** /predict itself, and what is it by another name. */
+function predict(service: Service, body: Json) {
+  const route = classify(service, body, { ...json(ref('Results')), ...text })
   const topK = {
     in: 'query',
     name: 'top_k',
     description: 'How many predictions a single-label answer lists; more than there are classes means all.',
-    schema: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER, default: settings.TOP_K },
+    schema: {
+      type: 'integer',
+      minimum: 1,
+      maximum: Number.MAX_SAFE_INTEGER,
+      default: service.settings.TOP_K,
+    },
   }
+  return { ...route, query: [...route.query, topK] }
+}
+
+function onnxpress(service: Service, body: Json): Protocol {
+  const { model } = service
+  const query = tensorQuery(service)
   const images = { 'image/png': { schema: BINARY }, 'image/jpeg': { schema: BINARY } }
   const bytes = content('application/octet-stream', BINARY)
   const sample = { at: 'get /model/sample', summary: 'An example image', ok: images }
@@ -88,13 +104,7 @@ function onnxpress(service: Service, body: Json): Protocol {
     description: 'Its own routes.',
     error: 'Problem',
     routes: [
-      {
-        at: 'post put /predict',
-        summary: 'Classify images or a tensor',
-        body,
-        query: [...query, topK],
-        ok: { ...json(ref('Results')), ...text },
-      },
+      { at: 'post put /predict', ...predict(service, body) },
       { at: 'post /test', summary: 'The bare label of images or a tensor', body, query, ok: text },
       {
         at: 'post /preprocess',
@@ -120,12 +130,7 @@ function onnxpress(service: Service, body: Json): Protocol {
 }
 
 function torchServe(service: Service, body: Json): Protocol {
-  const predictions = {
-    summary: 'Classify images or a tensor',
-    body,
-    query: tensorQuery(service),
-    ok: { ...json(ref('TorchServeResults')), ...text },
-  }
+  const predictions = classify(service, body, { ...json(ref('TorchServeResults')), ...text })
   const model = { summary: 'The model and its queue', ok: json({ type: 'array', items: OBJECT }) }
   return {
     name: 'TorchServe',
@@ -185,10 +190,7 @@ function tfServing(service: Service, body: Json): Protocol {
       { at: 'get /v1/models/{model}', summary: 'Whether the model answers', ok: readiness },
       {
         at: 'post /v1/models/{model}:predict',
-        summary: 'Classify images or a tensor',
-        body,
-        query: tensorQuery(service),
-        ok: json(ref('V1Predictions')),
+        ...classify(service, body, json(ref('V1Predictions'))),
       },
     ],
   }
@@ -196,16 +198,14 @@ function tfServing(service: Service, body: Json): Protocol {
 
 function clouds(service: Service, body: Json): Protocol {
   const { AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE } = service.settings
-  const [predict] = onnxpress(service, body).routes
-  const routes: Route[] = [{ ...predict, at: 'post /invocations' }]
+  const routes: Route[] = [{ at: 'post /invocations', ...predict(service, body) }]
   if (AIP_HEALTH_ROUTE) {
     const summary = 'Whether requests are answered'
     routes.push({ at: `get ${AIP_HEALTH_ROUTE}`, summary, ok: readiness, errors: [503], isOpen: true })
   }
   if (AIP_PREDICT_ROUTE) {
-    const summary = 'Classify images or a tensor'
-    const query = tensorQuery(service)
-    routes.push({ at: `post ${AIP_PREDICT_ROUTE}`, summary, body, query, ok: json(ref('V1Predictions')) })
+    const route = classify(service, body, json(ref('V1Predictions')))
+    routes.push({ at: `post ${AIP_PREDICT_ROUTE}`, ...route })
   }
   return {
     name: 'Clouds',
