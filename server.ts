@@ -22,6 +22,7 @@ import { live } from './lib/lifecycle.ts'
 import { createLog, type Log } from './lib/log.ts'
 import type { Metrics } from './lib/metrics.ts'
 import { observe, refuseWhenFull } from './lib/observe.ts'
+import { PAGE_PATHS, page } from './lib/page.ts'
 import { allowOnly, errorSender, notFound, problems } from './lib/problem.ts'
 import type { Service } from './lib/service.ts'
 import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
@@ -83,7 +84,7 @@ export function createApp(parts: Parts): Express {
   app.use((req, res, next) => (req.method === 'GET' ? secure(req, res, next) : next()))
 
   const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
-  if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE]))
+  if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE, ...PAGE_PATHS]))
 
   const readInput = createInputReader(
     { spec: model.input, maxSamples: settings.MAX_QUEUE },
@@ -149,6 +150,8 @@ export function createApp(parts: Parts): Express {
     const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
     return Promise.all(tasks.map((task) => threads.run<T>(work, task, interest)))
   }
+
+  app.use(page())
 
   const answerPredict = async (req: Request, res: Response) => {
     const results = await predict(req, res, readTopK(req, settings.TOP_K))

@@ -61,7 +61,12 @@ export const SETTINGS = {
   MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest body of a request; 1 MB = 2^20 bytes'),
   MAX_PIXELS: whole(50_000_000, 1, 1_000_000_000, 'largest image, width x height'),
   TOP_K: whole(5, 1, 100_000, 'how many predictions a single-label answer lists'),
-  API_TOKEN: text('', 'text', 'clients must send it as Authorization: Bearer; probes are exempt', 'none'),
+  API_TOKEN: text(
+    '',
+    'text',
+    'clients must send it as Authorization: Bearer; probes and the page are exempt',
+    'none',
+  ),
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'least level that is logged'),
   INFERENCE_THREADS: whole(
     0,

@@ -124,6 +124,12 @@ function onnxpress(service: Service, body: Json): Protocol {
       },
       { at: 'get /metrics', summary: "Metrics in Prometheus' text format", ok: text },
       { at: 'get /openapi.json', summary: 'This document', ok: object },
+      {
+        at: 'get /',
+        summary: 'A page to draw on or drop images on',
+        ok: content('text/html', TEXT),
+        isOpen: true,
+      },
       { at: 'get /docs', summary: 'This document as a page', ok: content('text/html', TEXT) },
     ],
   }

@@ -1,0 +1,93 @@
+/** A canvas to draw on, white on black as the digits of MNIST are: mouse, pen and touch. */
+
+/** pixels on the longer side; a model's 28 are a tenth of it */
+const SIZE = 280
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {object} events
+ * @param {() => void} events.onDraw told while a line is drawn, many times a second
+ * @param {() => void} events.onChange told when a line is complete, or one was taken back
+ */
+export function createDrawing(canvas, { onDraw, onChange }) {
+  /** @type {{ width: number, points: [number, number][] }[]} */
+  let lines = []
+  /** the pointer that draws; other fingers do not */
+  let drawing
+  let penWidth = 22
+  const pen = canvas.getContext('2d', { willReadFrequently: true })
+
+  function draw({ width, points }, from = 0) {
+    pen.lineWidth = width
+    pen.lineCap = pen.lineJoin = 'round'
+    pen.strokeStyle = '#fff'
+    pen.beginPath()
+    pen.moveTo(...points[from])
+    // a line to where it begins is a dot
+    for (const point of points.slice(Math.max(from, points.length > 1 ? 1 : 0))) pen.lineTo(...point)
+    pen.stroke()
+  }
+
+  function redraw() {
+    pen.fillStyle = '#000'
+    pen.fillRect(0, 0, canvas.width, canvas.height)
+    for (const line of lines) draw(line)
+  }
+
+  function pointOf({ clientX, clientY }) {
+    const { left, top, width, height } = canvas.getBoundingClientRect()
+    return [((clientX - left) / width) * canvas.width, ((clientY - top) / height) * canvas.height]
+  }
+
+  canvas.addEventListener('pointerdown', (event) => {
+    if (drawing !== undefined || event.button !== 0) return
+    drawing = event.pointerId
+    canvas.setPointerCapture(drawing)
+    lines.push({ width: penWidth, points: [pointOf(event)] })
+    draw(lines.at(-1))
+  })
+  canvas.addEventListener('pointermove', (event) => {
+    if (event.pointerId !== drawing) return
+    const line = lines.at(-1)
+    const drawn = line.points.length - 1
+    const moves = event.getCoalescedEvents?.() ?? []
+    line.points.push(...(moves.length > 0 ? moves : [event]).map(pointOf))
+    draw(line, drawn)
+    onDraw()
+  })
+  for (const end of ['pointerup', 'pointercancel']) {
+    canvas.addEventListener(end, (event) => {
+      if (event.pointerId !== drawing) return
+      drawing = undefined
+      onChange()
+    })
+  }
+
+  return {
+    /** @param {number} width @param {number} height the model's, in pixels */
+    resize(width, height) {
+      const scale = SIZE / Math.max(width, height)
+      canvas.width = Math.round(width * scale)
+      canvas.height = Math.round(height * scale)
+      redraw()
+    },
+    set penWidth(pixels) {
+      penWidth = pixels
+    },
+    get isEmpty() {
+      return lines.length === 0
+    },
+    undo() {
+      lines.pop()
+      redraw()
+      onChange()
+    },
+    clear() {
+      lines = []
+      redraw()
+      onChange()
+    },
+    /** @returns {Promise<Blob>} a PNG */
+    toPng: () => new Promise((resolve) => canvas.toBlob(resolve, 'image/png')),
+  }
+}

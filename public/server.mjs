@@ -1,0 +1,90 @@
+/** What the page asks the server, and what it makes of a refusal. */
+
+const TOKEN = 'onnxpress token'
+
+/** The server's own words, from its problem details. */
+export class Refusal extends Error {
+  /**
+   * @param {number} status
+   * @param {string} detail
+   * @param {number} retryAfter seconds, 0 where it was not said
+   */
+  constructor(status, detail, retryAfter) {
+    super(detail)
+    this.status = status
+    this.retryAfter = retryAfter
+  }
+}
+
+/** The server did not answer. */
+export class Unreachable extends Error {}
+
+/** Kept as long as the tab is open. */
+export function useToken(token) {
+  sessionStorage.setItem(TOKEN, token)
+}
+
+export function hasToken() {
+  return sessionStorage.getItem(TOKEN) !== null
+}
+
+/**
+ * @param {string} path relative to the page
+ * @param {RequestInit} options
+ * @returns {Promise<Response>} with a status below 300
+ * @throws {Refusal | Unreachable | DOMException} the last when `options.signal` has ended it
+ */
+export async function ask(path, options = {}) {
+  const token = sessionStorage.getItem(TOKEN)
+  const headers = { ...options.headers, ...(token && { authorization: `Bearer ${token}` }) }
+  const response = await fetch(path, { ...options, headers }).catch((error) => {
+    if (error.name === 'AbortError') throw error
+    throw new Unreachable('the server does not answer')
+  })
+  if (response.ok) return response
+  const { detail } = await response.json().catch(() => ({}))
+  const retryAfter = Number(response.headers.get('retry-after')) || 0
+  throw new Refusal(
+    response.status,
+    detail ?? `the server says ${response.status} ${response.statusText}`,
+    retryAfter,
+  )
+}
+
+/** @param {number} ms @param {AbortSignal} [signal] */
+export function wait(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms)
+    const end = () => {
+      clearTimeout(timer)
+      reject(signal.reason)
+    }
+    if (signal?.aborted) end()
+    else signal?.addEventListener('abort', end)
+  })
+}
+
+/** Settles when the server is ready again; asks once a second. @param {AbortSignal} [signal] */
+export async function untilReady(signal) {
+  for (;;) {
+    const isReady = await fetch('readyz').then(
+      ({ ok }) => ok,
+      () => false,
+    )
+    if (isReady) return
+    await wait(1000, signal)
+  }
+}
+
+/**
+ * Where the time of an answer went, in milliseconds: what the server measured, and before it all that it did not.
+ *
+ * @param {Response} response @param {number} total
+ * @returns {[string, number][]}
+ */
+export function timesOf(response, total) {
+  const measured = [...(response.headers.get('server-timing') ?? '').matchAll(/(\w+);dur=([\d.]+)/g)]
+  const parts = measured.map(([, name, ms]) => [name, Number(ms)])
+  const upload = parts.reduce((left, [, ms]) => left - ms, total)
+  return [['upload', Math.max(0, upload)], ...parts]
+}
