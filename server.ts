@@ -151,8 +151,6 @@ export function createApp(parts: Parts): Express {
     return Promise.all(tasks.map((task) => threads.run<T>(work, task, interest)))
   }
 
-  app.use(page())
-
   const answerPredict = async (req: Request, res: Response) => {
     const results = await predict(req, res, readTopK(req, settings.TOP_K))
     if (req.accepts(['json', 'text/plain']) === 'text/plain')
@@ -231,6 +229,7 @@ export function createApp(parts: Parts): Express {
   }
   app.use(torchServe(service), tfServing(service), openInference(service), clouds(service, answerPredict))
   app.use(openApi(service))
+  app.use(page())
 
   app.use(notFound)
   app.use(problems(log, sendError))
@@ -300,7 +299,7 @@ async function serve(settings: Settings): Promise<void> {
     appFor(model, isReady) {
       const admission = new Admission([threads, model], settings, metrics)
       const app = createApp({ model, threads, admission, settings, log, metrics, isReady })
-      return refuseWhenFull(app, admission, sendError, log, metrics)
+      return { express: app, listener: refuseWhenFull(app, admission, sendError, log, metrics) }
     },
   })
 }

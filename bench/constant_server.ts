@@ -1,6 +1,7 @@
-/** The ceiling of /predict: the same Express, log, metrics, multer and storage engine, but the answer is a constant. */
+/** The ceiling of /predict: the same HTTP server, Express, log, metrics, multer and storage engine, but the answer is a constant. */
 import express from 'express'
 import { readSettings } from '../lib/config.ts'
+import { listen } from '../lib/http_server.ts'
 import { createLog } from '../lib/log.ts'
 import { createMetrics } from '../lib/metrics.ts'
 import { createFormReader } from '../lib/multipart.ts'
@@ -20,7 +21,5 @@ app.post('/predict', async (req, res) => {
   res.json(ANSWER)
 })
 process.once('SIGINT', () => process.exit(0))
-const server = app.listen(0, '127.0.0.1', () => {
-  const { port } = server.address() as { port: number }
-  console.log(`serving a constant at http://127.0.0.1:${port}" `)
-})
+const { url } = await listen({ express: app, listener: app }, readSettings({ PORT: '0' }))
+console.log(`serving a constant at ${url}" `)

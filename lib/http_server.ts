@@ -1,11 +1,17 @@
 /** The HTTP server around the app: its time-outs, the answer to `Expect: 100-continue`, and an orderly end. */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, IncomingMessage, type RequestListener, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
+import type { Express } from 'express'
 import type { Settings } from './config.ts'
 import { messageOf, StartError } from './errors.ts'
 
-type App = (req: IncomingMessage, res: ServerResponse) => void
+/** What answers requests. */
+export interface App {
+  /** it, or what stands in front of it */
+  listener: RequestListener
+  express: Express
+}
 
 export interface HttpServer {
   url: string
@@ -28,12 +34,22 @@ export function sendContinue(req: IncomingMessage, res: ServerResponse): void {
 
 /** An app, and how many of its requests are under way. */
 class Serving {
-  readonly app: App
+  readonly listener: RequestListener
+  /**
+   * Express exchanges the prototype of every request and response, and V8 is slow with objects that this was done to, for
+   * as long as they live: a third of the requests a second. These are born as what Express would make of them.
+   */
+  readonly Request = class extends IncomingMessage {}
+  readonly Response = class extends ServerResponse {}
   underWay = 0
   onIdle = () => {}
 
-  constructor(app: App) {
-    this.app = app
+  constructor({ listener, express }: App) {
+    this.listener = listener
+    Object.setPrototypeOf(this.Request.prototype, express.request)
+    Object.setPrototypeOf(this.Response.prototype, express.response)
+    express.request = this.Request.prototype as Express['request']
+    express.response = this.Response.prototype as Express['response']
   }
 
   done(): void {
@@ -50,7 +66,7 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
   /** connections, and the requests of each that are under way */
   const open = new Map<Socket, Set<ServerResponse>>()
   const isIdle = () => [...open.values()].every(({ size }) => size === 0)
-  const answer: App = (req, res) => {
+  const answer: RequestListener = (req, res) => {
     if (isStopping) res.setHeader('connection', 'close')
     const { socket } = req
     const mine = serving
@@ -60,7 +76,14 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
       open.get(socket)?.delete(res)
       mine.done()
     })
-    mine.app(req, res)
+    mine.listener(req, res)
+  }
+  // Node calls these with `new`, and takes what they return
+  function Request(socket: Socket) {
+    return new serving.Request(socket)
+  }
+  function Response(...args: ConstructorParameters<typeof ServerResponse>) {
+    return new serving.Response(...args)
   }
   const server = createServer(
     {
@@ -70,6 +93,8 @@ export async function listen(app: App, settings: Settings): Promise<HttpServer> 
       // the app has said 408 before: this is for bodies that no route reads
       requestTimeout: REQUEST_TIMEOUT_MS + 10_000,
       connectionsCheckingInterval: 2000,
+      IncomingMessage: Request as unknown as typeof IncomingMessage,
+      ServerResponse: Response as unknown as typeof ServerResponse,
     },
     answer,
   )

@@ -1,10 +1,9 @@
 /** The life of one process: the model is loaded, requests are answered, the model is changed, the end comes in order. */
-import type { RequestListener } from 'node:http'
 import { setTimeout } from 'node:timers/promises'
 import { onSignals } from './cluster.ts'
 import type { Settings } from './config.ts'
 import { messageOf } from './errors.ts'
-import { type HttpServer, listen } from './http_server.ts'
+import { type App, type HttpServer, listen } from './http_server.ts'
 import type { Log } from './log.ts'
 
 /** How long the end waits for the run that the worker is in, see `Session.close`; then the process is killed. */
@@ -24,7 +23,7 @@ interface Life<Model extends Served> {
   log: Log
   load(): Promise<Model>
   /** @param isReady whether requests should be sent here */
-  appFor(model: Model, isReady: () => boolean): RequestListener
+  appFor(model: Model, isReady: () => boolean): App
 }
 
 /**
@@ -90,7 +89,7 @@ export async function live<Model extends Served>({
     log.info(`reloaded ${next.name} on ${next.device}`)
   }
 
-  function appOf(served: Model): RequestListener {
+  function appOf(served: Model): App {
     return appFor(served, () => !isStopping && served.isRunning)
   }
 
