@@ -8,6 +8,7 @@ import { join } from 'node:path'
 export interface Payload {
   path: string
   contentType?: string
+  headers?: Record<string, string>
   body: Buffer
 }
 
@@ -44,10 +45,14 @@ export async function load(
   const bodyFile = join(folder, 'body')
   const script = join(folder, 'script.lua')
   writeFileSync(bodyFile, payload.body)
+  const headers = { 'Content-Type': payload.contentType ?? 'application/octet-stream', ...payload.headers }
+  const lines = Object.entries(headers).map(
+    ([name, value]) => `wrk.headers[${JSON.stringify(name)}] = ${JSON.stringify(value)}`,
+  )
   writeFileSync(
     script,
     `wrk.method = "POST"
-wrk.headers["Content-Type"] = ${JSON.stringify(payload.contentType ?? 'application/octet-stream')}
+${lines.join('\n')}
 wrk.body = io.open(${JSON.stringify(bodyFile)}, "rb"):read("*a")
 done = function(summary, latency)
   local e = summary.errors

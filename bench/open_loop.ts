@@ -11,9 +11,13 @@ export interface Outcome {
 
 const agent = new Agent({ keepAlive: true, maxFreeSockets: 512 })
 
-export function send(url: string, { path, contentType, body }: Payload): Promise<Outcome> {
+export function send(url: string, { path, contentType, headers: more, body }: Payload): Promise<Outcome> {
   const begun = performance.now()
-  const headers = { 'content-type': contentType ?? 'application/octet-stream', 'content-length': body.length }
+  const headers = {
+    'content-type': contentType ?? 'application/octet-stream',
+    'content-length': body.length,
+    ...more,
+  }
   return new Promise((resolve) => {
     const end = (status: number) => resolve({ status, ms: performance.now() - begun })
     const req = request(url + path, { method: 'POST', agent, headers }, (res) => {

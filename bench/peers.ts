@@ -1,0 +1,296 @@
+/**
+ * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
+ *
+ * Writes bench/results.json, of which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, for TorchServe Java 17,
+ * and half an hour; the first run installs the peers.
+ */
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { load, median } from './load.ts'
+import { openLoop, percentile } from './open_loop.ts'
+import { cpuSeconds, end, launch, memoryMb, type Running } from './processes.ts'
+import {
+  CONTENDERS,
+  type Contender,
+  expectedOf,
+  type Kind,
+  MODELS,
+  PEERS,
+  program,
+  readAnswer,
+} from './servers.ts'
+
+export interface Workload {
+  name: string
+  title: string
+  model: string
+  kind: Kind
+  /** seconds of a measurement */
+  seconds: number
+  rounds: number
+}
+
+export const WORKLOADS: Workload[] = [
+  { name: 'a', title: 'MNIST, a tensor of 3 kB', model: 'mnist', kind: 'tensor', seconds: 2, rounds: 3 },
+  { name: 'b', title: 'MNIST, a PNG of 250 x 250', model: 'mnist', kind: 'image', seconds: 2, rounds: 3 },
+  {
+    name: 'c1',
+    title: 'MobileNetV3-Large, a JPEG of 1 megapixel',
+    model: 'mobilenet_v3_large',
+    kind: 'image',
+    seconds: 3,
+    rounds: 2,
+  },
+  {
+    name: 'c2',
+    title: 'ResNet-18, a JPEG of 1 megapixel',
+    model: 'resnet18',
+    kind: 'image',
+    seconds: 3,
+    rounds: 2,
+  },
+  {
+    name: 'd',
+    title: 'ResNet-50, a tensor of 602 kB',
+    model: 'resnet50',
+    kind: 'tensor',
+    seconds: 4,
+    rounds: 2,
+  },
+]
+const CONNECTIONS = [1, 8, 64]
+
+/** Of one server at one number of connections; the lists have a value for each round. */
+export interface ClosedLoop {
+  connections: number
+  perSecond: number[]
+  p50Ms: number[]
+  p99Ms: number[]
+  /** failed requests of all rounds */
+  errors: number
+  /** processor seconds of all its processes a second */
+  cores: number
+}
+
+/** Of one server at a share of its best rate: the latencies of requests that do not wait for each other. */
+export interface OpenLoop {
+  share: number
+  perSecond: number
+  p50Ms: number
+  p99Ms: number
+  errors: number
+}
+
+export interface Measured {
+  contender: string
+  /** from its start to the first right answer, milliseconds */
+  startMs: number
+  closed: ClosedLoop[]
+  open: OpenLoop[]
+  /** after all of it */
+  memoryMb: number
+}
+
+export interface Results {
+  date: string
+  machine: string
+  versions: Record<string, string>
+  installedMb: Record<string, number>
+  workloads: { workload: Workload; measured: Measured[] }[]
+}
+
+const FILE = fileURLToPath(new URL('results.json', import.meta.url))
+
+interface Live {
+  contender: Contender
+  running: Running
+  url: string
+  measured: Measured
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Start it, and wait for its first answer, which must be PyTorch's. */
+async function start(contender: Contender, { model, kind }: Workload): Promise<Live> {
+  const port = await freePort()
+  const how = contender.start(model, port)
+  const url = `http://127.0.0.1:${port}`
+  const { path, contentType = 'application/octet-stream', headers, body } = contender.request(kind, model)!
+  const begun = performance.now()
+  const running = launch(how, PEERS)
+  for (;;) {
+    const options = {
+      method: 'POST',
+      headers: { 'content-type': contentType, ...headers },
+      body: new Uint8Array(body),
+    }
+    const answer = await fetch(url + path, options).then(
+      async (response) => ({ isOk: response.ok, text: await response.text() }),
+      () => undefined,
+    )
+    if (answer?.isOk) {
+      const startMs = performance.now() - begun
+      checkAnswer(contender, model, answer.text)
+      return {
+        contender,
+        running,
+        url,
+        measured: { contender: contender.name, startMs, closed: [], open: [], memoryMb: 0 },
+      }
+    }
+    if (performance.now() - begun > 120_000 || running.child.exitCode !== null) {
+      await end(running)
+      throw new Error(`${contender.name} did not start: ${answer?.text ?? ''} ${running.output()}`)
+    }
+    await setTimeout(5)
+  }
+}
+
+function checkAnswer({ name }: Contender, model: string, text: string): void {
+  const { label, score } = readAnswer(text)
+  const expected = expectedOf(model)
+  // decoders and resizing differ by a level here and there
+  if (label === expected.label && Math.abs(score - expected.score) < 0.02 * expected.score) return
+  throw new Error(`${name} answers ${label} (${score}), expected ${expected.label} (${expected.score})`)
+}
+
+async function measureRound(live: Live, { model, kind, seconds }: Workload): Promise<void> {
+  const { contender, url, measured, running } = live
+  const payload = contender.request(kind, model)!
+  for (const connections of CONNECTIONS) {
+    const cpuBefore = cpuSeconds(running.child.pid!)
+    const { perSecond, p50Ms, p99Ms, errors } = await load(url, payload, connections, seconds)
+    const cores = (cpuSeconds(running.child.pid!) - cpuBefore) / seconds
+    let row = measured.closed.find((closed) => closed.connections === connections)
+    if (!row) {
+      row = { connections, perSecond: [], p50Ms: [], p99Ms: [], errors: 0, cores: 0 }
+      measured.closed.push(row)
+    }
+    row.perSecond.push(perSecond)
+    row.p50Ms.push(p50Ms)
+    row.p99Ms.push(p99Ms)
+    row.errors += errors
+    row.cores = cores
+  }
+}
+
+async function measureOpen(
+  { contender, url, measured }: Live,
+  { model, kind, seconds }: Workload,
+): Promise<void> {
+  const best = Math.max(...measured.closed.map(({ perSecond }) => median(perSecond)))
+  for (const share of [0.5, 0.8]) {
+    const outcomes = await openLoop(url, contender.request(kind, model)!, share * best, seconds + 2)
+    const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
+    const errors = outcomes.length - times.length
+    const [p50Ms, p99Ms] = [percentile(times, 0.5), percentile(times, 0.99)]
+    measured.open.push({ share, perSecond: share * best, p50Ms, p99Ms, errors })
+  }
+}
+
+/** All of them are up together; in every round each has its turn, alone. */
+async function measure(workload: Workload, contenders: Contender[]): Promise<Measured[]> {
+  console.log(workload.title)
+  const lives: Live[] = []
+  try {
+    for (const contender of contenders) {
+      if (!contender.request(workload.kind, workload.model)) continue
+      try {
+        const live = await start(contender, workload)
+        lives.push(live)
+        await load(live.url, contender.request(workload.kind, workload.model)!, 16, 2) // warm-up
+      } catch (error) {
+        console.log(`  left out: ${String(error).slice(0, 300)}`)
+      }
+    }
+    for (let round = 0; round < workload.rounds; round++) {
+      for (const live of lives) await measureRound(live, workload)
+    }
+    for (const live of lives) {
+      await measureOpen(live, workload)
+      live.measured.memoryMb = memoryMb(live.running.child.pid!)
+      const { contender, closed } = live.measured
+      console.log(
+        `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} a second`,
+      )
+    }
+    return lives.map(({ measured }) => measured)
+  } finally {
+    for (const { running } of lives) await end(running)
+  }
+}
+
+function versions(): Record<string, string> {
+  const first = (command: string, ...args: string[]) =>
+    execFileSync(command, args, { encoding: 'utf8' }).split('\n')[0]
+  const lock = JSON.parse(readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8'))
+  const environments = [...new Set(CONTENDERS.flatMap(({ environment }) => environment ?? []))]
+  const python = environments.flatMap((name) =>
+    readFileSync(join(PEERS, `${name}.txt`), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split('==')),
+  )
+  return {
+    Node: process.version,
+    'onnxruntime-node': lock.packages['node_modules/onnxruntime-node'].version,
+    Python: first(program('fastapi', 'python'), '--version').replace('Python ', ''),
+    ...Object.fromEntries(python),
+  }
+}
+
+/** What is on the disk for each, MB (10^6 bytes); of PyTorch without CUDA's libraries, which a CPU does not need. */
+function installed(): Record<string, number> {
+  const size = (...args: string[]) => {
+    const lines = execFileSync('du', ['-sbc', ...args], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
+    return Number(lines.split('\n').at(-1)!.split('\t')[0]) / 1e6
+  }
+  const environments = [...new Set(CONTENDERS.flatMap(({ environment }) => environment ?? []))]
+  const python = environments.map((name) => [
+    name,
+    size('--exclude=nvidia', '--exclude=triton', '--exclude=*cuda*', join(PEERS, '.venvs', name)),
+  ])
+  return Object.fromEntries(python)
+}
+
+if (!existsSync(join(MODELS, 'mnist/expected.json'))) {
+  execFileSync(program('torch', 'python'), [join(PEERS, 'make_models.py'), MODELS], { stdio: 'inherit' })
+}
+const { positionals: chosen, values } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: 'string' } },
+})
+const results: Results = {
+  date: new Date().toISOString().slice(0, 10),
+  machine: `${cpus().length} cores, ${cpus()[0].model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+  versions: versions(),
+  installedMb: installed(),
+  workloads: existsSync(FILE) ? JSON.parse(readFileSync(FILE, 'utf8')).workloads : [],
+}
+for (const workload of WORKLOADS) {
+  if (chosen.length > 0 && !chosen.includes(workload.name)) continue
+  const contenders = CONTENDERS.filter(({ name }) => name.includes(values.only ?? ''))
+  const measured = await measure(workload, contenders)
+  if (values.only) continue // to look at one; the report is of all
+  const others = results.workloads.filter((other) => other.workload.name !== workload.name)
+  results.workloads = [...others, { workload, measured }].sort((x, y) =>
+    x.workload.name.localeCompare(y.workload.name),
+  )
+  writeFileSync(FILE, `${JSON.stringify(results, null, 1)}\n`)
+}
+process.exit(0)

@@ -1,0 +1,93 @@
+/** A started server with all of its processes: what they cost, and their end. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import type { Start } from './servers.ts'
+
+const TICKS_PER_SECOND = 100
+
+export interface Running {
+  child: ChildProcess
+  /** what it printed last, for when it does not start */
+  output: () => string
+}
+
+export function launch({ command, args, env = {}, cwd }: Start, folder: string): Running {
+  const child = spawn(command, args, {
+    cwd: cwd ?? folder,
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true, // a process group, so that all of it can be ended
+  })
+  let output = ''
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      output = (output + text).slice(-4000)
+    })
+  }
+  return { child, output: () => output }
+}
+
+export async function end({ child }: Running): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const tree = processTree(child.pid!)
+  const exited = once(child, 'exit')
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), 5000)
+  await exited
+  clearTimeout(timer)
+  for (const pid of tree) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // ended with its parent
+    }
+  }
+}
+
+/** A process and all that came of it. */
+export function processTree(root: number): number[] {
+  const parents = new Map<number, number[]>()
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name)
+    const parent = pid && parentOf(pid)
+    if (parent) parents.set(parent, [...(parents.get(parent) ?? []), pid])
+  }
+  const collect = (pid: number): number[] => [pid, ...(parents.get(pid) ?? []).flatMap(collect)]
+  return collect(root)
+}
+
+function parentOf(pid: number): number | undefined {
+  return Number(statOf(pid)?.[1])
+}
+
+/** The fields of /proc/PID/stat that follow the name: state, parent, ... */
+function statOf(pid: number): string[] | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')
+  } catch {
+    return undefined // it has ended meanwhile
+  }
+}
+
+/** Processor time of a process tree so far, seconds. */
+export function cpuSeconds(root: number): number {
+  const ticks = processTree(root).map((pid) => {
+    const stat = statOf(pid)
+    return stat ? Number(stat[11]) + Number(stat[12]) : 0
+  })
+  return ticks.reduce((a, b) => a + b, 0) / TICKS_PER_SECOND
+}
+
+/** Resident memory of a process tree, MB (2^20 bytes); what processes share is counted once (PSS). */
+export function memoryMb(root: number): number {
+  const sizes = processTree(root).map((pid) => {
+    try {
+      return Number(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').match(/^Pss:\s+(\d+)/m)?.[1] ?? 0)
+    } catch {
+      return 0
+    }
+  })
+  return sizes.reduce((a, b) => a + b, 0) / 1024
+}
