@@ -1,15 +1,27 @@
+# docker build -t digit_recognizer . && docker run -p 8890:8890 digit_recognizer
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
 ENV ONNXRUNTIME_NODE_INSTALL=skip
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts
 COPY . .
-RUN npx tsc && rm -f ./*.ts lib/*.ts protocols/*.ts openapi/*.ts && npm prune --omit=dev --ignore-scripts \
+RUN npx tsc && find . -path ./node_modules -prune -o -name '*.ts' -exec rm {} +
+RUN npm prune --omit=dev --ignore-scripts \
+  # an optional peer of valibot's, for its types only
+  && rm -rf node_modules/typescript node_modules/@typescript \
   # the runtime's package holds every platform's binaries: keep this one's
   && cd node_modules/onnxruntime-node/bin/napi-v6 \
-  && find . -mindepth 2 -maxdepth 2 ! -path "./linux/$(node -p process.arch)" -exec rm -r {} +
+  && find . -mindepth 2 -maxdepth 2 ! -path "./linux/$(node -p process.arch)" -exec rm -r {} + \
+  && cd /app/node_modules \
+  && find swagger-ui-dist -type f ! -name package.json ! -name LICENSE ! -name swagger-ui.css ! -name swagger-ui-bundle.js -delete \
+  && find . -type d \( -name test -o -name tests -o -name benchmarks -o -name docs \) -prune -exec rm -r {} + \
+  && find . -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.md' \) ! -iname 'licen*' -delete
 
 FROM node:24-bookworm-slim
+LABEL org.opencontainers.image.title="onnxpress" \
+      org.opencontainers.image.description="Serve one ONNX image classifier over HTTP" \
+      org.opencontainers.image.licenses="MIT" \
+      com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true"
 WORKDIR /app
 # memory that large bodies needed goes back to the system: with these, and without more arenas than two
 ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=1 \
@@ -18,4 +30,7 @@ COPY --from=build /app .
 USER node
 EXPOSE 8890
 STOPSIGNAL SIGTERM
-CMD ["node", "server.js"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+  CMD ["node", "lib/healthcheck.js"]
+# docker run IMAGE serve (SageMaker), IMAGE /my/model, IMAGE --describe
+ENTRYPOINT ["node", "server.js"]

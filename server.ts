@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * onnxpress: one ONNX image classifier behind HTTP.
  *
@@ -5,7 +6,6 @@
  */
 import cluster from 'node:cluster'
 import { createRequire } from 'node:module'
-import { parseArgs } from 'node:util'
 import dotenv from 'dotenv'
 import express, { type Express, type Request, type Response } from 'express'
 import helmet, { type HelmetOptions } from 'helmet'
@@ -13,6 +13,7 @@ import { IN_THREAD, postprocess } from './handler.ts'
 import { Admission } from './lib/admission.ts'
 import { checkScores, type Result, toText } from './lib/answer.ts'
 import { runPrimary } from './lib/cluster.ts'
+import { helpText, readCommand } from './lib/command_line.ts'
 import { maxUploadBytes, readSettings, type Settings } from './lib/config.ts'
 import { asJson, inWords } from './lib/description.ts'
 import { messageOf, RequestError, StartError } from './lib/errors.ts'
@@ -29,6 +30,7 @@ import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
 import { createThreadPool, type ThreadFunction, type ThreadPool } from './lib/thread_pool.ts'
 import { requireToken } from './lib/token.ts'
 import { serverTiming, type Trace, traceOf } from './lib/trace.ts'
+import { version } from './lib/version.ts'
 import { loadModel, type Model, type Watcher } from './model.ts'
 import { openApi } from './openapi/router.ts'
 import { clouds } from './protocols/clouds.ts'
@@ -263,28 +265,38 @@ async function printDescription(settings: Settings): Promise<void> {
   await model.close()
 }
 
+/** The threads that preprocess. */
+export function createThreads({ PREPROCESS_THREADS }: Settings, metrics: () => Metrics): ThreadPool {
+  return createThreadPool({
+    threads: PREPROCESS_THREADS,
+    prepare: loadDecoder,
+    onDone: (ms) => metrics().preprocess.observe(ms / 1000),
+  })
+}
+
+/** What happens to a model, for the log and the metrics. */
+export function watcherOf(log: Log, metrics: () => Metrics): Watcher {
+  return {
+    warn: (message) => log.warn(message),
+    onWait: (ms) => metrics().queueWait.observe(ms / 1000),
+    onBatch(samples, ms) {
+      metrics().batchSize.observe(samples)
+      metrics().inference.observe(ms / 1000)
+    },
+    onDeath(error) {
+      metrics().workerRestarts.inc()
+      log.error(`${error.message}: it is started again`)
+    },
+  }
+}
+
 /** Answer requests, until a signal ends it. */
 async function serve(settings: Settings): Promise<void> {
   const log = await createLog(settings.LOG_LEVEL)
   if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) return runPrimary(settings.WEB_CONCURRENCY, log)
   let metrics: Metrics
-  const threads = createThreadPool({
-    threads: settings.PREPROCESS_THREADS,
-    prepare: loadDecoder,
-    onDone: (ms) => metrics.preprocess.observe(ms / 1000),
-  })
-  const watcher: Watcher = {
-    warn: (message) => log.warn(message),
-    onWait: (ms) => metrics.queueWait.observe(ms / 1000),
-    onBatch(samples, ms) {
-      metrics.batchSize.observe(samples)
-      metrics.inference.observe(ms / 1000)
-    },
-    onDeath(error) {
-      metrics.workerRestarts.inc()
-      log.error(`${error.message}: it is started again`)
-    },
-  }
+  const threads = createThreads(settings, () => metrics)
+  const watcher = watcherOf(log, () => metrics)
   await live({
     settings,
     log,
@@ -310,30 +322,13 @@ function isMain(): boolean {
   return started !== undefined && createRequire(import.meta.url).resolve(started) === import.meta.filename
 }
 
-/** SageMaker starts a container with the argument `serve` and talks to this port. */
-const CLOUD_PORT = 8080
-
 async function main(): Promise<void> {
+  const { action, env, port } = readCommand(process.argv.slice(2))
+  if (action === 'help') return console.log(helpText())
+  if (action === 'version') return console.log(version)
   dotenv.config({ quiet: true })
-  const { describe, isCloud } = readArguments()
-  const settings = readSettings(process.env, isCloud ? CLOUD_PORT : undefined)
-  await (describe ? printDescription(settings) : serve(settings))
-}
-
-/** @throws StartError for an argument that there is not */
-function readArguments(): { describe?: boolean; isCloud: boolean } {
-  try {
-    const { values, positionals } = parseArgs({
-      options: { describe: { type: 'boolean' } },
-      allowPositionals: true,
-    })
-    if (positionals.length > 1 || (positionals[0] ?? 'serve') !== 'serve') {
-      throw new Error(`Unexpected argument '${positionals}'`)
-    }
-    return { ...values, isCloud: positionals.length === 1 }
-  } catch (error) {
-    throw new StartError(`${messageOf(error).split('. ')[0]}: expected nothing, serve, or --describe`)
-  }
+  const settings = readSettings({ ...process.env, ...env }, port)
+  await (action === 'describe' ? printDescription(settings) : serve(settings))
 }
 
 if (isMain()) {

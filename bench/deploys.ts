@@ -4,11 +4,8 @@
  * The model is reloaded 20 times (SIGHUP) in both of two processes, and both are replaced 20 times, one after the
  * other; no request may fail.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { startNginx } from '../test/nginx.ts'
 import { startServer } from '../test/running_server.ts'
 import { multipart } from './load.ts'
 import { send } from './open_loop.ts'
@@ -16,24 +13,10 @@ import { send } from './open_loop.ts'
 const TIMES = Number(process.argv[2] ?? 20)
 const CLIENTS = 16
 const PORTS = [18891, 18892]
-const NGINX_PORT = 18890
-
-/** nginx, as deploy/nginx.conf has it but for the ports. */
-async function startNginx(): Promise<ChildProcess> {
-  const dir = mkdtempSync(join(tmpdir(), 'onnxpress-nginx-'))
-  const conf = readFileSync('deploy/nginx.conf', 'utf8')
-    .replaceAll('127.0.0.1:8891', `127.0.0.1:${PORTS[0]}`)
-    .replaceAll('127.0.0.1:8892', `127.0.0.1:${PORTS[1]}`)
-    .replace('listen 8890', `listen 127.0.0.1:${NGINX_PORT}`)
-  writeFileSync(join(dir, 'nginx.conf'), `daemon off; pid ${dir}/pid; error_log ${dir}/error.log;\n${conf}`)
-  const nginx = spawn('nginx', ['-p', dir, '-c', join(dir, 'nginx.conf')], { stdio: 'inherit' })
-  while (!(await fetch(`http://127.0.0.1:${NGINX_PORT}/livez`).catch(() => undefined))) await setTimeout(20)
-  return nginx
-}
 
 const start = (port: number) => startServer({ env: { PORT: String(port), DRAIN_MS: '300' } })
 const servers = await Promise.all(PORTS.map(start))
-const nginx = await startNginx()
+const nginx = await startNginx(PORTS.map((port) => `127.0.0.1:${port}`))
 
 let isOver = false
 const statuses = new Map<number, number>()
@@ -43,7 +26,7 @@ const payload = multipart('/predict', {
 })
 const clients = Array.from({ length: CLIENTS }, async () => {
   while (!isOver) {
-    const { status } = await send(`http://127.0.0.1:${NGINX_PORT}`, payload)
+    const { status } = await send(nginx.url, payload)
     statuses.set(status, (statuses.get(status) ?? 0) + 1)
   }
 })
@@ -75,7 +58,7 @@ report(`${TIMES} restarts of each process`, before)
 
 isOver = true
 await Promise.all(clients)
-nginx.kill()
+await nginx.stop()
 await Promise.all(servers.map((server) => server.stop()))
 const failed = answered() - (statuses.get(200) ?? 0)
 console.log(`failed: ${failed} of ${answered()}`)

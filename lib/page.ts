@@ -21,7 +21,12 @@ export function page(): Router {
   for (const [path, file] of Object.entries(FILES)) {
     router
       .route(path)
-      .get((_req, res) => res.sendFile(file, { root: PUBLIC }))
+      .get((req, res) => {
+        // mounted at /digits, what it loads stands behind /digits/
+        const isBare = path === '/' && !req.originalUrl.split('?', 1)[0].endsWith('/')
+        if (isBare) return res.redirect(308, `${req.baseUrl}/`)
+        res.sendFile(file, { root: PUBLIC })
+      })
       .all(allowOnly('GET'))
   }
   return router

@@ -1,8 +1,8 @@
 /** The OpenAPI 3.1 document: the tables of routes and schemas, with what they have in common written out. */
-import { createRequire } from 'node:module'
 import { maxUploadBytes } from '../lib/config.ts'
 import { MAX_FILES } from '../lib/multipart.ts'
 import type { Service } from '../lib/service.ts'
+import { version } from '../lib/version.ts'
 import { listRoutes, type Protocol, type Route } from './routes.ts'
 import { content, type Json, ref, schemas, TEXT } from './schemas.ts'
 
@@ -20,8 +20,6 @@ const MEANINGS: Record<number, string> = {
 }
 /** what any body can come to */
 const BODY_ERRORS = [400, 408, 413, 415, 422, 500, 503, 504]
-
-const { version } = createRequire(import.meta.url)('../package.json')
 
 /** @returns the document, to be sent as JSON */
 export async function describeApi(service: Service): Promise<Json> {

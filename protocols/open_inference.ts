@@ -1,5 +1,4 @@
 /** The Open Inference Protocol V2 of KServe, Triton and MLServer, with binary tensors and classification. */
-import { createRequire } from 'node:module'
 import { type Request, type Response, Router } from 'express'
 import { bestClasses, checkScores } from '../lib/answer.ts'
 import { maxUploadBytes } from '../lib/config.ts'
@@ -7,13 +6,12 @@ import { RequestError } from '../lib/errors.ts'
 import { allowOnly, type ErrorShape } from '../lib/problem.ts'
 import type { Service } from '../lib/service.ts'
 import { type AnySpec, type AnyTensor, sizeOf, type TextTensor, toNumbers } from '../lib/tensor.ts'
+import { version } from '../lib/version.ts'
 import { HEADER, type Inference, readInference } from './open_inference_request.ts'
 import { DATATYPES, toBinary, toJson } from './open_inference_tensors.ts'
 
 /** most values that are written as text in an answer: that is done on the event loop, and must not take long */
 const MAX_VALUES = 200_000
-
-const { version: serverVersion } = createRequire(import.meta.url)('../package.json')
 
 export function openInference(service: Service): Router {
   const { model, settings, threads } = service
@@ -30,7 +28,7 @@ export function openInference(service: Service): Router {
     .route('/v2')
     .get((_req, res) => {
       const extensions = ['binary_tensor_data', 'classification']
-      res.json({ name: 'onnxpress', version: serverVersion, extensions })
+      res.json({ name: 'onnxpress', version, extensions })
     })
     .all(allowOnly('GET'))
   router

@@ -33,6 +33,8 @@ let queue = []
 /** @type {Input | undefined} the one that is being asked about; there is never another */
 let current
 let stop = new AbortController()
+/** @type {File[]} given before it was known what is served */
+let early = []
 /** until one is told that it takes a while */
 let working
 /** until what is drawn is sent */
@@ -319,7 +321,11 @@ function showItem({ item, result, error }) {
 /** @param {Iterable<File>} given */
 function takeFiles(given) {
   const files = [...given]
-  if (!model || files.length === 0) return
+  if (files.length === 0) return
+  if (!model) {
+    early = files
+    return
+  }
   if (!model.input.takesImages) return say(`${model.name} takes no images`, true)
   const inputs = files.slice(0, MAX_FILES).map((file) => ({ name: file.name, image: file }))
   showBatch(inputs)
@@ -460,6 +466,7 @@ async function describe() {
   $('token-form').hidden = true
   // a browser that follows a link sends no token
   document.querySelector('footer').hidden = hasToken()
+  takeFiles(early.splice(0))
 }
 
 function wantsToken(error) {

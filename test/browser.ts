@@ -54,6 +54,8 @@ export async function visit(
   })
   page.on('pageerror', (error) => errors.push(`uncaught: ${error}`))
   await page.goto(url)
+  // it has learned what is served, or that a token is wanted
+  await page.locator('#input:visible, #token-form:visible').waitFor()
   return {
     page,
     requests,

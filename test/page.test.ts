@@ -315,7 +315,6 @@ describe('the page', { skip: NO_BROWSER }, () => {
     const { port } = new URL(first.url)
     await during(first, async (page, { expectErrors }) => {
       expectErrors()
-      await page.locator('#sample').waitFor()
       await first.stop()
       await drawDigit(page, 7, STYLES.plain)
       await page.locator('#message').getByText('The server does not answer. Waiting for it').waitFor()

@@ -345,7 +345,10 @@ labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
   test('a flag that there is not ends the start with one line', async () => {
     const { code, stderr } = await run(['server.js', '--prot', '80'])
     assert.equal(code, 1)
-    assert.match(stderr, /^onnxpress: Unknown option '--prot': expected nothing, serve, or --describe\n$/)
+    assert.match(
+      stderr,
+      /^onnxpress: Unknown option '--prot': expected \[MODEL_DIR \| serve\] \[--port N\] \[--describe\] \[--help\] \[--version\]\n$/,
+    )
   })
 
   test('a port in use ends the start with one line and code 1', async () => {

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { ROOT, run, startServer } from './running_server.ts'
+
+const MOUNTED = `
+import express from 'express'
+import { createApp, loadModel } from 'onnxpress'
+
+const model = await loadModel(process.argv[2])
+const classifier = await createApp(model, { TOP_K: 2, MAX_UPLOAD_MB: 1 })
+const server = express().use('/digits', classifier).listen(0, '127.0.0.1', async () => {
+  const url = 'http://127.0.0.1:' + server.address().port
+  const ask = (path, options) => fetch(url + path, options)
+  const body = await (await ask('/digits/model/sample')).arrayBuffer()
+  const answer = await (await ask('/digits/predict', { method: 'POST', body })).json()
+  const tooLarge = await ask('/digits/predict', { method: 'POST', body: new Uint8Array(2 ** 20 + 1) })
+  const page = await ask('/digits')
+  const missing = await ask('/predict', { method: 'POST', body })
+  const metrics = await (await ask('/digits/metrics')).text()
+  console.log(JSON.stringify({
+    label: answer.label, predictions: answer.predictions.length, tooLarge: tooLarge.status, page: page.url.slice(url.length),
+    missing: missing.status, batches: /^onnxpress_batch_size_count 1$/m.test(metrics),
+  }))
+  server.close()
+  server.closeAllConnections()
+  await classifier.close()
+})
+`
+
+const TYPED = `
+import type { Express } from 'express'
+import { createApp, loadModel, type Model, type Settings } from 'onnxpress'
+
+const settings: Partial<Settings> = { MAX_QUEUE: 10 }
+const model: Model = await loadModel('my_model', settings)
+const app: Express & { close(): Promise<void> } = await createApp(model, settings)
+console.log(model.name, app.close)
+// @ts-expect-error there is no such setting
+await createApp(model, { MAX_QUEUES: 10 })
+`
+
+test('the packed package: small, a command, types, and an app to mount', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'onnxpress-package-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const npm = (...args: string[]) =>
+    execFileSync('npm', [...args, '--ignore-scripts'], {
+      cwd: ROOT,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+  npm('pack', '--pack-destination', folder)
+  const [tarball] = readdirSync(folder)
+  assert.ok(statSync(join(folder, tarball)).size < 3_000_000)
+
+  // installed by hand, with this checkout's dependencies: the registry is not asked
+  const modules = join(folder, 'node_modules')
+  execFileSync('mkdir', ['-p', join(modules, 'onnxpress')])
+  execFileSync('tar', [
+    'xzf',
+    join(folder, tarball),
+    '--strip-components=1',
+    '-C',
+    join(modules, 'onnxpress'),
+  ])
+  for (const name of readdirSync(join(ROOT, 'node_modules'))) {
+    if (!name.startsWith('.')) symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
+  }
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+
+  await t.test('createApp and loadModel', async () => {
+    writeFileSync(join(folder, 'mounted.js'), MOUNTED)
+    const { stdout, stderr } = await run(['mounted.js', join(ROOT, 'models/mnist')], {}, folder)
+    const expected = {
+      label: '2',
+      predictions: 2,
+      tooLarge: 413,
+      page: '/digits/',
+      missing: 404,
+      batches: true,
+    }
+    assert.deepEqual(JSON.parse(stdout || `"${stderr}"`), expected)
+  })
+
+  await t.test('types', () => {
+    writeFileSync(join(folder, 'typed.ts'), TYPED)
+    const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node']
+    const tsc = join(ROOT, 'node_modules/.bin/tsc')
+    try {
+      execFileSync(tsc, [...options, 'typed.ts'], { cwd: folder, encoding: 'utf8', stdio: 'pipe' })
+    } catch (error) {
+      assert.fail((error as { stdout: string }).stdout)
+    }
+  })
+
+  await t.test('the command', async () => {
+    const bin = join(folder, 'onnxpress') // as npm links it
+    symlinkSync(join(modules, 'onnxpress/server.js'), bin)
+    const model = join(ROOT, 'test/fixtures/models/linear')
+    const server = await startServer({ args: [bin, model, '--port', '0'], env: { PORT: 'abc' }, cwd: folder })
+    const answer = await fetch(`${server.url}/predict`, {
+      method: 'POST',
+      body: new URLSearchParams({ value: '5' }),
+    })
+    assert.deepEqual(await answer.json(), { input: 5, prediction: 9 })
+    assert.equal(await server.stop(), 0)
+    const { stdout } = await run([bin, '--version'], {}, folder)
+    assert.match(stdout, /^\d+\.\d+\.\d+\n$/)
+  })
+})
+
+test('--help names every setting', async () => {
+  const { code, stdout } = await run(['server.js', '--help'])
+  assert.equal(code, 0)
+  for (const name of ['MODEL_DIR', 'MAX_QUEUE', 'API_TOKEN', '--port'])
+    assert.match(stdout, new RegExp(`^ +${name} `, 'm'))
+})
+
+test('a port that is none, from either side', async () => {
+  const byFlag = await run(['server.js', '--port', 'abc'])
+  assert.deepEqual(
+    [byFlag.code, byFlag.stderr],
+    [1, 'onnxpress: PORT=abc: expected whole number, 0 to 65535\n'],
+  )
+  const byEnv = await run(['server.js'], { PORT: 'abc' })
+  assert.deepEqual([byEnv.code, byEnv.stderr], [1, byFlag.stderr])
+})
