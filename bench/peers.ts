@@ -15,55 +15,9 @@ import { parseArgs } from 'node:util'
 import { load, median } from './load.ts'
 import { openLoop, percentile } from './open_loop.ts'
 import { cpuSeconds, end, launch, memoryMb, type Running } from './processes.ts'
-import {
-  CONTENDERS,
-  type Contender,
-  expectedOf,
-  type Kind,
-  MODELS,
-  PEERS,
-  program,
-  readAnswer,
-} from './servers.ts'
+import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readAnswer } from './servers.ts'
+import { WORKLOADS, type Workload } from './workloads.ts'
 
-export interface Workload {
-  name: string
-  title: string
-  model: string
-  kind: Kind
-  /** seconds of a measurement */
-  seconds: number
-  rounds: number
-}
-
-export const WORKLOADS: Workload[] = [
-  { name: 'a', title: 'MNIST, a tensor of 3 kB', model: 'mnist', kind: 'tensor', seconds: 2, rounds: 3 },
-  { name: 'b', title: 'MNIST, a PNG of 250 x 250', model: 'mnist', kind: 'image', seconds: 2, rounds: 3 },
-  {
-    name: 'c1',
-    title: 'MobileNetV3-Large, a JPEG of 1 megapixel',
-    model: 'mobilenet_v3_large',
-    kind: 'image',
-    seconds: 3,
-    rounds: 2,
-  },
-  {
-    name: 'c2',
-    title: 'ResNet-18, a JPEG of 1 megapixel',
-    model: 'resnet18',
-    kind: 'image',
-    seconds: 3,
-    rounds: 2,
-  },
-  {
-    name: 'd',
-    title: 'ResNet-50, a tensor of 602 kB',
-    model: 'resnet50',
-    kind: 'tensor',
-    seconds: 4,
-    rounds: 2,
-  },
-]
 const CONNECTIONS = [1, 8, 64]
 
 /** Of one server at one number of connections; the lists have a value for each round. */
@@ -192,7 +146,7 @@ async function measureOpen(
 ): Promise<void> {
   const best = Math.max(...measured.closed.map(({ perSecond }) => median(perSecond)))
   for (const share of [0.5, 0.8]) {
-    const outcomes = await openLoop(url, contender.request(kind, model)!, share * best, seconds + 2)
+    const outcomes = await openLoop(url, contender.request(kind, model)!, share * best, seconds + 1)
     const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
     const errors = outcomes.length - times.length
     const [p50Ms, p99Ms] = [percentile(times, 0.5), percentile(times, 0.99)]

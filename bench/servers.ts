@@ -254,6 +254,7 @@ function torchServe(model: string, port: number): Start {
     args: ['--foreground', '--ncs', '--ts-config', join(folder, 'config.properties')],
     env: {
       PATH: `${bin}:${process.env.PATH}`,
+      TMPDIR: folder,
       LOG_LOCATION: folder,
       METRICS_LOCATION: folder,
       ...ONE_THREAD,

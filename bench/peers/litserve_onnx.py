@@ -16,7 +16,7 @@ class Classifier(ls.LitAPI):
         self.session = open_session(FOLDER)
         self.preprocess = Preprocessor(FOLDER)
 
-    async def decode_request(self, request: Request):
+    def decode_request(self, request: Request):
         if "image" in request:
             return self.preprocess(request["image"].file.read())
         return np.frombuffer(request["data"].file.read(), np.float32).reshape(self.preprocess.shape)

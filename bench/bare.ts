@@ -1,0 +1,75 @@
+/**
+ * What the libraries alone can do on this machine: npm run bench:bare
+ *
+ * ONNX Runtime in a loop with nothing around it, for each model of bench/peers.ts, by batch size and threads; images
+ * through the decoder alone, and through decoder, resize and normalisation. No server can be faster.
+ */
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { preprocess } from '../handler.ts'
+import { readSettings } from '../lib/config.ts'
+import { decode, loadDecoder } from '../lib/image.ts'
+import { loadModel } from '../model.ts'
+import { MODELS } from './servers.ts'
+import { WORKLOADS } from './workloads.ts'
+
+process.env.ORT_DISABLE_TELEMETRY = '1'
+const { default: ort } = await import('onnxruntime-node')
+const SECONDS = 3
+const CORES = availableParallelism()
+
+/** How often a second `work` can be done, so many at a time. */
+async function rate(work: () => Promise<unknown>, atOnce = 1): Promise<number> {
+  await work()
+  const begun = performance.now()
+  let done = 0
+  const loop = async () => {
+    while (performance.now() - begun < SECONDS * 1000) {
+      await work()
+      done++
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, loop))
+  return (done / (performance.now() - begun)) * 1000
+}
+
+await loadDecoder()
+for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
+  const folder = join(MODELS, name)
+  const tensor = readFileSync(join(folder, 'tensor'))
+  const dims = name === 'mnist' ? [1, 28, 28] : [3, 224, 224]
+  let best = 0
+  for (const threads of [1, CORES]) {
+    const session = await ort.InferenceSession.create(join(folder, 'model.onnx'), {
+      intraOpNumThreads: threads,
+    })
+    const rates: string[] = []
+    for (const batch of [1, 8, 32]) {
+      const data = new Float32Array(
+        Buffer.concat(Array.from({ length: batch }, () => tensor)).buffer.slice(0, batch * tensor.length),
+      )
+      const input = { pixel_values: new ort.Tensor('float32', data, [batch, ...dims]) }
+      const perSecond = batch * (await rate(() => session.run(input)))
+      if (threads === CORES) best = Math.max(best, perSecond)
+      rates.push(`${perSecond.toFixed(0)} in batches of ${batch}`)
+    }
+    console.log(`${name}, ${threads} threads: ${rates.join(', ')}`)
+    await session.release()
+  }
+
+  const file = readFileSync(join(folder, 'image'))
+  const settings = readSettings({})
+  const { MAX_PIXELS: maxPixels } = settings
+  const model = await loadModel(folder, settings, { warn: () => {} })
+  const recipe = model.recipe!
+  const decoded = await rate(() => decode(file, maxPixels), CORES)
+  const prepared = await rate(() => preprocess({ file, recipe, maxPixels }))
+  await model.close()
+  // both kinds of work share the cores
+  const bound = 1 / (1 / best + 1 / (CORES * prepared))
+  console.log(
+    `${name}, images: decoding alone ${decoded.toFixed(0)} on ${CORES} cores; decoded, resized, normalised ${prepared.toFixed(0)} on one; with inference at most ${bound.toFixed(0)}`,
+  )
+}
+process.exit(0)

@@ -1,0 +1,127 @@
+/** Makes RESULTS.md and results.svg of bench/results.json: npm run bench:report */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { median } from './load.ts'
+import type { Measured, Results } from './peers.ts'
+import { CONTENDERS } from './servers.ts'
+
+const here = (name: string) => new URL(name, import.meta.url)
+const results: Results = JSON.parse(readFileSync(here('results.json'), 'utf8'))
+
+const best = ({ closed }: Measured) => Math.max(...closed.map(({ perSecond }) => median(perSecond)))
+const failures = ({ closed, open }: Measured) =>
+  [...closed, ...open].reduce((sum, { errors }) => sum + errors, 0)
+
+function digits(value: number): string {
+  if (value >= 100) return value.toFixed(0)
+  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
+}
+
+function withRange(values: number[]): string {
+  return `${digits(median(values))} (${digits(Math.min(...values))}-${digits(Math.max(...values))})`
+}
+
+function table(head: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map((_, index) => (index === 0 ? '---' : '--:'))), ...rows.map(line)].join(
+    '\n',
+  )
+}
+
+function throughput(measured: Measured[]): string {
+  const connections = measured[0].closed.map((row) => row.connections)
+  const reference = measured.find(({ contender }) => contender === 'Flask + PyTorch')
+  const rows = measured.map((one) => [
+    one.contender,
+    ...one.closed.map(({ perSecond }) => withRange(perSecond)),
+    reference ? `${digits(best(one) / best(reference))}` : '',
+    String(failures(one)),
+  ])
+  return table(
+    ['requests a second, at connections:', ...connections.map(String), 'best / Flask', 'failed'],
+    rows,
+  )
+}
+
+function latency(measured: Measured[]): string {
+  const rows = measured.map(({ contender, closed, open, startMs, memoryMb }) => [
+    contender,
+    ...closed.map(({ p50Ms, p99Ms }) => `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`),
+    ...open.map(({ p50Ms, p99Ms }) => `${digits(p50Ms)} / ${digits(p99Ms)}`),
+    digits(closed.at(-1)!.cores),
+    (startMs / 1000).toFixed(2),
+    memoryMb.toFixed(0),
+  ])
+  const heads = measured[0].closed.map(({ connections }) => `${connections}`)
+  const open = measured[0].open.map(({ share }) => `${share * 100} % load`)
+  return table(
+    ['p50 / p99 in ms, at connections:', ...heads, ...open, 'cores', 'start, s', 'memory, MB'],
+    rows,
+  )
+}
+
+/** A panel for each workload, a bar for each server. */
+function plot({ workloads }: Results): string {
+  const [width, labels, row, gap] = [820, 220, 18, 46]
+  let y = 0
+  const panels = workloads.map(({ workload, measured }) => {
+    const top = Math.max(...measured.map(best))
+    const bars = measured.map((one, index) => {
+      const [at, length] = [y + 26 + index * row, ((width - labels - 90) * best(one)) / top]
+      const colour = one.contender.startsWith('onnxpress') ? '#0b57d0' : '#8a909c'
+      return [
+        `<text x="${labels - 8}" y="${at + 12}" text-anchor="end">${one.contender}</text>`,
+        `<rect x="${labels}" y="${at + 2}" width="${length.toFixed(1)}" height="${row - 5}" fill="${colour}"/>`,
+        `<text x="${(labels + length + 6).toFixed(1)}" y="${at + 12}">${digits(best(one))}</text>`,
+      ].join('\n')
+    })
+    const title = `<text x="0" y="${y + 14}" font-weight="bold">${workload.title}: requests a second</text>`
+    y += 26 + measured.length * row + gap - 26
+    return [title, ...bars].join('\n')
+  })
+  const style = 'font: 12px sans-serif; fill: #1b1d22'
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 -8 ${width + 24} ${y + 8}" style="${style}">
+<rect x="-12" y="-8" width="100%" height="100%" fill="#fff"/>
+${panels.join('\n')}
+</svg>
+`
+}
+
+const { date, machine, versions, installedMb } = results
+const sections = results.workloads.map(
+  ({ workload: { name, title, rounds, seconds }, measured }) =>
+    `## ${name}: ${title}\n\n${rounds} rounds of ${seconds} s for each number; medians (lowest-highest).\n\n` +
+    `${throughput(measured)}\n\n${latency(measured)}\n`,
+)
+const text = `# Side by side on one machine
+
+Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}. All servers of a workload are up
+together and are measured one after the other, in several rounds, by wrk on the same machine, whose processor time it
+shares; a server's first answer is checked against PyTorch's. *Cores* is the processor time of all its processes at 64
+connections, *start* the time to the first right answer (with the files in the page cache), *memory* what its processes
+hold after all of it (PSS). At *50 %* and *80 % load* requests come at that share of the server's own best rate, however
+long the answers take. Requests that fail count as failed, not as answered. One machine, one day: look at the ratios.
+
+![Requests a second](results.svg)
+
+${sections.join('\n')}
+## How each is set up
+
+${table(
+  ['', ''],
+  CONTENDERS.map(({ name, setUp }) => [name, setUp]),
+)}
+
+Each is the form that its own documentation shows ([bench/peers](peers)), with its fastest settings on two cores, and
+none writes a line for each request. The model files are the same: model.onnx, and for PyTorch the same weights as
+TorchScript. MobileNet, ResNet-18 and ResNet-50 have random weights.
+
+Versions: ${Object.entries(versions)
+  .map(([name, version]) => `${name} ${version}`)
+  .join(', ')}.
+
+On the disk, MB (10^6 bytes), Python itself and CUDA's libraries left out: ${Object.entries(installedMb)
+  .map(([name, size]) => `${name} ${size.toFixed(0)}`)
+  .join(', ')}; this server's image has 75 above its base.
+`
+writeFileSync(here('RESULTS.md'), text)
+writeFileSync(here('results.svg'), plot(results))

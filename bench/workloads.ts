@@ -1,0 +1,41 @@
+/** What the servers are asked in bench/peers.ts. */
+import type { Kind } from './servers.ts'
+
+export interface Workload {
+  name: string
+  title: string
+  model: string
+  kind: Kind
+  /** seconds of a measurement */
+  seconds: number
+  rounds: number
+}
+
+export const WORKLOADS: Workload[] = [
+  { name: 'a', title: 'MNIST, a tensor of 3 kB', model: 'mnist', kind: 'tensor', seconds: 2, rounds: 3 },
+  { name: 'b', title: 'MNIST, a PNG of 250 x 250', model: 'mnist', kind: 'image', seconds: 2, rounds: 2 },
+  {
+    name: 'c1',
+    title: 'MobileNetV3-Large, a JPEG of 1 megapixel',
+    model: 'mobilenet_v3_large',
+    kind: 'image',
+    seconds: 3,
+    rounds: 2,
+  },
+  {
+    name: 'c2',
+    title: 'ResNet-18, a JPEG of 1 megapixel',
+    model: 'resnet18',
+    kind: 'image',
+    seconds: 3,
+    rounds: 2,
+  },
+  {
+    name: 'd',
+    title: 'ResNet-50, a tensor of 602 kB',
+    model: 'resnet50',
+    kind: 'tensor',
+    seconds: 4,
+    rounds: 2,
+  },
+]
