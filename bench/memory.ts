@@ -2,8 +2,13 @@
 import { readFileSync } from 'node:fs'
 import type { RunningServer } from '../test/running_server.ts'
 
-/** A part of those that the Dockerfile sets. */
-export const CONTAINER = { NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '2' }
+/** Those that the Dockerfile sets. */
+export const CONTAINER = {
+  NODE_OPTIONS: '--max-semi-space-size=1',
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+}
 
 export function residentMb({ process: { pid } }: RunningServer): number {
   const line = readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)

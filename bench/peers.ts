@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { load, median } from './load.ts'
 import { openLoop, percentile } from './open_loop.ts'
-import { cpuSeconds, end, launch, memoryMb, type Running } from './processes.ts'
+import { cpuSeconds, end, launch, memoryMb, pause, type Running, resume } from './processes.ts'
 import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readAnswer } from './servers.ts'
 import { WORKLOADS, type Workload } from './workloads.ts'
 
@@ -154,7 +154,7 @@ async function measureOpen(
   }
 }
 
-/** All of them are up together; in every round each has its turn, alone. */
+/** All of them are there together, but stopped; in every round each has its turn. */
 async function measure(workload: Workload, contenders: Contender[]): Promise<Measured[]> {
   console.log(workload.title)
   const lives: Live[] = []
@@ -165,16 +165,23 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         const live = await start(contender, workload)
         lives.push(live)
         await load(live.url, contender.request(workload.kind, workload.model)!, 16, 2) // warm-up
+        pause(live.running)
       } catch (error) {
         console.log(`  left out: ${String(error).slice(0, 300)}`)
       }
     }
     for (let round = 0; round < workload.rounds; round++) {
-      for (const live of lives) await measureRound(live, workload)
+      for (const live of lives) {
+        resume(live.running)
+        await measureRound(live, workload)
+        pause(live.running)
+      }
     }
     for (const live of lives) {
+      resume(live.running)
       await measureOpen(live, workload)
       live.measured.memoryMb = memoryMb(live.running.child.pid!)
+      pause(live.running)
       const { contender, closed } = live.measured
       console.log(
         `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} a second`,
@@ -182,7 +189,10 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
     }
     return lives.map(({ measured }) => measured)
   } finally {
-    for (const { running } of lives) await end(running)
+    for (const { running } of lives) {
+      resume(running)
+      await end(running)
+    }
   }
 }
 

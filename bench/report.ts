@@ -94,8 +94,8 @@ const sections = results.workloads.map(
 )
 const text = `# Side by side on one machine
 
-Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}. All servers of a workload are up
-together and are measured one after the other, in several rounds, by wrk on the same machine, whose processor time it
+Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}. The servers of a workload
+have their turns in several rounds, the others stopped meanwhile, asked by wrk on the same machine, whose processor time it
 shares; a server's first answer is checked against PyTorch's. *Cores* is the processor time of all its processes at 64
 connections, *start* the time to the first right answer (with the files in the page cache), *memory* what its processes
 hold after all of it (PSS). At *50 %* and *80 % load* requests come at that share of the server's own best rate, however

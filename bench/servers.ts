@@ -145,6 +145,8 @@ export const CONTENDERS: Contender[] = [
         `127.0.0.1:${port}`,
         '--log-level',
         'warning',
+        '--timeout',
+        '0', // it stands still while others have their turn
       ],
       env: { MODEL: join(MODELS, model), ...ONE_THREAD },
     }),

@@ -128,3 +128,11 @@ test('a port that is none, from either side', async () => {
   const byEnv = await run(['server.js'], { PORT: 'abc' })
   assert.deepEqual([byEnv.code, byEnv.stderr], [1, byFlag.stderr])
 })
+
+test("the container's check of its own health", async () => {
+  const server = await startServer()
+  const { port } = new URL(server.url)
+  assert.equal((await run(['lib/healthcheck.js'], { PORT: port })).code, 0)
+  await server.stop()
+  assert.equal((await run(['lib/healthcheck.js'], { PORT: port })).code, 1)
+})

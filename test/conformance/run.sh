@@ -7,5 +7,7 @@ if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-vers
   echo 'conformance: SKIPPED, there is no Python 3 that can install requirements.txt'
   exit 0
 fi
+# the manifests against the API's own schemas
+.venv/bin/kubernetes-validate --quiet --strict ../../deploy/kubernetes.yaml
 REQUESTS=200 .venv/bin/python open_inference.py
 .venv/bin/python openapi.py 5
