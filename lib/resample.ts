@@ -5,6 +5,8 @@
  * images and transformers' image processors both end there, so this is what models were trained with.
  */
 
+import { Pass } from './kernel.ts'
+
 /** Interleaved 8-bit pixels, row by row: `data.length === width * height * channels`. */
 export interface Pixels {
   data: Uint8Array
@@ -62,7 +64,6 @@ const KERNELS: Record<Exclude<Filter, 'nearest'>, Kernel> = {
 }
 
 const FRACTION_BITS = 22 // Pillow's PRECISION_BITS: 32 - 8 - 2
-const HALF = 1 << (FRACTION_BITS - 1)
 
 /** For each output sample: the first input sample it reads, how many, and their fixed-point weights. */
 interface Taps {
@@ -79,7 +80,8 @@ function taps(n: number, m: number, from: number, length: number, kernel: Kernel
   const filterScale = Math.max(scale, 1) // widens when shrinking: this is the antialiasing
   const support = kernel.radius * filterScale
   const reciprocal = 1 / filterScale
-  const stride = Math.ceil(support) * 2 + 1
+  // the kernel takes four at a time: what is behind the last is 0
+  const stride = Math.ceil((Math.ceil(support) * 2 + 1) / 4) * 4
   const first = new Int32Array(length)
   const count = new Int32Array(length)
   const weights = new Int32Array(length * stride)
@@ -105,47 +107,33 @@ function taps(n: number, m: number, from: number, length: number, kernel: Kernel
   return { first, count, weights, stride }
 }
 
-function clamp8(fixed: number): number {
-  return Math.min(Math.max(fixed >> FRACTION_BITS, 0), 255)
-}
+/** Rows are handed to the kernel some at a time, so that its memory stays small. */
+const STRIP_BYTES = 2 ** 18
 
 /** Resample rows `top` to `bottom` (exclusive) along x; the result has `bottom - top` rows. */
 function horizontal(
-  source: Pixels,
-  columns: Taps,
+  { data, width, channels }: Pixels,
+  { first, count, weights, stride }: Taps,
   outWidth: number,
   top: number,
   bottom: number,
 ): Uint8Array {
-  const { data, width, channels } = source
-  const { first, count, weights, stride } = columns
-  const out = new Uint8Array(outWidth * (bottom - top) * channels)
-  let o = 0
-  for (let y = top; y < bottom; y++) {
-    const row = y * width * channels
-    for (let x = 0; x < outWidth; x++) {
-      const w = x * stride
-      const taken = count[x]
-      let p = row + first[x] * channels
-      if (channels === 1) {
-        let grey = HALF
-        for (let j = 0; j < taken; j++) grey = (grey + Math.imul(data[p++], weights[w + j])) | 0
-        out[o++] = clamp8(grey)
-      } else {
-        let red = HALF
-        let green = HALF
-        let blue = HALF
-        for (let j = 0; j < taken; j++, p += 3) {
-          const weight = weights[w + j]
-          red = (red + Math.imul(data[p], weight)) | 0
-          green = (green + Math.imul(data[p + 1], weight)) | 0
-          blue = (blue + Math.imul(data[p + 2], weight)) | 0
-        }
-        out[o++] = clamp8(red)
-        out[o++] = clamp8(green)
-        out[o++] = clamp8(blue)
-      }
-    }
+  const [rowBytes, outBytes] = [width * channels, outWidth * channels]
+  const most = Math.min(bottom - top, Math.max(1, Math.floor(STRIP_BYTES / rowBytes)))
+  const tapBytes = first.byteLength + count.byteLength + weights.byteLength
+  const pass = new Pass(tapBytes + most * (rowBytes + outBytes), 5)
+  const [firstAt, countAt, weightsAt] = [first, count, weights].map((numbers) => pass.put(numbers))
+  const [sourceAt, outAt] = [pass.reserve(most * rowBytes), pass.reserve(most * outBytes)]
+  const { horizontalGrey, horizontalRgb } = pass.kernel
+  const resample = channels === 1 ? horizontalGrey : horizontalRgb
+
+  const out = new Uint8Array(outBytes * (bottom - top))
+  for (let y = top; y < bottom; y += most) {
+    const rows = Math.min(most, bottom - y)
+    const strip = data.subarray(y * rowBytes, (y + rows) * rowBytes)
+    pass.view(sourceAt, strip.length).set(strip)
+    resample(sourceAt, rowBytes, rows, firstAt, countAt, weightsAt, stride, outWidth, outAt)
+    out.set(pass.view(outAt, rows * outBytes), (y - top) * outBytes)
   }
   return out
 }
@@ -154,23 +142,22 @@ function horizontal(
 function vertical(
   data: Uint8Array,
   rowLength: number,
-  rows: Taps,
+  { first, count, weights, stride }: Taps,
   outHeight: number,
   rowOffset: number,
 ): Uint8Array {
-  const { first, count, weights, stride } = rows
+  const most = count.reduce((a, b) => Math.max(a, b), 0)
+  const pass = new Pass(weights.byteLength + (most + 1) * rowLength, 3)
+  const weightsAt = pass.put(weights)
+  const [sourceAt, outAt] = [pass.reserve(most * rowLength), pass.reserve(rowLength)]
+
   const out = new Uint8Array(rowLength * outHeight)
-  // a row of accumulators, so that the inner loop walks memory in order
-  const sums = new Int32Array(rowLength)
   for (let y = 0; y < outHeight; y++) {
-    sums.fill(HALF)
-    for (let j = 0; j < count[y]; j++) {
-      const weight = weights[y * stride + j]
-      const row = (first[y] - rowOffset + j) * rowLength
-      for (let x = 0; x < rowLength; x++) sums[x] = sums[x] + Math.imul(data[row + x], weight)
-    }
-    const o = y * rowLength
-    for (let x = 0; x < rowLength; x++) out[o + x] = clamp8(sums[x])
+    const start = (first[y] - rowOffset) * rowLength
+    const rows = data.subarray(start, start + count[y] * rowLength)
+    pass.view(sourceAt, rows.length).set(rows)
+    pass.kernel.vertical(sourceAt, rowLength, count[y], weightsAt + y * stride * 4, outAt)
+    out.set(pass.view(outAt, rowLength), y * rowLength)
   }
   return out
 }
