@@ -13,6 +13,7 @@ export interface Payload {
 }
 
 export interface LoadResult {
+  /** answers with 2xx */
   perSecond: number
   p50Ms: number
   p99Ms: number
@@ -56,7 +57,7 @@ ${lines.join('\n')}
 wrk.body = io.open(${JSON.stringify(bodyFile)}, "rb"):read("*a")
 done = function(summary, latency)
   local e = summary.errors
-  io.write(string.format("RESULT %f %f %f %d\\n", summary.requests / summary.duration * 1e6,
+  io.write(string.format("RESULT %f %f %f %d\\n", (summary.requests - e.status) / summary.duration * 1e6,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, e.connect + e.read + e.write + e.status + e.timeout))
 end
 `,

@@ -1,15 +1,15 @@
 /**
  * Five times the load that the server can bear: npm run bench:overload [-- SECONDS]
  *
- * For a slow model and for photos: how much is still answered, how late, how soon the rest is refused, what /livez
- * says meanwhile, and what memory is left in use.
+ * For slow models and for photos, with the container's environment: how much is still answered, how late, how soon the
+ * rest is refused, what /livez says meanwhile, and what memory is left in use.
  */
 import { execFileSync } from 'node:child_process'
 import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'
 import { startServer } from '../test/running_server.ts'
 import type { Payload } from './load.ts'
-import { residentMb } from './memory.ts'
+import { CONTAINER, residentMb } from './memory.ts'
 import { closedLoop, type Outcome, openLoop, percentile } from './open_loop.ts'
 
 const SECONDS = Number(process.argv[2] ?? 60)
@@ -34,7 +34,7 @@ function watchLiveness(url: string): () => number[] {
 }
 
 async function overload(name: string, env: Record<string, string>, payload: Payload): Promise<void> {
-  const server = await startServer({ env: { MAX_QUEUE: String(MAX_QUEUE), ...env } })
+  const server = await startServer({ env: { ...CONTAINER, MAX_QUEUE: String(MAX_QUEUE), ...env } })
   // as if on two machines: the load must not take the server's time
   const pin = (core: number, pid: number) => execFileSync('taskset', ['-acp', String(core), String(pid)])
   pin(0, server.process.pid!)

@@ -250,9 +250,17 @@ for (const workload of WORKLOADS) {
   if (chosen.length > 0 && !chosen.includes(workload.name)) continue
   const contenders = CONTENDERS.filter(({ name }) => name.includes(values.only ?? ''))
   const measured = await measure(workload, contenders)
-  if (values.only) continue // to look at one; the report is of all
-  const others = results.workloads.filter((other) => other.workload.name !== workload.name)
-  results.workloads = [...others, { workload, measured }].sort((x, y) =>
+  const [before, others] = [true, false].map((isIt) =>
+    results.workloads.filter((other) => (other.workload.name === workload.name) === isIt),
+  )
+  // with --only the others keep what was measured before
+  const isNew = new Set(measured.map(({ contender }) => contender))
+  const kept = values.only
+    ? before.flatMap((one) => one.measured.filter(({ contender }) => !isNew.has(contender)))
+    : []
+  const order = CONTENDERS.map(({ name }) => name)
+  const all = [...kept, ...measured].sort((x, y) => order.indexOf(x.contender) - order.indexOf(y.contender))
+  results.workloads = [...others, { workload, measured: all }].sort((x, y) =>
     x.workload.name.localeCompare(y.workload.name),
   )
   writeFileSync(FILE, `${JSON.stringify(results, null, 1)}\n`)

@@ -17,9 +17,8 @@ export function launch({ command, args, env = {}, cwd }: Start, folder: string):
     cwd: cwd ?? folder,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true, // a process group, so that all of it can be ended
   })
-  groups.add(child.pid!)
+  started.add(child.pid!)
   let output = ''
   for (const stream of [child.stdout!, child.stderr!]) {
     stream.setEncoding('utf8').on('data', (text) => {
@@ -29,39 +28,42 @@ export function launch({ command, args, env = {}, cwd }: Start, folder: string):
   return { child, output: () => output }
 }
 
-/** Every process group that was started: none outlives this program. */
-const groups = new Set<number>()
+/** What was started and has not ended: it must not outlive this program. */
+const started = new Set<number>()
 process.once('exit', () => {
-  for (const group of groups) signal(group, 'SIGKILL')
+  for (const pid of started) signal(processTree(pid), 'SIGKILL')
 })
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
 
-function signal(group: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(-group, name)
-  } catch {
-    // all of it has ended
+function signal(pids: number[], name: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, name)
+    } catch {
+      // it has ended
+    }
   }
 }
 
 /** Let it stand still while another has its turn: some are never idle. */
 export function pause({ child }: Running): void {
-  signal(child.pid!, 'SIGSTOP')
+  signal(processTree(child.pid!), 'SIGSTOP')
 }
 
 export function resume({ child }: Running): void {
-  signal(child.pid!, 'SIGCONT')
+  signal(processTree(child.pid!), 'SIGCONT')
 }
 
 export async function end({ child }: Running): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
+  const tree = processTree(child.pid!)
   const exited = once(child, 'exit')
   child.kill('SIGTERM')
   const timer = setTimeout(() => child.kill('SIGKILL'), 5000)
   await exited
   clearTimeout(timer)
-  signal(child.pid!, 'SIGKILL')
-  groups.delete(child.pid!)
+  signal(tree, 'SIGKILL')
+  started.delete(child.pid!)
 }
 
 /** A process and all that came of it. */

@@ -46,7 +46,10 @@ function latency(measured: Measured[]): string {
   const rows = measured.map(({ contender, closed, open, startMs, memoryMb }) => [
     contender,
     ...closed.map(({ p50Ms, p99Ms }) => `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`),
-    ...open.map(({ p50Ms, p99Ms }) => `${digits(p50Ms)} / ${digits(p99Ms)}`),
+    ...open.map(
+      ({ p50Ms, p99Ms, errors }) =>
+        `${digits(p50Ms)} / ${digits(p99Ms)}${errors ? `, ${errors} failed` : ''}`,
+    ),
     digits(closed.at(-1)!.cores),
     (startMs / 1000).toFixed(2),
     memoryMb.toFixed(0),
@@ -99,7 +102,7 @@ have their turns in several rounds, the others stopped meanwhile, asked by wrk o
 shares; a server's first answer is checked against PyTorch's. *Cores* is the processor time of all its processes at 64
 connections, *start* the time to the first right answer (with the files in the page cache), *memory* what its processes
 hold after all of it (PSS). At *50 %* and *80 % load* requests come at that share of the server's own best rate, however
-long the answers take. Requests that fail count as failed, not as answered. One machine, one day: look at the ratios.
+long the answers take; that load comes from Node, which at thousands a second takes a core of its own. Requests that fail count as failed, not as answered. One machine, one day: look at the ratios.
 
 ![Requests a second](results.svg)
 
