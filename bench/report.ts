@@ -83,6 +83,7 @@ function plot({ workloads }: Results): string {
   })
   const style = 'font: 12px sans-serif; fill: #1b1d22'
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 -8 ${width + 24} ${y + 8}" style="${style}">
+<title>Requests a second of each server, by workload</title>
 <rect x="-12" y="-8" width="100%" height="100%" fill="#fff"/>
 ${panels.join('\n')}
 </svg>
