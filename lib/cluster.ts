@@ -53,7 +53,8 @@ export async function runPrimary(count: number, log: Log): Promise<void> {
     const [exitCode, signal] = await once(worker, 'exit')
     running.delete(worker)
     if (isStopping) {
-      code ||= exitCode ?? 1
+      // one that was still starting had nothing to lose, and ONNX Runtime may abort a process that ends while it loads
+      if (serving.has(worker)) code ||= exitCode ?? 1
       if (running.size === 0) process.exit(code)
       return
     }
