@@ -49,7 +49,7 @@ export async function createApp(
 ): Promise<Express & { close(): Promise<void> }> {
   const all: Settings = { ...readSettings({}), LOG_LEVEL: 'warn', ...settings }
   const metrics = metricsOf.get(model)
-  if (!metrics) throw new TypeError('createApp: the model is none of loadModel, or it was closed')
+  if (!metrics) throw new TypeError('createApp: expected a model that loadModel gave')
   const threads = createThreads(all, () => metrics)
   const admission = new Admission([threads, model], all, metrics)
   const log = await createLog(all.LOG_LEVEL)

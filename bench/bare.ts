@@ -6,12 +6,13 @@
  */
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { join as pathOf } from 'node:path'
 import { preprocess } from '../handler.ts'
+import { join } from '../lib/body.ts'
 import { readSettings } from '../lib/config.ts'
 import { decode, loadDecoder } from '../lib/image.ts'
 import { loadModel } from '../model.ts'
-import { MODELS } from './servers.ts'
+import { dimsOf, MODELS } from './servers.ts'
 import { WORKLOADS } from './workloads.ts'
 
 process.env.ORT_DISABLE_TELEMETRY = '1'
@@ -36,19 +37,18 @@ async function rate(work: () => Promise<unknown>, atOnce = 1): Promise<number> {
 
 await loadDecoder()
 for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
-  const folder = join(MODELS, name)
-  const tensor = readFileSync(join(folder, 'tensor'))
-  const dims = name === 'mnist' ? [1, 28, 28] : [3, 224, 224]
+  const folder = pathOf(MODELS, name)
+  const tensor = readFileSync(pathOf(folder, 'tensor'))
+  const dims = dimsOf(name)
   let best = 0
   for (const threads of [1, CORES]) {
-    const session = await ort.InferenceSession.create(join(folder, 'model.onnx'), {
+    const session = await ort.InferenceSession.create(pathOf(folder, 'model.onnx'), {
       intraOpNumThreads: threads,
     })
     const rates: string[] = []
     for (const batch of [1, 8, 32]) {
-      const data = new Float32Array(
-        Buffer.concat(Array.from({ length: batch }, () => tensor)).buffer.slice(0, batch * tensor.length),
-      )
+      const tensors = Array.from({ length: batch }, () => tensor)
+      const data = new Float32Array(join(tensors, batch * tensor.length).buffer)
       const input = { pixel_values: new ort.Tensor('float32', data, [batch, ...dims]) }
       const perSecond = batch * (await rate(() => session.run(input)))
       if (threads === CORES) best = Math.max(best, perSecond)
@@ -58,7 +58,7 @@ for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
     await session.release()
   }
 
-  const file = readFileSync(join(folder, 'image'))
+  const file = readFileSync(pathOf(folder, 'image'))
   const settings = readSettings({})
   const { MAX_PIXELS: maxPixels } = settings
   const model = await loadModel(folder, settings, { warn: () => {} })

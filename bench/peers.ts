@@ -6,12 +6,12 @@
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { freePort } from '../test/running_server.ts'
 import { load, median } from './load.ts'
 import { openLoop, percentile } from './open_loop.ts'
 import { cpuSeconds, end, launch, memoryMb, pause, type Running, resume } from './processes.ts'
@@ -66,14 +66,6 @@ interface Live {
   running: Running
   url: string
   measured: Measured
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 /** Start it, and wait for its first answer, which must be PyTorch's. */

@@ -1,6 +1,6 @@
 /** The servers that bench/peers.ts compares: how each is started and asked, and what stands in an answer. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -44,7 +44,8 @@ export function expectedOf(model: string): Answer {
 }
 
 const input = (kind: Kind, model: string) => readFileSync(join(MODELS, model, kind))
-const dimsOf = (model: string) => (model === 'mnist' ? [1, 28, 28] : [3, 224, 224])
+/** of one sample: channels, height, width */
+export const dimsOf = (model: string) => (model === 'mnist' ? [1, 28, 28] : [3, 224, 224])
 
 /** The form of the book: the tensor's bytes and their dims, or an image. */
 function form(kind: Kind, model: string, path = '/predict'): Payload {
@@ -267,7 +268,6 @@ function torchServe(model: string, port: number): Start {
 
 function mlServer(model: string, port: number): Start {
   const folder = mkdtempSync(join(tmpdir(), 'mlserver-'))
-  mkdirSync(folder, { recursive: true })
   const settings = {
     host: '127.0.0.1',
     http_port: port,

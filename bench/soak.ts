@@ -13,6 +13,7 @@ import { send } from './open_loop.ts'
 
 const MINUTES = Number(process.argv[2] ?? 15)
 const CLIENTS = 16
+
 async function payloads(): Promise<{ good: Payload[]; garbage: Payload[] }> {
   const good: Payload[] = []
   const tensor = Buffer.from(new Float32Array(784).fill(0.5).buffer)

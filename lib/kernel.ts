@@ -1,29 +1,27 @@
 /** resample_kernel.wasm and the memory that it works in, one a thread. */
 import { readFileSync } from 'node:fs'
 
-/** addresses and sizes in bytes, see resample_kernel.as.ts */
-type Horizontal = (
-  source: number,
-  rowBytes: number,
-  rows: number,
-  first: number,
-  count: number,
-  weights: number,
-  stride: number,
-  width: number,
-  out: number,
-) => void
-
 // TypeScript has this among the browser's types only
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object
   Instance: new (module: object) => { exports: object }
 }
 
+/** addresses and sizes in bytes, see resample_kernel.as.ts */
 interface Exports {
   memory: { buffer: ArrayBuffer; grow(pages: number): number }
-  horizontalRgb: Horizontal
-  horizontalGrey: Horizontal
+  horizontal(
+    source: number,
+    rowBytes: number,
+    rows: number,
+    channels: number,
+    first: number,
+    count: number,
+    weights: number,
+    stride: number,
+    width: number,
+    out: number,
+  ): void
   vertical(source: number, rowBytes: number, count: number, weights: number, out: number): void
 }
 

@@ -124,15 +124,24 @@ function horizontal(
   const pass = new Pass(tapBytes + most * (rowBytes + outBytes), 5)
   const [firstAt, countAt, weightsAt] = [first, count, weights].map((numbers) => pass.put(numbers))
   const [sourceAt, outAt] = [pass.reserve(most * rowBytes), pass.reserve(most * outBytes)]
-  const { horizontalGrey, horizontalRgb } = pass.kernel
-  const resample = channels === 1 ? horizontalGrey : horizontalRgb
 
   const out = new Uint8Array(outBytes * (bottom - top))
   for (let y = top; y < bottom; y += most) {
     const rows = Math.min(most, bottom - y)
     const strip = data.subarray(y * rowBytes, (y + rows) * rowBytes)
     pass.view(sourceAt, strip.length).set(strip)
-    resample(sourceAt, rowBytes, rows, firstAt, countAt, weightsAt, stride, outWidth, outAt)
+    pass.kernel.horizontal(
+      sourceAt,
+      rowBytes,
+      rows,
+      channels,
+      firstAt,
+      countAt,
+      weightsAt,
+      stride,
+      outWidth,
+      outAt,
+    )
     out.set(pass.view(outAt, rows * outBytes), (y - top) * outBytes)
   }
   return out

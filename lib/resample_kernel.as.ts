@@ -24,53 +24,56 @@ function widen(bytes: v128): v128 {
   return i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(bytes))
 }
 
-/**
- * Rows of RGB along x.
- *
- * @param source rows of `rowBytes` bytes
- * @param first for each output pixel the first input pixel, i32
- * @param count and how many it reads, i32
- * @param weights `stride` of them for each output pixel, i32
- * @param out rows of 3 * `width` bytes
- */
-export function horizontalRgb(
-  source: usize,
-  rowBytes: i32,
-  rows: i32,
-  first: usize,
-  count: usize,
-  weights: usize,
-  stride: i32,
-  width: i32,
-  out: usize,
-): void {
-  for (let y = 0; y < rows; y++) {
-    const row = source + y * rowBytes
-    for (let x = 0; x < width; x++) {
-      let p = row + load<i32>(first + (x << 2)) * 3
-      let w = weights + ((x * stride) << 2)
-      const taken = load<i32>(count + (x << 2))
-      let even = i32x4.splat(HALF)
-      let odd = i32x4.splat(0)
-      // two at a time: they do not wait for each other; a weight behind the last is 0
-      for (let j = 0; j < taken; j += 2) {
-        even = i32x4.add(even, i32x4.mul(widen(v128.load32_zero(p)), v128.load32_splat(w)))
-        odd = i32x4.add(odd, i32x4.mul(widen(v128.load32_zero(p, 3)), v128.load32_splat(w, 4)))
-        p += 6
-        w += 8
-      }
-      // the fourth byte is overwritten by the next pixel
-      v128.store32_lane(out, toBytes(i32x4.add(even, odd)), 0)
-      out += 3
-    }
+/** One RGB pixel of `taken` pixels from `p`, with the weights from `w`; stores a fourth byte, which the next overwrites. */
+// @ts-expect-error
+@inline
+function rgb(p: usize, w: usize, taken: i32, out: usize): void {
+  let even = i32x4.splat(HALF)
+  let odd = i32x4.splat(0)
+  // two at a time: they do not wait for each other; a weight behind the last is 0
+  for (let j = 0; j < taken; j += 2) {
+    even = i32x4.add(even, i32x4.mul(widen(v128.load32_zero(p)), v128.load32_splat(w)))
+    odd = i32x4.add(odd, i32x4.mul(widen(v128.load32_zero(p, 3)), v128.load32_splat(w, 4)))
+    p += 6
+    w += 8
   }
+  v128.store32_lane(out, toBytes(i32x4.add(even, odd)), 0)
 }
 
-/** Rows of grey along x; as `horizontalRgb`, `stride` a multiple of 4. */
-export function horizontalGrey(
+/** One grey pixel. */
+// @ts-expect-error
+@inline
+function grey(p: usize, w: usize, taken: i32, out: usize): void {
+  let sums = i32x4.splat(0)
+  for (let j = 0; j < taken; j += 4) {
+    sums = i32x4.add(sums, i32x4.mul(widen(v128.load32_zero(p)), v128.load(w)))
+    p += 4
+    w += 16
+  }
+  const sum =
+    HALF +
+    i32x4.extract_lane(sums, 0) +
+    i32x4.extract_lane(sums, 1) +
+    i32x4.extract_lane(sums, 2) +
+    i32x4.extract_lane(sums, 3)
+  store<u8>(out, min(max(sum >> FRACTION_BITS, 0), 255))
+}
+
+/**
+ * Rows along x.
+ *
+ * @param source rows of `rowBytes` bytes
+ * @param channels 1 or 3
+ * @param first for each output pixel the first input pixel, i32
+ * @param count and how many it reads, i32
+ * @param weights `stride` of them for each output pixel, i32; `stride` is a multiple of 4
+ * @param out rows of `channels` * `width` bytes
+ */
+export function horizontal(
   source: usize,
   rowBytes: i32,
   rows: i32,
+  channels: i32,
   first: usize,
   count: usize,
   weights: usize,
@@ -81,22 +84,12 @@ export function horizontalGrey(
   for (let y = 0; y < rows; y++) {
     const row = source + y * rowBytes
     for (let x = 0; x < width; x++) {
-      let p = row + load<i32>(first + (x << 2))
-      let w = weights + ((x * stride) << 2)
+      const p = row + load<i32>(first + (x << 2)) * channels
+      const w = weights + ((x * stride) << 2)
       const taken = load<i32>(count + (x << 2))
-      let sums = i32x4.splat(0)
-      for (let j = 0; j < taken; j += 4) {
-        sums = i32x4.add(sums, i32x4.mul(widen(v128.load32_zero(p)), v128.load(w)))
-        p += 4
-        w += 16
-      }
-      const sum =
-        HALF +
-        i32x4.extract_lane(sums, 0) +
-        i32x4.extract_lane(sums, 1) +
-        i32x4.extract_lane(sums, 2) +
-        i32x4.extract_lane(sums, 3)
-      store<u8>(out++, min(max(sum >> FRACTION_BITS, 0), 255))
+      if (channels === 3) rgb(p, w, taken, out)
+      else grey(p, w, taken, out)
+      out += channels
     }
   }
 }

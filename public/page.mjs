@@ -91,16 +91,16 @@ async function answer(input, signal) {
       `${input.name} has ${megabytes(input.image.size)}, and this server takes up to ${megabytes(maxUploadBytes)}: send it smaller`,
     )
   }
+  const request = requestOf(input)
   const begun = performance.now()
-  const response = await askPatiently('predict', { ...requestOf(input), signal })
+  const response = await askPatiently('predict', { ...request, signal })
   input.result = await response.json()
   input.times = timesOf(response, performance.now() - begun)
   if (isStale()) return
   show(input)
   if (!input.image) return
-  const { body } = requestOf(input)
   const headers = { accept: 'image/png' }
-  const picture = await askPatiently('preprocess', { method: 'POST', body, headers, signal })
+  const picture = await askPatiently('preprocess', { ...request, headers, signal })
   input.seen = await picture.blob()
   if (!isStale()) showPictures(input)
 }

@@ -1,7 +1,7 @@
 /** The real process, over real HTTP, on a port of its own choosing. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -34,6 +34,16 @@ process.once('exit', () => {
 /** The environment without the variables that a developer's shell may have set for a server. */
 function cleanEnv(env: Record<string, string>): Record<string, string | undefined> {
   return { PATH: process.env.PATH, HOME: process.env.HOME, PORT: '0', ...env }
+}
+
+/** For a program that cannot choose one itself. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 /** Start it and wait for the line that says where it serves. */
