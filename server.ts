@@ -26,7 +26,7 @@ import { observe, refuseWhenFull } from './lib/observe.ts'
 import { PAGE_PATHS, page } from './lib/page.ts'
 import { allowOnly, errorSender, notFound, problems } from './lib/problem.ts'
 import type { Service } from './lib/service.ts'
-import { sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
+import { type AnyTensor, sizeOf, type Tensor, toBytes } from './lib/tensor.ts'
 import { createThreadPool, type ThreadFunction, type ThreadPool } from './lib/thread_pool.ts'
 import { requireToken } from './lib/token.ts'
 import { serverTiming, type Trace, traceOf } from './lib/trace.ts'
@@ -106,6 +106,7 @@ export function createApp(parts: Parts): Express {
       const input = await readInput(req, res)
       const tensors =
         'images' in input ? await preprocessAll(input.images, trace) : admit(input.tensor, trace)
+      hold(tensors, trace)
       checkAnswerSize(tensors, topK)
       const scores = await Promise.all(tensors.map((tensor) => model.predict(tensor, trace)))
       const results = scores.flatMap((output, index) => postprocess(output, tensors[index], answer, topK))
@@ -118,6 +119,10 @@ export function createApp(parts: Parts): Express {
   function admit(tensor: Tensor, trace: Trace): Tensor[] {
     trace.place!.admit(tensor.dims[0])
     return [tensor]
+  }
+
+  function hold(tensors: AnyTensor[], { place }: Trace): void {
+    for (const { data } of tensors) if (!Array.isArray(data)) place!.hold(data.buffer as ArrayBuffer)
   }
 
   /** What is answered is written on the event loop: it must not take long. */
@@ -149,8 +154,11 @@ export function createApp(parts: Parts): Express {
     const { recipe } = model
     if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
     place!.admit(images.length)
-    const tasks = images.map((file) => ({ file, recipe, maxPixels: settings.MAX_PIXELS }))
-    return Promise.all(tasks.map((task) => threads.run<T>(work, task, interest)))
+    const run = (file: Uint8Array) => {
+      const task = { file, recipe, maxPixels: settings.MAX_PIXELS }
+      return threads.run<T>(work, task, interest, [file.buffer as ArrayBuffer])
+    }
+    return Promise.all(images.map(run))
   }
 
   const answerPredict = async (req: Request, res: Response) => {
@@ -224,6 +232,7 @@ export function createApp(parts: Parts): Express {
     attend: (req, res, work) => admission.attend(req, res, work),
     async infer(res, inputs, outputs) {
       traceOf(res).place!.admit(inputs[0].dims[0])
+      hold(inputs, traceOf(res))
       const results = await model.infer(inputs, outputs, traceOf(res))
       res.set('server-timing', serverTiming(traceOf(res)))
       return results

@@ -5,6 +5,7 @@ import { checkLength } from './body.ts'
 import { maxUploadBytes, type Settings } from './config.ts'
 import { RequestError } from './errors.ts'
 import { sendContinue } from './http_server.ts'
+import { release } from './memory.ts'
 import type { Metrics } from './metrics.ts'
 import { type Place, type Trace, traceOf, whileWanted } from './trace.ts'
 
@@ -90,6 +91,7 @@ export class Admission {
     }
     const timer = setTimeout(arrived, ARRIVAL_MS)
     trace.bytes = 0
+    const held: ArrayBuffer[] = []
     return {
       take: (bytes) => {
         // what a refused client goes on sending is not kept
@@ -100,6 +102,10 @@ export class Admission {
         this.#bytes += bytes
         this.#metrics.bytesInFlight.inc(bytes)
       },
+      hold: (memory) => {
+        if (hasLeft) release(memory)
+        else held.push(memory)
+      },
       admit: (samples) => {
         arrived()
         this.#check(samples)
@@ -109,6 +115,7 @@ export class Admission {
         hasLeft = true
         this.#bytes -= trace.bytes!
         this.#metrics.bytesInFlight.dec(trace.bytes!)
+        held.forEach(release)
       },
     }
   }

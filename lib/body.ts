@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import { messageOf, RequestError } from './errors.ts'
+import type { Place } from './trace.ts'
 
 const DECODERS = {
   gzip: createGunzip,
@@ -23,8 +24,8 @@ export function checkLength(req: IncomingMessage, maxBytes: number): void {
   if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
 }
 
-/** Told of bytes that are kept; it throws when they are too many. */
-export type Take = (bytes: number) => void
+/** Where bytes that are kept count, see `Place`. */
+export type Keeper = Pick<Place, 'take' | 'hold'>
 
 /**
  * Collect a body, decompressed if Content-Encoding says so.
@@ -33,10 +34,14 @@ export type Take = (bytes: number) => void
  * @throws RequestError 413 too large, 415 unknown Content-Encoding, 400 not valid in that encoding or cut off, and what
  * `take` throws
  */
-export async function readBody(req: IncomingMessage, maxBytes: number, take?: Take): Promise<Buffer> {
+export async function readBody(
+  req: IncomingMessage,
+  maxBytes: number,
+  place?: Keeper,
+): Promise<Buffer<ArrayBuffer>> {
   checkLength(req, maxBytes)
   const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
-  if (encoding === 'identity') return collect(req, maxBytes, take)
+  if (encoding === 'identity') return collect(req, maxBytes, place)
   if (!Object.hasOwn(DECODERS, encoding)) {
     throw new RequestError(
       415,
@@ -46,7 +51,7 @@ export async function readBody(req: IncomingMessage, maxBytes: number, take?: Ta
   const decoder = DECODERS[encoding as keyof typeof DECODERS]()
   req.on('error', (error) => decoder.destroy(error)).pipe(decoder)
   try {
-    return await collect(decoder, maxBytes, take)
+    return await collect(decoder, maxBytes, place)
   } catch (error) {
     if (error instanceof RequestError && error.status !== 400) throw error
     throw new RequestError(400, `the body is not valid ${encoding}: ${messageOf(error)}`)
@@ -57,7 +62,7 @@ export async function readBody(req: IncomingMessage, maxBytes: number, take?: Ta
 }
 
 /** All of a stream in one aligned buffer; past the limit the rest is read and dropped. */
-export function collect(stream: Readable, maxBytes: number, take?: Take): Promise<Buffer> {
+export function collect(stream: Readable, maxBytes: number, place?: Keeper): Promise<Buffer<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
     let chunks: Buffer[] = []
     let total = 0
@@ -67,7 +72,7 @@ export function collect(stream: Readable, maxBytes: number, take?: Take): Promis
       try {
         total += chunk.length
         if (total > maxBytes) throw tooLarge(maxBytes)
-        take?.(chunk.length)
+        place?.take(chunk.length)
         chunks.push(chunk)
       } catch (error) {
         isRefused = true
@@ -75,7 +80,11 @@ export function collect(stream: Readable, maxBytes: number, take?: Take): Promis
         reject(error)
       }
     })
-    stream.on('end', () => resolve(join(chunks, total)))
+    stream.on('end', () => {
+      const all = join(chunks, total)
+      place?.hold(all.buffer)
+      resolve(all)
+    })
     stream.on('error', (error) =>
       reject(new RequestError(400, `the body cannot be read: ${messageOf(error)}`)),
     )
@@ -86,7 +95,7 @@ export function collect(stream: Readable, maxBytes: number, take?: Take): Promis
 }
 
 /** Buffer.concat into memory of its own, so that the bytes can be seen as float32 without another copy. */
-export function join(chunks: readonly Buffer[], total: number): Buffer {
+export function join(chunks: readonly Buffer[], total: number): Buffer<ArrayBuffer> {
   const all = Buffer.from(new ArrayBuffer(total))
   let offset = 0
   for (const chunk of chunks) {

@@ -36,13 +36,13 @@ export function createInputReader(limits: TensorLimits, maxBytes: number, thread
   const readForm = createFormReader(maxBytes)
 
   return async (req, res) => {
-    const readJson = (body: Buffer): Promise<Input> | Input =>
+    const readJson = (body: Buffer<ArrayBuffer>): Promise<Input> | Input =>
       body.length < LONG_JSON
         ? readJsonBody({ body, limits })
-        : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).interest)
+        : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).interest, [body.buffer])
     const input = req.is('multipart/form-data')
       ? fromForm(await readForm(req, res), req, limits)
-      : await fromBody(await readBody(req, maxBytes, traceOf(res).place?.take), req, limits, readJson)
+      : await fromBody(await readBody(req, maxBytes, traceOf(res).place), req, limits, readJson)
     if ('images' in input && input.images.length > MAX_FILES) {
       throw new RequestError(
         413,
@@ -54,10 +54,10 @@ export function createInputReader(limits: TensorLimits, maxBytes: number, thread
 }
 
 async function fromBody(
-  body: Buffer,
+  body: Buffer<ArrayBuffer>,
   req: Request,
   limits: TensorLimits,
-  readJson: (body: Buffer) => Promise<Input> | Input,
+  readJson: (body: Buffer<ArrayBuffer>) => Promise<Input> | Input,
 ): Promise<Input> {
   if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
   if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(req), limits) }

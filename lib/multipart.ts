@@ -30,7 +30,7 @@ function memoryStorage(maxBytes: number): StorageEngine {
   return {
     _handleFile(req, file, done) {
       const left = maxBytes - (taken.get(req) ?? 0)
-      collect(file.stream, left, traceOf(req.res!).place?.take).then((buffer) => {
+      collect(file.stream, left, traceOf(req.res!).place).then((buffer) => {
         taken.set(req, (taken.get(req) ?? 0) + buffer.length)
         done(null, { buffer, size: buffer.length })
       }, done)

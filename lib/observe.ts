@@ -39,9 +39,10 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
     }, REQUEST_TIMEOUT_MS)
     res.once('close', () => {
       clearTimeout(timer)
-      trace.place?.leave()
       const isGone = !res.writableFinished
-      if (isGone) interest.lose(new RequestError(CLIENT_GONE, 'the client has gone'))
+      // answered with an error while other samples of the request still wait: they need not be run
+      interest.lose(new RequestError(CLIENT_GONE, isGone ? 'the client has gone' : 'it has been answered'))
+      trace.place?.leave()
       const status = isGone ? CLIENT_GONE : res.statusCode
       const ms = performance.now() - begun
       const route = routeOf(req)

@@ -17,11 +17,12 @@ export interface ThreadFunction {
 
 export interface ThreadPool {
   /**
-   * @param task the function's argument, copied into the thread
+   * @param task the function's argument, copied into the thread but for the memory that is moved there
    * @param interest of the request: tasks of one wait in its queue, and leave it when it is lost
+   * @param moved memory that nobody else needs
    * @throws what the function threw, a RequestError as the RequestError it was
    */
-  run<Result>(work: ThreadFunction, task: unknown, interest: Interest): Promise<Result>
+  run<Result>(work: ThreadFunction, task: unknown, interest: Interest, moved?: ArrayBuffer[]): Promise<Result>
   /** tasks that no thread has begun */
   readonly waiting: number
   /** whole seconds until what waits now has been done, see `Rate` */
@@ -84,7 +85,11 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
   let waiting = 0
   let running = 0
 
-  async function run<Result>({ module, name }: ThreadFunction, task: unknown): Promise<Result> {
+  async function run<Result>(
+    { module, name }: ThreadFunction,
+    task: unknown,
+    moved: ArrayBuffer[] = [],
+  ): Promise<Result> {
     const begun = performance.now()
     running++
     try {
@@ -92,6 +97,7 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
       const outcome: Outcome<Result> = await (await pool).run(task, {
         filename: module.href,
         name,
+        transferList: moved,
       })
       if ('value' in outcome) return outcome.value
       throw new RequestError(outcome.status, outcome.detail)
@@ -124,11 +130,11 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
   }
 
   return {
-    run<Result>(work: ThreadFunction, task: unknown, interest: Interest) {
+    run<Result>(work: ThreadFunction, task: unknown, interest: Interest, moved?: ArrayBuffer[]) {
       if (interest.lost) return Promise.reject(interest.lost)
-      if (running < threads && waiting === 0) return run<Result>(work, task)
+      if (running < threads && waiting === 0) return run<Result>(work, task, moved)
       return new Promise<Result>((resolve, reject) => {
-        const begin = () => resolve(run<Result>(work, task))
+        const begin = () => resolve(run<Result>(work, task, moved))
         const tasks = queues.get(interest)
         if (tasks) tasks.push({ begin, giveUp: reject })
         else {

@@ -36,6 +36,8 @@ export interface Place {
    * @throws RequestError 503 when those of all requests together are too many
    */
   take(bytes: number): void
+  /** Release this memory, of its body or of what was made of it, when the request is over. */
+  hold(memory: ArrayBuffer): void
   /**
    * Ask for room for so many samples, now that they are known.
    *

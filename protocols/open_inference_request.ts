@@ -89,7 +89,7 @@ export async function readInference(
   threads: ThreadPool,
 ): Promise<Inference> {
   const { place, interest } = traceOf(res)
-  const body = await readBody(req, limits.maxBytes, place?.take)
+  const body = await readBody(req, limits.maxBytes, place)
   const given = req.get(HEADER)
   const jsonLength = given === undefined ? undefined : Number(given)
   if (given !== undefined && !(/^\d+$/.test(given) && Number(given) <= body.length)) {
@@ -101,7 +101,7 @@ export async function readInference(
   const task: Task = { body, jsonLength, limits }
   return (jsonLength ?? body.length) < LONG_JSON
     ? readTask(task)
-    : threads.run<Inference>(READ_INFERENCE, task, interest)
+    : threads.run<Inference>(READ_INFERENCE, task, interest, [body.buffer])
 }
 
 function readTask({ body, jsonLength = body.length, limits }: Task): Inference {
