@@ -3,6 +3,7 @@ import { isMainThread } from 'node:worker_threads'
 import type { Metadata, Sharp } from 'sharp'
 import { messageOf, RequestError } from './errors.ts'
 import { FORMATS, imageFormat } from './image_format.ts'
+import { decodePng } from './png.ts'
 import type { Pixels } from './resample.ts'
 
 /** The formats that reach the decoder; libvips' other loaders (SVG, PDF, ...) stay shut whatever a file claims. */
@@ -49,6 +50,8 @@ export async function decode(bytes: Uint8Array, maxPixels: number, name = 'the i
     const what = format ? 'is HEIC, which is not decoded here' : 'does not start as an image file'
     throw new RequestError(415, `${name} ${what}: send ${FORMATS}`)
   }
+  const plain = format === 'png' ? decodePng(bytes, maxPixels) : undefined
+  if (plain) return plain
   const sharp = await loadDecoder()
   const image = sharp(bytes, { ignoreIcc: true, failOn: 'error', limitInputPixels: false })
   try {

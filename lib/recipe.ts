@@ -5,6 +5,7 @@
  * PIL images; given the same pixels the tensor is theirs bit for bit.
  */
 import { RequestError } from './errors.ts'
+import { mapRows } from './pixel_kernel.ts'
 import { type Box, crop, type Filter, type Pixels, resize } from './resample.ts'
 import type { AnySpec, Dtype } from './tensor.ts'
 
@@ -58,10 +59,9 @@ export interface Recipe {
 
 /** The luma of Pillow's `convert("L")`, from interleaved RGB. */
 function toGrey({ data, width, height }: Pixels): Pixels {
-  const grey = new Uint8Array(width * height)
-  for (let i = 0, p = 0; i < grey.length; i++, p += 3) {
-    grey[i] = (data[p] * 19595 + data[p + 1] * 38470 + data[p + 2] * 7471 + 32768) >> 16
-  }
+  const grey = mapRows(data, width * 3, width, [], (kernel, { source, rows, out }) =>
+    kernel.luma(source, rows * width, out),
+  )
   return { data: grey, width, height, channels: 1 }
 }
 

@@ -5,7 +5,7 @@
  * images and transformers' image processors both end there, so this is what models were trained with.
  */
 
-import { Pass } from './kernel.ts'
+import { mapRows, Pass } from './pixel_kernel.ts'
 
 /** Interleaved 8-bit pixels, row by row: `data.length === width * height * channels`. */
 export interface Pixels {
@@ -107,8 +107,16 @@ function taps(n: number, m: number, from: number, length: number, kernel: Kernel
   return { first, count, weights, stride }
 }
 
-/** Rows are handed to the kernel some at a time, so that its memory stays small. */
-const STRIP_BYTES = 2 ** 18
+/** 32-bit weights in halves of 15 and 17 bits: of each four the lower halves, then the higher. */
+function inHalves(weights: Int32Array): Int16Array {
+  const halves = new Int16Array(weights.length * 2)
+  for (let i = 0; i < weights.length; i++) {
+    const at = i + (i & ~3)
+    halves[at] = weights[i] & 0x7fff
+    halves[at + 4] = weights[i] >> 15
+  }
+  return halves
+}
 
 /** Resample rows `top` to `bottom` (exclusive) along x; the result has `bottom - top` rows. */
 function horizontal(
@@ -118,33 +126,13 @@ function horizontal(
   top: number,
   bottom: number,
 ): Uint8Array {
-  const [rowBytes, outBytes] = [width * channels, outWidth * channels]
-  const most = Math.min(bottom - top, Math.max(1, Math.floor(STRIP_BYTES / rowBytes)))
-  const tapBytes = first.byteLength + count.byteLength + weights.byteLength
-  const pass = new Pass(tapBytes + most * (rowBytes + outBytes), 5)
-  const [firstAt, countAt, weightsAt] = [first, count, weights].map((numbers) => pass.put(numbers))
-  const [sourceAt, outAt] = [pass.reserve(most * rowBytes), pass.reserve(most * outBytes)]
-
-  const out = new Uint8Array(outBytes * (bottom - top))
-  for (let y = top; y < bottom; y += most) {
-    const rows = Math.min(most, bottom - y)
-    const strip = data.subarray(y * rowBytes, (y + rows) * rowBytes)
-    pass.view(sourceAt, strip.length).set(strip)
-    pass.kernel.horizontal(
-      sourceAt,
-      rowBytes,
-      rows,
-      channels,
-      firstAt,
-      countAt,
-      weightsAt,
-      stride,
-      outWidth,
-      outAt,
-    )
-    out.set(pass.view(outAt, rows * outBytes), (y - top) * outBytes)
-  }
-  return out
+  const rowBytes = width * channels
+  const rows = data.subarray(top * rowBytes, bottom * rowBytes)
+  const tables = [first, count, inHalves(weights)]
+  return mapRows(rows, rowBytes, outWidth * channels, tables, (kernel, { source, rows, out }, at) => {
+    const [firstAt, countAt, weightsAt] = at
+    kernel.horizontal(source, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, outWidth, out)
+  })
 }
 
 /** Resample along y. `rowOffset` is the source row that `data` starts with. */
@@ -156,7 +144,7 @@ function vertical(
   rowOffset: number,
 ): Uint8Array {
   const most = count.reduce((a, b) => Math.max(a, b), 0)
-  const pass = new Pass(weights.byteLength + (most + 1) * rowLength, 3)
+  const pass = new Pass(weights.byteLength, most * rowLength, rowLength)
   const weightsAt = pass.put(weights)
   const [sourceAt, outAt] = [pass.reserve(most * rowLength), pass.reserve(rowLength)]
 

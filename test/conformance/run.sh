@@ -4,9 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 if command -v promtool > /dev/null; then promtool check rules ../../deploy/alerts.yml; fi
 # the committed kernel is what its source compiles to
-cp ../../lib/resample_kernel.wasm committed.wasm
+cp ../../lib/pixel_kernel.wasm committed.wasm
 (cd ../.. && npm run --silent build:kernel)
-cmp committed.wasm ../../lib/resample_kernel.wasm
+cmp committed.wasm ../../lib/pixel_kernel.wasm
 rm committed.wasm
 if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt; }; then
   echo 'conformance: SKIPPED, there is no Python 3 that can install requirements.txt'

@@ -1,0 +1,221 @@
+/**
+ * The inner loops over pixels, in AssemblyScript: compiled to WebAssembly, because JavaScript has no SIMD.
+ *
+ * Loads and stores may reach up to 15 bytes past the data: the caller leaves room for it.
+ */
+
+// What resample.ts does. Sums are 32-bit integers with FRACTION_BITS behind the point, as there; they are the same bits
+// in any order, and whatever runs over in between.
+
+const FRACTION_BITS = 22
+const HALF = 1 << (FRACTION_BITS - 1)
+/** The weights of a row come in two 16-bit halves, which are multiplied twice as fast: this many bits are in the lower. */
+const LOW_BITS = 15
+
+/** Four sums as four bytes, rounded down and clamped to 0 to 255, in the lowest 32 bits. */
+// @ts-expect-error a decorator of AssemblyScript's
+@inline
+function toBytes(sums: v128): v128 {
+  const whole = i32x4.shr_s(sums, FRACTION_BITS)
+  const words = i16x8.narrow_i32x4_s(whole, whole)
+  return i8x16.narrow_i16x8_u(words, words)
+}
+
+/** One RGB pixel of `taken` pixels from `p`, with the weights from `w`; stores a fourth byte, which the next overwrites. */
+// @ts-expect-error
+@inline
+function rgb(p: usize, w: usize, taken: i32, out: usize): void {
+  let low = i32x4.splat(HALF)
+  let high = i32x4.splat(0)
+  // four at a time: a weight behind the last is 0
+  for (let j = 0; j < taken; j += 4) {
+    const bytes = v128.load(p)
+    // two reds, two greens, two blues of 16 bits
+    const pair = i8x16.swizzle(bytes, i8x16(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1))
+    const next = i8x16.swizzle(bytes, i8x16(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1))
+    low = i32x4.add(low, i32x4.dot_i16x8_s(pair, v128.load32_splat(w)))
+    high = i32x4.add(high, i32x4.dot_i16x8_s(pair, v128.load32_splat(w, 8)))
+    low = i32x4.add(low, i32x4.dot_i16x8_s(next, v128.load32_splat(w, 4)))
+    high = i32x4.add(high, i32x4.dot_i16x8_s(next, v128.load32_splat(w, 12)))
+    p += 12
+    w += 16
+  }
+  v128.store32_lane(out, toBytes(i32x4.add(low, i32x4.shl(high, LOW_BITS))), 0)
+}
+
+/** One grey pixel. */
+// @ts-expect-error
+@inline
+function grey(p: usize, w: usize, taken: i32, out: usize): void {
+  let sums = i32x4.splat(0)
+  for (let j = 0; j < taken; j += 4) {
+    // the four for the lower halves of their weights, and again for the higher
+    const twice = i8x16(0, -1, 1, -1, 2, -1, 3, -1, 0, -1, 1, -1, 2, -1, 3, -1)
+    const bytes = i8x16.swizzle(v128.load32_zero(p), twice)
+    sums = i32x4.add(sums, i32x4.dot_i16x8_s(bytes, v128.load(w)))
+    p += 4
+    w += 16
+  }
+  const low = i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1)
+  const high = i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3)
+  const sum = HALF + low + (high << LOW_BITS)
+  store<u8>(out, min(max(sum >> FRACTION_BITS, 0), 255))
+}
+
+/**
+ * Rows along x.
+ *
+ * @param source rows of `rowBytes` bytes
+ * @param channels 1 or 3
+ * @param first for each output pixel the first input pixel, i32
+ * @param count and how many it reads, i32
+ * @param weights `stride` of them for each output pixel; of each four, i16, the lower halves and then the higher
+ * @param stride a multiple of 4
+ * @param out rows of `channels` * `width` bytes
+ */
+export function horizontal(
+  source: usize,
+  rowBytes: i32,
+  rows: i32,
+  channels: i32,
+  first: usize,
+  count: usize,
+  weights: usize,
+  stride: i32,
+  width: i32,
+  out: usize,
+): void {
+  for (let y = 0; y < rows; y++) {
+    const row = source + y * rowBytes
+    for (let x = 0; x < width; x++) {
+      const p = row + load<i32>(first + (x << 2)) * channels
+      const w = weights + ((x * stride) << 2)
+      const taken = load<i32>(count + (x << 2))
+      if (channels === 3) rgb(p, w, taken, out)
+      else grey(p, w, taken, out)
+      out += channels
+    }
+  }
+}
+
+/** One output row along y: `count` rows of `rowBytes` bytes, from `source`, each with a weight, i32. */
+export function vertical(source: usize, rowBytes: i32, count: i32, weights: usize, out: usize): void {
+  for (let x = 0; x < rowBytes; x += 8) {
+    let low = i32x4.splat(HALF)
+    let high = i32x4.splat(HALF)
+    let p = source + x
+    for (let j = 0; j < count; j++) {
+      const words = i16x8.extend_low_i8x16_u(v128.load64_zero(p))
+      const weight = v128.load32_splat(weights + (j << 2))
+      low = i32x4.add(low, i32x4.mul(i32x4.extend_low_i16x8_u(words), weight))
+      high = i32x4.add(high, i32x4.mul(i32x4.extend_high_i16x8_u(words), weight))
+      p += rowBytes
+    }
+    const words = i16x8.narrow_i32x4_s(i32x4.shr_s(low, FRACTION_BITS), i32x4.shr_s(high, FRACTION_BITS))
+    v128.store64_lane(out + x, i8x16.narrow_i16x8_u(words, words), 0)
+  }
+}
+
+// What png.ts does.
+
+/** Sixteen bits of each of the eight bytes from an address. */
+// @ts-expect-error
+@inline
+function words(address: usize): v128 {
+  return i16x8.extend_low_i8x16_u(v128.load64_zero(address))
+}
+
+/** The neighbour that is nearest to left + above - corner; of equally near ones the first (RFC 2083, 6.6). */
+// @ts-expect-error
+@inline
+function paeth(left: v128, above: v128, corner: v128): v128 {
+  const toLeft = i16x8.abs(i16x8.sub(above, corner))
+  const toAbove = i16x8.abs(i16x8.sub(left, corner))
+  const toCorner = i16x8.abs(i16x8.sub(i16x8.add(left, above), i16x8.add(corner, corner)))
+  const aboveOrCorner = v128.bitselect(above, corner, i16x8.le_s(toAbove, toCorner))
+  const isLeft = v128.and(i16x8.le_s(toLeft, toAbove), i16x8.le_s(toLeft, toCorner))
+  return v128.bitselect(left, aboveOrCorner, isLeft)
+}
+
+const SUB = 1
+const UP = 2
+const AVERAGE = 3
+const PAETH = 4
+
+/** One row whose bytes are differences from what `filter` makes of their neighbours, a pixel at a time. */
+// @ts-expect-error
+@inline
+function unfilterRow(filter: i32, source: usize, rowBytes: i32, pixelBytes: i32, above: usize, out: usize): void {
+  let left = i16x8.splat(0)
+  let corner = i16x8.splat(0)
+  for (let x = 0; x < rowBytes; x += pixelBytes) {
+    const up = words(above + x)
+    const guess =
+      filter === SUB ? left : filter === AVERAGE ? i16x8.shr_u(i16x8.add(left, up), 1) : paeth(left, up, corner)
+    left = v128.and(i16x8.add(words(source + x), guess), i16x8.splat(255))
+    corner = up
+    // four bytes: those behind the pixel are overwritten by the next
+    v128.store32_lane(out + x, i8x16.narrow_i16x8_u(left, left), 0)
+  }
+}
+
+/**
+ * Rows of a PNG file back to pixels (RFC 2083, 6).
+ *
+ * @param source rows of one byte, the filter, 0 to 4, and `rowBytes`
+ * @param pixelBytes 1 to 4
+ * @param previous the row before the first, `rowBytes`; afterwards it is the last one
+ * @param out rows of `rowBytes`
+ */
+export function unfilter(
+  source: usize,
+  rowBytes: i32,
+  rows: i32,
+  pixelBytes: i32,
+  previous: usize,
+  out: usize,
+): void {
+  let above = previous
+  for (let y = 0; y < rows; y++) {
+    const filter = load<u8>(source++)
+    if (filter === SUB) unfilterRow(SUB, source, rowBytes, pixelBytes, above, out)
+    else if (filter === AVERAGE) unfilterRow(AVERAGE, source, rowBytes, pixelBytes, above, out)
+    else if (filter === PAETH) unfilterRow(PAETH, source, rowBytes, pixelBytes, above, out)
+    else if (filter === UP) {
+      for (let x = 0; x < rowBytes; x += 16)
+        v128.store(out + x, i8x16.add(v128.load(source + x), v128.load(above + x)))
+    } else memory.copy(out, source, rowBytes)
+    above = out
+    source += rowBytes
+    out += rowBytes
+  }
+  memory.copy(previous, above, rowBytes)
+}
+
+/** Of pixels of `pixelBytes` the first `kept`, 1 to 4. */
+export function keep(source: usize, pixels: i32, pixelBytes: i32, kept: i32, out: usize): void {
+  for (let i = 0; i < pixels; i++) {
+    store<u32>(out, load<u32>(source))
+    source += pixelBytes
+    out += kept
+  }
+}
+
+/** RGB for each index into a palette, of four bytes a colour. */
+export function lookUp(source: usize, pixels: i32, palette: usize, out: usize): void {
+  for (let i = 0; i < pixels; i++) {
+    store<u32>(out, load<u32>(palette + (<usize>load<u8>(source + i) << 2)))
+    out += 3
+  }
+}
+
+/** The luma of Pillow's `convert("L")`, from interleaved RGB. */
+export function luma(source: usize, pixels: i32, out: usize): void {
+  for (let i = 0; i < pixels; i++) {
+    const r = <u32>load<u8>(source)
+    const g = <u32>load<u8>(source, 1)
+    const b = <u32>load<u8>(source, 2)
+    store<u8>(out + i, (r * 19595 + g * 38470 + b * 7471 + 32768) >> 16)
+    source += 3
+  }
+}
