@@ -1,8 +1,9 @@
 /** Image files to 8-bit pixels, as `Image.open(...)`, EXIF orientation and `convert("RGB")` of Pillow give them. */
 import { isMainThread } from 'node:worker_threads'
-import type { Metadata, Sharp } from 'sharp'
+import type { Sharp } from 'sharp'
 import { messageOf, RequestError } from './errors.ts'
 import { FORMATS, imageFormat } from './image_format.ts'
+import { readJpegHeader } from './jpeg.ts'
 import { decodePng } from './png.ts'
 import type { Pixels } from './resample.ts'
 
@@ -55,26 +56,26 @@ export async function decode(bytes: Uint8Array, maxPixels: number, name = 'the i
   const sharp = await loadDecoder()
   const image = sharp(bytes, { ignoreIcc: true, failOn: 'error', limitInputPixels: false })
   try {
-    const metadata = await image.metadata()
-    const pixels = metadata.width * metadata.height
-    if (pixels > maxPixels) {
-      const size = `${metadata.width} x ${metadata.height} = ${pixels} pixels`
+    const header = (format === 'jpeg' && readJpegHeader(bytes)) || (await image.metadata())
+    const { width, height } = header
+    if (width * height > maxPixels) {
+      const size = `${width} x ${height} = ${width * height} pixels`
       throw new RequestError(
         413,
         `${name} has ${size}, more than the ${maxPixels} of MAX_PIXELS: send it smaller`,
       )
     }
-    return await toPixels(image.autoOrient(), metadata)
+    return await toPixels(image.autoOrient(), header.space)
   } catch (error) {
     if (error instanceof RequestError) throw error
     throw new RequestError(422, `${name} is a broken ${format.toUpperCase()} file: ${firstLine(error)}`)
   }
 }
 
-async function toPixels(image: Sharp, metadata: Metadata): Promise<Pixels> {
-  if (metadata.space === 'cmyk') return fromCmyk(image)
+async function toPixels(image: Sharp, space: string): Promise<Pixels> {
+  if (space === 'cmyk') return fromCmyk(image)
   // grey stays one channel: a third of the work
-  const colours = metadata.space === 'b-w' ? 'b-w' : 'srgb'
+  const colours = space === 'b-w' ? 'b-w' : 'srgb'
   const { data, info } = await rawPixels(image.removeAlpha().toColourspace(colours))
   return { data, width: info.width, height: info.height, channels: info.channels === 1 ? 1 : 3 }
 }

@@ -219,3 +219,12 @@ export function luma(source: usize, pixels: i32, out: usize): void {
     source += 3
   }
 }
+
+/** The float32 that a table of 256 has for a byte, for each `step`th byte. */
+export function plane(source: usize, pixels: i32, step: i32, table: usize, out: usize): void {
+  for (let i = 0; i < pixels; i++) {
+    store<f32>(out, load<f32>(table + (<usize>load<u8>(source) << 2)))
+    source += step
+    out += 4
+  }
+}

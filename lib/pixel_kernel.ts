@@ -34,9 +34,10 @@ export interface Kernel {
   keep(source: number, pixels: number, pixelBytes: number, kept: number, out: number): void
   lookUp(source: number, pixels: number, palette: number, out: number): void
   luma(source: number, pixels: number, out: number): void
+  plane(source: number, pixels: number, step: number, table: number, out: number): void
 }
 
-type Table = Uint8Array | Int16Array | Int32Array
+type Table = Uint8Array | Int16Array | Int32Array | Float32Array
 
 const PAGE = 2 ** 16
 /** The kernel reads and writes a little past the data. */
@@ -101,6 +102,7 @@ export interface Strip {
  * @param outBytes of a row of the result
  * @param tables that the work needs
  * @param work told where the rows are, and the tables
+ * @param result where the rows go
  */
 export function mapRows(
   source: Uint8Array,
@@ -108,13 +110,13 @@ export function mapRows(
   outBytes: number,
   tables: Table[],
   work: (kernel: Kernel, strip: Strip, tables: number[]) => void,
+  result = new Uint8Array((source.length / rowBytes) * outBytes),
 ): Uint8Array {
   const height = source.length / rowBytes
   const most = Math.min(height, Math.max(1, Math.floor(STRIP_BYTES / rowBytes)))
   const pass = new Pass(...tables.map(({ byteLength }) => byteLength), most * rowBytes, most * outBytes)
   const tablesAt = tables.map((table) => pass.put(table))
   const [sourceAt, outAt] = [pass.reserve(most * rowBytes), pass.reserve(most * outBytes)]
-  const result = new Uint8Array(height * outBytes)
   for (let y = 0; y < height; y += most) {
     const rows = Math.min(most, height - y)
     pass.view(sourceAt, rows * rowBytes).set(source.subarray(y * rowBytes, (y + rows) * rowBytes))

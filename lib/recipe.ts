@@ -202,12 +202,22 @@ function levels({ rescale, normalize }: Recipe, channel: number): Float32Array {
  */
 export function toPlanes(pixels: Pixels, recipe: Recipe): Float32Array {
   const { data, width, height, channels } = pixels
-  const size = width * height
-  const planes = new Float32Array(size * recipe.channels)
+  const planes = new Float32Array(recipe.channels * width * height)
+  const bytes = new Uint8Array(planes.buffer)
+  const planeBytes = width * height * 4
   for (let c = 0; c < recipe.channels; c++) {
-    const table = levels(recipe, c)
-    const plane = planes.subarray((recipe.isBgr ? recipe.channels - 1 - c : c) * size)
-    for (let i = 0, p = channels === 1 ? 0 : c; i < size; i++, p += channels) plane[i] = table[data[p]]
+    const at = (recipe.isBgr ? recipe.channels - 1 - c : c) * planeBytes
+    const plane = bytes.subarray(at, at + planeBytes)
+    const first = channels === 1 ? 0 : c
+    mapRows(
+      data,
+      width * channels,
+      width * 4,
+      [levels(recipe, c)],
+      (kernel, { source, rows, out }, [table]) =>
+        kernel.plane(source + first, rows * width, channels, table, out),
+      plane,
+    )
   }
   return planes
 }
