@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import { messageOf, RequestError } from './errors.ts'
+import { release } from './memory.ts'
 import type { Place } from './trace.ts'
 
 const DECODERS = {
@@ -101,6 +102,8 @@ export function join(chunks: readonly Buffer[], total: number): Buffer<ArrayBuff
   for (const chunk of chunks) {
     chunk.copy(all, offset)
     offset += chunk.length
+    // one that shares its memory may share it with another part or another request
+    if (chunk.length === chunk.buffer.byteLength) release(chunk.buffer as ArrayBuffer)
   }
   return all
 }

@@ -14,6 +14,9 @@ import { Interest, type Trace } from './trace.ts'
 /** What the log and the metrics call a request whose client went away before the answer, as nginx does. */
 const CLIENT_GONE = 499
 
+/** Samples that still wait, of a client that has gone or of a request that another sample has spoilt, need not be run. */
+const OVER = new RequestError(CLIENT_GONE, 'nobody waits for the answer')
+
 /** Asked every few seconds by machines: logged only on level debug. */
 const QUIET = [...PROBES, '/metrics']
 
@@ -40,8 +43,7 @@ export function observe(log: Log, metrics: Metrics, { REQUEST_TIMEOUT_MS }: Sett
     res.once('close', () => {
       clearTimeout(timer)
       const isGone = !res.writableFinished
-      // answered with an error while other samples of the request still wait: they need not be run
-      interest.lose(new RequestError(CLIENT_GONE, isGone ? 'the client has gone' : 'it has been answered'))
+      interest.lose(OVER)
       trace.place?.leave()
       const status = isGone ? CLIENT_GONE : res.statusCode
       const ms = performance.now() - begun

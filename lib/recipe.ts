@@ -165,8 +165,8 @@ function toColour(pixels: Pixels): Pixels {
  * The 8-bit picture that the model gets to see: grey if it wants grey, resized, cropped or padded.
  * An image without colour stays at one channel; `toPlanes` repeats it.
  *
- * @param maxPixels largest width x height of the result
- * @throws RequestError 413 when a resize that keeps the ratio makes it larger
+ * @param maxPixels largest width x height, of the result and on the way to it
+ * @throws RequestError 413 when it becomes larger on the way
  */
 export function shapePixels(image: Pixels, recipe: Recipe, maxPixels: number): Pixels {
   const source = recipe.channels === 1 && image.channels === 3 ? toGrey(image) : image
@@ -174,9 +174,11 @@ export function shapePixels(image: Pixels, recipe: Recipe, maxPixels: number): P
   const [width, height] = resizedSize(rule, source.width, source.height)
   const x = frame ? centre(width, frame.width, frame.centring) : { from: 0, length: width, offset: 0 }
   const y = frame ? centre(height, frame.height, frame.centring) : { from: 0, length: height, offset: 0 }
-  if (x.length * y.length > maxPixels) {
-    const detail = `the image would be resized to ${width}x${height}, more than the ${maxPixels} pixels of MAX_PIXELS`
-    throw new RequestError(413, `${detail}: send one that is not so narrow`)
+  // the resize goes along x first: there it has the height of the image
+  const rows = rule ? Math.max(source.height, y.length) : y.length
+  if (x.length * rows > maxPixels) {
+    const detail = `the image of ${source.width}x${source.height} becomes ${x.length}x${rows} pixels on the way`
+    throw new RequestError(413, `${detail}, more than the ${maxPixels} of MAX_PIXELS: send one that is not so narrow`)
   }
   const box: Box = { left: x.from, top: y.from, width: x.length, height: y.length }
   const kept = rule ? resize(source, width, height, rule.filter, box) : crop(source, box)

@@ -28,8 +28,8 @@ function metadata(dims: unknown, extra = {}): FormData {
   return form({ data: TENSOR, metadata: JSON.stringify({ dims, ...extra }) })
 }
 
-/** A 1-bit PNG of side x side black pixels: 16,000 x 16,000 of them take 32 kB. */
-function blackPng(side: number): Buffer {
+/** A 1-bit PNG of black pixels: 16,000 x 16,000 of them take 32 kB. */
+function blackPng(width: number, height: number): Buffer {
   const chunk = (type: string, data: Buffer) => {
     const body = Buffer.concat([Buffer.from(type), data])
     const frame = Buffer.alloc(8)
@@ -38,10 +38,10 @@ function blackPng(side: number): Buffer {
     return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)])
   }
   const header = Buffer.alloc(13)
-  header.writeUInt32BE(side, 0)
-  header.writeUInt32BE(side, 4)
+  header.writeUInt32BE(width, 0)
+  header.writeUInt32BE(height, 4)
   header[8] = 1
-  const pixels = deflateSync(Buffer.alloc((1 + Math.ceil(side / 8)) * side))
+  const pixels = deflateSync(Buffer.alloc((1 + Math.ceil(width / 8)) * height))
   const signature = Buffer.from('89504e470d0a1a0a', 'hex')
   return Buffer.concat([
     signature,
@@ -228,7 +228,11 @@ describe('bad input', () => {
       'one broken image of two',
       () => [form({ image: SAMPLE, other: SAMPLE.subarray(0, 3000) }), 422, /broken PNG/],
     ],
-    ['a 256-megapixel PNG', () => [form({ image: blackPng(16_000) }), 413, /256000000 pixels.*MAX_PIXELS/]],
+    ['a 256-megapixel PNG', () => [form({ image: blackPng(16_000, 16_000) }), 413, /256000000 pixels.*MAX_PIXELS/]],
+    [
+      'a PNG that is large between the two passes of its resize',
+      () => [form({ image: blackPng(1, 9_000_000) }), 413, /28x9000000 pixels.*MAX_PIXELS.*narrow/],
+    ],
     [
       'a file over MAX_UPLOAD_MB',
       () => [form({ image: new Uint8Array(21 * MB) }), 413, /20971520 bytes of MAX_UPLOAD_MB/],
