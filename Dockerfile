@@ -24,8 +24,8 @@ LABEL org.opencontainers.image.title="onnxpress" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true"
 WORKDIR /app
 # memory that large bodies needed goes back to the system: with these, and without more arenas than two
-ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=1 \
-    MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
+ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=4 \
+    MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=65536 MALLOC_TRIM_THRESHOLD_=131072
 COPY --from=build /app .
 USER node
 EXPOSE 8890

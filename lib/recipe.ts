@@ -178,7 +178,10 @@ export function shapePixels(image: Pixels, recipe: Recipe, maxPixels: number): P
   const rows = rule ? Math.max(source.height, y.length) : y.length
   if (x.length * rows > maxPixels) {
     const detail = `the image of ${source.width}x${source.height} becomes ${x.length}x${rows} pixels on the way`
-    throw new RequestError(413, `${detail}, more than the ${maxPixels} of MAX_PIXELS: send one that is not so narrow`)
+    throw new RequestError(
+      413,
+      `${detail}, more than the ${maxPixels} of MAX_PIXELS: send one that is not so narrow`,
+    )
   }
   const box: Box = { left: x.from, top: y.from, width: x.length, height: y.length }
   const kept = rule ? resize(source, width, height, rule.filter, box) : crop(source, box)
