@@ -228,7 +228,10 @@ describe('bad input', () => {
       'one broken image of two',
       () => [form({ image: SAMPLE, other: SAMPLE.subarray(0, 3000) }), 422, /broken PNG/],
     ],
-    ['a 256-megapixel PNG', () => [form({ image: blackPng(16_000, 16_000) }), 413, /256000000 pixels.*MAX_PIXELS/]],
+    [
+      'a 256-megapixel PNG',
+      () => [form({ image: blackPng(16_000, 16_000) }), 413, /256000000 pixels.*MAX_PIXELS/],
+    ],
     [
       'a PNG that is large between the two passes of its resize',
       () => [form({ image: blackPng(1, 9_000_000) }), 413, /28x9000000 pixels.*MAX_PIXELS.*narrow/],
