@@ -121,6 +121,7 @@ export function createApp(parts: Parts): Express {
     return [tensor]
   }
 
+  /** Their memory is freed with the answer. */
   function hold(tensors: AnyTensor[], { place }: Trace): void {
     for (const { data } of tensors) if (!Array.isArray(data)) place!.hold(data.buffer as ArrayBuffer)
   }

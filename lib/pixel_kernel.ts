@@ -113,7 +113,7 @@ export function mapRows(
   result = new Uint8Array((source.length / rowBytes) * outBytes),
 ): Uint8Array {
   const height = source.length / rowBytes
-  const most = Math.min(height, Math.max(1, Math.floor(STRIP_BYTES / rowBytes)))
+  const most = Math.min(height, Math.max(1, Math.floor(STRIP_BYTES / Math.max(rowBytes, outBytes))))
   const pass = new Pass(...tables.map(({ byteLength }) => byteLength), most * rowBytes, most * outBytes)
   const tablesAt = tables.map((table) => pass.put(table))
   const [sourceAt, outAt] = [pass.reserve(most * rowBytes), pass.reserve(most * outBytes)]
