@@ -26,7 +26,7 @@ WORKDIR /app
 # V8's new space stays at 4 MB (Node 24 lets it grow to 64), at nearly the same rate; 1 MB would cost two fifths of it.
 # Memory that large bodies needed goes back to the system with these thresholds, and no more arenas than two.
 ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=4 \
-    MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=65536 MALLOC_TRIM_THRESHOLD_=131072
+    MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 COPY --from=build /app .
 USER node
 EXPOSE 8890

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import { messageOf, RequestError } from './errors.ts'
-import { release } from './memory.ts'
+import { releaseChunk } from './memory.ts'
 import type { Place } from './trace.ts'
 
 const DECODERS = {
@@ -69,7 +69,7 @@ export function collect(stream: Readable, maxBytes: number, place?: Keeper): Pro
     let total = 0
     let isRefused = false
     stream.on('data', (chunk: Buffer) => {
-      if (isRefused) return
+      if (isRefused) return releaseChunk(chunk)
       try {
         total += chunk.length
         if (total > maxBytes) throw tooLarge(maxBytes)
@@ -102,8 +102,7 @@ export function join(chunks: readonly Buffer[], total: number): Buffer<ArrayBuff
   for (const chunk of chunks) {
     chunk.copy(all, offset)
     offset += chunk.length
-    // one that shares its memory may share it with another part or another request
-    if (chunk.length === chunk.buffer.byteLength) release(chunk.buffer as ArrayBuffer)
+    releaseChunk(chunk)
   }
   return all
 }

@@ -27,3 +27,8 @@ const free =
 export function release(memory: ArrayBuffer): void {
   if (memory.byteLength >= LARGE_BYTES) free(memory)
 }
+
+/** The same for a part of a body as it came in, if it does not share its memory with another part or another request. */
+export function releaseChunk(chunk: Buffer): void {
+  if (chunk.length === chunk.buffer.byteLength) release(chunk.buffer as ArrayBuffer)
+}

@@ -6,6 +6,7 @@ import type { Admission } from './admission.ts'
 import type { Settings } from './config.ts'
 import { RequestError } from './errors.ts'
 import type { Log } from './log.ts'
+import { releaseChunk } from './memory.ts'
 import type { Metrics } from './metrics.ts'
 import type { SendError } from './problem.ts'
 import { PROBES } from './token.ts'
@@ -98,6 +99,7 @@ export function refuseWhenFull(
     const path = url.split('?', 1)[0]
     const id = requestId(req)
     res.setHeader('x-request-id', id)
+    req.on('data', releaseChunk) // read, so that the answer can be sent, and not kept
     send(refusal, path, res)
     metrics.answered('none', method, status)
     log.info({ requestId: id, method, path, status, ms: rounded(performance.now() - begun) }, 'request')
