@@ -83,6 +83,7 @@ export function collect(stream: Readable, maxBytes: number, place?: Keeper): Pro
     })
     stream.on('end', () => {
       const all = join(chunks, total)
+      chunks.forEach(releaseChunk)
       place?.hold(all.buffer)
       resolve(all)
     })
@@ -102,7 +103,6 @@ export function join(chunks: readonly Buffer[], total: number): Buffer<ArrayBuff
   for (const chunk of chunks) {
     chunk.copy(all, offset)
     offset += chunk.length
-    releaseChunk(chunk)
   }
   return all
 }
