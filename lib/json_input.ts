@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { messageOf, RequestError } from './errors.ts'
 import type { Input } from './input.ts'
 import { checkSchema, DimsSchema, ListSchema, record } from './schema.ts'
+import { toBytes } from './tensor.ts'
 import { type TensorLimits, tensorFromNumbers } from './tensor_input.ts'
 import { inThread } from './thread_pool.ts'
 
@@ -37,10 +38,7 @@ interface JsonTask {
 
 /** @throws RequestError 400 when it is no JSON, none of the forms, or does not fit the model */
 export function readJsonBody({ body, limits }: JsonTask): Input {
-  return readJson(
-    parseJson(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString(), 'the body'),
-    limits,
-  )
+  return readJson(parseJson(toBytes(body).toString(), 'the body'), limits)
 }
 
 export const readJsonInThread = inThread(readJsonBody, (input) =>

@@ -4,6 +4,13 @@
  * Loads and stores may reach up to 15 bytes past the data: the caller leaves room for it.
  */
 
+/** Sixteen bits of each of the eight bytes from an address. */
+// @ts-expect-error a decorator of AssemblyScript's
+@inline
+function words(address: usize): v128 {
+  return i16x8.extend_low_i8x16_u(v128.load64_zero(address))
+}
+
 // What resample.ts does. Sums are 32-bit integers with FRACTION_BITS behind the point, as there; they are the same bits
 // in any order, and whatever runs over in between.
 
@@ -13,7 +20,7 @@ const HALF = 1 << (FRACTION_BITS - 1)
 const LOW_BITS = 15
 
 /** Four sums as four bytes, rounded down and clamped to 0 to 255, in the lowest 32 bits. */
-// @ts-expect-error a decorator of AssemblyScript's
+// @ts-expect-error
 @inline
 function toBytes(sums: v128): v128 {
   const whole = i32x4.shr_s(sums, FRACTION_BITS)
@@ -105,25 +112,18 @@ export function vertical(source: usize, rowBytes: i32, count: i32, weights: usiz
     let high = i32x4.splat(HALF)
     let p = source + x
     for (let j = 0; j < count; j++) {
-      const words = i16x8.extend_low_i8x16_u(v128.load64_zero(p))
+      const eight = words(p)
       const weight = v128.load32_splat(weights + (j << 2))
-      low = i32x4.add(low, i32x4.mul(i32x4.extend_low_i16x8_u(words), weight))
-      high = i32x4.add(high, i32x4.mul(i32x4.extend_high_i16x8_u(words), weight))
+      low = i32x4.add(low, i32x4.mul(i32x4.extend_low_i16x8_u(eight), weight))
+      high = i32x4.add(high, i32x4.mul(i32x4.extend_high_i16x8_u(eight), weight))
       p += rowBytes
     }
-    const words = i16x8.narrow_i32x4_s(i32x4.shr_s(low, FRACTION_BITS), i32x4.shr_s(high, FRACTION_BITS))
-    v128.store64_lane(out + x, i8x16.narrow_i16x8_u(words, words), 0)
+    const whole = i16x8.narrow_i32x4_s(i32x4.shr_s(low, FRACTION_BITS), i32x4.shr_s(high, FRACTION_BITS))
+    v128.store64_lane(out + x, i8x16.narrow_i16x8_u(whole, whole), 0)
   }
 }
 
 // What png.ts does.
-
-/** Sixteen bits of each of the eight bytes from an address. */
-// @ts-expect-error
-@inline
-function words(address: usize): v128 {
-  return i16x8.extend_low_i8x16_u(v128.load64_zero(address))
-}
 
 /** The neighbour that is nearest to left + above - corner; of equally near ones the first (RFC 2083, 6.6). */
 // @ts-expect-error
@@ -208,6 +208,8 @@ export function lookUp(source: usize, pixels: i32, palette: usize, out: usize): 
     out += 3
   }
 }
+
+// What recipe.ts does.
 
 /** The luma of Pillow's `convert("L")`, from interleaved RGB. */
 export function luma(source: usize, pixels: i32, out: usize): void {

@@ -1,5 +1,6 @@
 /** pixel_kernel.wasm and the memory that it works in, one a thread. */
 import { readFileSync } from 'node:fs'
+import { toBytes } from './tensor.ts'
 
 // TypeScript has this among the browser's types only
 declare const WebAssembly: {
@@ -55,34 +56,31 @@ export class Pass {
   readonly kernel: Kernel
   #used = MARGIN
 
-  /** @param sizes in bytes of what will be asked for */
-  constructor(...sizes: number[]) {
+  constructor() {
     compiled ??= new WebAssembly.Module(readFileSync(new URL('pixel_kernel.wasm', import.meta.url)))
-    this.kernel = kept ?? (new WebAssembly.Instance(compiled).exports as Kernel)
-    const { memory } = this.kernel
-    const needed = sizes.reduce((sum, size) => sum + size + 2 * MARGIN, 2 * MARGIN)
-    const missing = needed - memory.buffer.byteLength
-    if (missing > 0) memory.grow(Math.ceil(missing / PAGE))
-    kept = memory.buffer.byteLength > KEPT_BYTES ? undefined : this.kernel
+    kept ??= new WebAssembly.Instance(compiled).exports as Kernel
+    this.kernel = kept
   }
 
   /** @returns the address of so many bytes */
   reserve(bytes: number): number {
     const address = this.#used
     this.#used += Math.ceil((bytes + MARGIN) / MARGIN) * MARGIN
+    const { memory } = this.kernel
+    const missing = this.#used - memory.buffer.byteLength
+    if (missing > 0) memory.grow(Math.ceil(missing / PAGE))
+    if (memory.buffer.byteLength > KEPT_BYTES) kept = undefined
     return address
   }
 
   /** @returns the address of a copy */
   put(numbers: Table): number {
     const address = this.reserve(numbers.byteLength)
-    this.view(address, numbers.byteLength).set(
-      new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength),
-    )
+    this.view(address, numbers.byteLength).set(toBytes(numbers))
     return address
   }
 
-  /** The bytes at an address, to read or to write. */
+  /** The bytes at an address, to read or to write; until more is reserved, which may move all of it. */
   view(address: number, bytes: number): Uint8Array {
     return new Uint8Array(this.kernel.memory.buffer, address, bytes)
   }
@@ -114,7 +112,7 @@ export function mapRows(
 ): Uint8Array {
   const height = source.length / rowBytes
   const most = Math.min(height, Math.max(1, Math.floor(STRIP_BYTES / Math.max(rowBytes, outBytes))))
-  const pass = new Pass(...tables.map(({ byteLength }) => byteLength), most * rowBytes, most * outBytes)
+  const pass = new Pass()
   const tablesAt = tables.map((table) => pass.put(table))
   const [sourceAt, outAt] = [pass.reserve(most * rowBytes), pass.reserve(most * outBytes)]
   for (let y = 0; y < height; y += most) {

@@ -6,6 +6,7 @@
 import { crc32, inflateSync } from 'node:zlib'
 import { mapRows } from './pixel_kernel.ts'
 import type { Pixels } from './resample.ts'
+import { toBytes } from './tensor.ts'
 
 const SIGNATURE_BYTES = 8
 /** of a chunk: its length before and its name; its checksum behind */
@@ -40,7 +41,7 @@ interface Chunks {
  * then for the general decoder
  */
 export function decodePng(file: Uint8Array, maxPixels: number): Pixels | undefined {
-  const chunks = readChunks(Buffer.from(file.buffer, file.byteOffset, file.byteLength))
+  const chunks = readChunks(toBytes(file))
   if (!chunks) return undefined
   const { header, palette, data } = chunks
   const [width, height] = [header.readUInt32BE(0), header.readUInt32BE(4)]

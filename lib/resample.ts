@@ -107,13 +107,16 @@ function taps(n: number, m: number, from: number, length: number, kernel: Kernel
   return { first, count, weights, stride }
 }
 
-/** 32-bit weights in halves of 15 and 17 bits: of each four the lower halves, then the higher. */
+/** Of a weight's 32 bits so many are in its lower half, see pixel_kernel.as.ts. */
+const LOW_BITS = 15
+
+/** Weights in two halves: of each four the lower ones, then the higher. */
 function inHalves(weights: Int32Array): Int16Array {
   const halves = new Int16Array(weights.length * 2)
   for (let i = 0; i < weights.length; i++) {
     const at = i + (i & ~3)
-    halves[at] = weights[i] & 0x7fff
-    halves[at + 4] = weights[i] >> 15
+    halves[at] = weights[i] & (2 ** LOW_BITS - 1)
+    halves[at + 4] = weights[i] >> LOW_BITS
   }
   return halves
 }
@@ -144,7 +147,7 @@ function vertical(
   rowOffset: number,
 ): Uint8Array {
   const most = count.reduce((a, b) => Math.max(a, b), 0)
-  const pass = new Pass(weights.byteLength, most * rowLength, rowLength)
+  const pass = new Pass()
   const weightsAt = pass.put(weights)
   const [sourceAt, outAt] = [pass.reserve(most * rowLength), pass.reserve(rowLength)]
 

@@ -121,6 +121,7 @@ export function fromBytes(dtype: Dtype, bytes: Uint8Array): TensorData {
   return new ARRAYS[dtype](aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / size)
 }
 
+/** The bytes of an array, as a Buffer on the same memory. */
 export function toBytes({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer {
   return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength)
 }

@@ -6,7 +6,7 @@ import { readBody } from '../lib/body.ts'
 import { RequestError } from '../lib/errors.ts'
 import { LONG_JSON } from '../lib/json_input.ts'
 import { checkSchema, DimsSchema, ListSchema, record, shortList } from '../lib/schema.ts'
-import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf } from '../lib/tensor.ts'
+import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf, toBytes } from '../lib/tensor.ts'
 import { inThread, type ThreadPool } from '../lib/thread_pool.ts'
 import { traceOf } from '../lib/trace.ts'
 import { DATATYPES, fromBinary, fromList, parseExactly } from './open_inference_tensors.ts'
@@ -105,7 +105,7 @@ export async function readInference(
 }
 
 function readTask({ body, jsonLength = body.length, limits }: Task): Inference {
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+  const bytes = toBytes(body)
   if (jsonLength === 0 && bytes.length > 0) return readRaw(bytes, limits)
   const json = parseExactly(bytes.toString('utf8', 0, jsonLength), 'the request')
   const request = checkSchema(InferRequestSchema, json, 'the request')

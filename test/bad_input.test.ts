@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { crc32, deflateSync } from 'node:zlib'
 import sharp from 'sharp'
+import { pngFile } from './png_file.ts'
 import { ROOT, type RunningServer, startServer } from './running_server.ts'
 
 const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
@@ -30,25 +30,8 @@ function metadata(dims: unknown, extra = {}): FormData {
 
 /** A 1-bit PNG of black pixels: 16,000 x 16,000 of them take 32 kB. */
 function blackPng(width: number, height: number): Buffer {
-  const chunk = (type: string, data: Buffer) => {
-    const body = Buffer.concat([Buffer.from(type), data])
-    const frame = Buffer.alloc(8)
-    frame.writeUInt32BE(data.length, 0)
-    frame.writeUInt32BE(crc32(body), 4)
-    return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)])
-  }
-  const header = Buffer.alloc(13)
-  header.writeUInt32BE(width, 0)
-  header.writeUInt32BE(height, 4)
-  header[8] = 1
-  const pixels = deflateSync(Buffer.alloc((1 + Math.ceil(width / 8)) * height))
-  const signature = Buffer.from('89504e470d0a1a0a', 'hex')
-  return Buffer.concat([
-    signature,
-    chunk('IHDR', header),
-    chunk('IDAT', pixels),
-    chunk('IEND', Buffer.alloc(0)),
-  ])
+  const filtered = new Uint8Array((1 + Math.ceil(width / 8)) * height)
+  return pngFile({ width, height, colourType: 0, filtered }, { depth: 1 })
 }
 
 describe('bad input', () => {

@@ -1,17 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { crc32, deflateSync } from 'node:zlib'
+import { deflateSync } from 'node:zlib'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { decodePng } from '../lib/png.ts'
-
-interface Png {
-  width: number
-  height: number
-  colourType: number
-  /** rows of a filter's number and bytes, which are differences: any will do */
-  filtered: Uint8Array
-}
+import { chunk, type Png, pngFile, SIGNATURE } from './png_file.ts'
 
 /** bytes of a pixel by colour type */
 const PIXEL_BYTES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }
@@ -36,50 +29,10 @@ function withFilters(rows: Uint8Array, height: number): Uint8Array {
   return rows
 }
 
-function chunk(name: string, body: Uint8Array): Buffer {
-  const bytes = Buffer.alloc(12 + body.length)
-  bytes.writeUInt32BE(body.length)
-  bytes.write(name, 4, 'latin1')
-  bytes.set(body, 8)
-  bytes.writeUInt32BE(crc32(bytes.subarray(4, -4)), 8 + body.length)
-  return bytes
-}
-
-const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
-/** red, green and blue of 256 colours, none twice */
-const PALETTE = Uint8Array.from({ length: 768 }, (_, i) => [i / 3, 255 - i / 3, (i / 3) * 7][i % 3])
-
-interface Odd {
-  depth?: number
-  interlacing?: number
-  extra?: Buffer
-  palette?: Uint8Array
-  data?: Buffer
-}
-
-function encode({ width, height, colourType, filtered }: Png, odd: Odd = {}): Buffer {
-  const { depth = 8, interlacing = 0, extra = Buffer.alloc(0), palette = PALETTE } = odd
-  const header = Buffer.alloc(13)
-  header.writeUInt32BE(width, 0)
-  header.writeUInt32BE(height, 4)
-  header.set([depth, colourType, 0, 0, interlacing], 8)
-  const data = odd.data ?? deflateSync(filtered)
-  const half = data.length >> 1 // in two chunks, as encoders of large files do
-  return Buffer.concat([
-    SIGNATURE,
-    chunk('IHDR', header),
-    ...(colourType === 3 ? [chunk('PLTE', palette)] : []),
-    extra,
-    chunk('IDAT', data.subarray(0, half)),
-    chunk('IDAT', data.subarray(half)),
-    chunk('IEND', Buffer.alloc(0)),
-  ])
-}
-
 test('every filter and colour type becomes the pixels that libpng makes of it', async () => {
   await fc.assert(
     fc.asyncProperty(png, async (image) => {
-      const file = encode(image)
+      const file = pngFile(image)
       const channels = image.colourType === 0 || image.colourType === 4 ? 1 : 3
       const { data } = await sharp(file)
         .removeAlpha()
@@ -98,7 +51,7 @@ const grey: Png = { width: 40, height: 3, colourType: 0, filtered: new Uint8Arra
 test('a picture of many strips becomes the pixels that libpng makes of it', async () => {
   const [width, height] = [1100, 900]
   const rows = Uint8Array.from({ length: height * (1 + width * 3) }, (_, i) => (i * 2654435761) >>> 13)
-  const file = encode({ width, height, colourType: 2, filtered: withFilters(rows, height) })
+  const file = pngFile({ width, height, colourType: 2, filtered: withFilters(rows, height) })
   const expected = await sharp(file).raw().toBuffer()
   assert.ok(expected.equals(decodePng(file, 1e6)!.data))
 })
@@ -110,25 +63,28 @@ function changed(file: Buffer, offset: number): Buffer {
 }
 
 const leftAlone: [what: string, file: Buffer][] = [
-  ['interlaced', encode(grey, { interlacing: 1 })],
-  ['16 bits a sample', encode(grey, { depth: 16 })],
-  ['4 bits a sample', encode(grey, { depth: 4 })],
-  ['transparency', encode(grey, { extra: chunk('tRNS', Buffer.of(0, 1)) })],
-  ['an orientation', encode(grey, { extra: chunk('eXIf', Buffer.alloc(8)) })],
-  ['an animation', encode(grey, { extra: chunk('acTL', Buffer.alloc(8)) })],
-  ['a critical chunk of another kind', encode(grey, { extra: chunk('ABCD', Buffer.alloc(8)) })],
-  ['a filter that there is not', encode({ ...grey, filtered: new Uint8Array(3 * 41).fill(5) })],
-  ['too few rows', encode({ ...grey, height: 4 })],
-  ['too many rows', encode({ ...grey, height: 2 })],
-  ['data that is cut off', encode(grey, { data: deflateSync(grey.filtered).subarray(0, -3) })],
+  ['interlaced', pngFile(grey, { interlacing: 1 })],
+  ['16 bits a sample', pngFile(grey, { depth: 16 })],
+  ['4 bits a sample', pngFile(grey, { depth: 4 })],
+  ['transparency', pngFile(grey, { extra: chunk('tRNS', Buffer.of(0, 1)) })],
+  ['an orientation', pngFile(grey, { extra: chunk('eXIf', Buffer.alloc(8)) })],
+  ['an animation', pngFile(grey, { extra: chunk('acTL', Buffer.alloc(8)) })],
+  ['a critical chunk of another kind', pngFile(grey, { extra: chunk('ABCD', Buffer.alloc(8)) })],
+  ['a filter that there is not', pngFile({ ...grey, filtered: new Uint8Array(3 * 41).fill(5) })],
+  ['too few rows', pngFile({ ...grey, height: 4 })],
+  ['too many rows', pngFile({ ...grey, height: 2 })],
+  ['data that is cut off', pngFile(grey, { data: deflateSync(grey.filtered).subarray(0, -3) })],
   [
     'a colour that the palette has not',
-    encode({ ...grey, colourType: 3, filtered: new Uint8Array(123).fill(1) }, { palette: new Uint8Array(3) }),
+    pngFile(
+      { ...grey, colourType: 3, filtered: new Uint8Array(123).fill(1) },
+      { palette: new Uint8Array(3) },
+    ),
   ],
-  ['no end', encode(grey).subarray(0, -12)],
-  ['a checksum that is wrong', changed(encode(grey), -13)],
+  ['no end', pngFile(grey).subarray(0, -12)],
+  ['a checksum that is wrong', changed(pngFile(grey), -13)],
   ['nothing behind the signature', SIGNATURE],
-  ['no width', encode({ ...grey, width: 0 })],
+  ['no width', pngFile({ ...grey, width: 0 })],
 ]
 
 for (const [what, file] of leftAlone)
@@ -137,6 +93,6 @@ for (const [what, file] of leftAlone)
   })
 
 test('so is a picture with more pixels than are allowed', () => {
-  assert.equal(decodePng(encode(grey), 119), undefined)
-  assert.notEqual(decodePng(encode(grey), 120), undefined)
+  assert.equal(decodePng(pngFile(grey), 119), undefined)
+  assert.notEqual(decodePng(pngFile(grey), 120), undefined)
 })

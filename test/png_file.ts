@@ -1,0 +1,54 @@
+/** PNG files as no encoder writes them. */
+import { crc32, deflateSync } from 'node:zlib'
+
+export const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
+
+/** red, green and blue of 256 colours, none twice */
+const PALETTE = Uint8Array.from({ length: 768 }, (_, i) => [i / 3, 255 - i / 3, (i / 3) * 7][i % 3])
+
+export interface Png {
+  width: number
+  height: number
+  colourType: number
+  /** rows of a filter's number and bytes, which are differences: any will do */
+  filtered: Uint8Array
+}
+
+/** What is not as in a plain file. */
+export interface Odd {
+  depth?: number
+  interlacing?: number
+  /** a chunk in front of the data */
+  extra?: Buffer
+  palette?: Uint8Array
+  /** instead of the rows, compressed */
+  data?: Buffer
+}
+
+export function chunk(name: string, body: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(12 + body.length)
+  bytes.writeUInt32BE(body.length)
+  bytes.write(name, 4, 'latin1')
+  bytes.set(body, 8)
+  bytes.writeUInt32BE(crc32(bytes.subarray(4, -4)), 8 + body.length)
+  return bytes
+}
+
+export function pngFile({ width, height, colourType, filtered }: Png, odd: Odd = {}): Buffer {
+  const { depth = 8, interlacing = 0, extra = Buffer.alloc(0), palette = PALETTE } = odd
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(width, 0)
+  header.writeUInt32BE(height, 4)
+  header.set([depth, colourType, 0, 0, interlacing], 8)
+  const data = odd.data ?? deflateSync(filtered)
+  const half = data.length >> 1 // in two chunks, as encoders of large files do
+  return Buffer.concat([
+    SIGNATURE,
+    chunk('IHDR', header),
+    ...(colourType === 3 ? [chunk('PLTE', palette)] : []),
+    extra,
+    chunk('IDAT', data.subarray(0, half)),
+    chunk('IDAT', data.subarray(half)),
+    chunk('IEND', Buffer.alloc(0)),
+  ])
+}
