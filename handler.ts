@@ -3,8 +3,8 @@
  */
 import { type Answer, bestClasses, type Prediction, type Result, type ScoreFunction } from './lib/answer.ts'
 import { decode, encodePng } from './lib/image.ts'
+import type { Pixels } from './lib/picture.ts'
 import { type Recipe, shapePixels, toPlanes } from './lib/recipe.ts'
-import type { Pixels } from './lib/resample.ts'
 import { convert, sizeOf, type Tensor, toNumbers } from './lib/tensor.ts'
 import { inThread } from './lib/thread_pool.ts'
 
@@ -31,7 +31,7 @@ export async function preprocess(task: ImageTask): Promise<Tensor> {
 
 /** The 8-bit picture on the way to the tensor: decoded, resized and cropped, not yet scaled. */
 export async function preview({ file, recipe, maxPixels }: ImageTask): Promise<Pixels> {
-  return shapePixels(await decode(file, maxPixels), recipe, maxPixels)
+  return decode(file, maxPixels, (picture) => shapePixels(picture, recipe, maxPixels))
 }
 
 // the same two as the thread pool runs them, the picture as a PNG file

@@ -3,9 +3,11 @@ import { isMainThread } from 'node:worker_threads'
 import type { Sharp } from 'sharp'
 import { messageOf, RequestError } from './errors.ts'
 import { FORMATS, imageFormat } from './image_format.ts'
-import { readJpegHeader } from './jpeg.ts'
+import { decodeJpeg } from './jpeg.ts'
+import { readJpegHeader } from './jpeg_file.ts'
+import { asPicture, NotPlain, type Picture, type Pixels } from './picture.ts'
 import { decodePng } from './png.ts'
-import type { Pixels } from './resample.ts'
+import { toBytes } from './tensor.ts'
 
 /** The formats that reach the decoder; libvips' other loaders (SVG, PDF, ...) stay shut whatever a file claims. */
 const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff']
@@ -42,21 +44,43 @@ export function loadDecoder() {
  * to their high byte, CMYK converted as Pillow does. Of an animation, the first frame.
  *
  * @param maxPixels width x height allowed, told from the header before anything is decoded
+ * @param use what is done with the picture, whose rows may be decoded only now; done again with another picture of the
+ * same pixels where they turn out not to be what our own decoders expect
  * @param name how errors call the file
+ * @returns what `use` does
  * @throws RequestError 415 not an image of a known format, 413 too many pixels, 422 broken
  */
-export async function decode(bytes: Uint8Array, maxPixels: number, name = 'the image'): Promise<Pixels> {
+export async function decode<Result>(
+  bytes: Uint8Array,
+  maxPixels: number,
+  use: (picture: Picture) => Result,
+  name = 'the image',
+): Promise<Result> {
   const format = imageFormat(bytes)
   if (format === undefined || format === 'heic') {
     const what = format ? 'is HEIC, which is not decoded here' : 'does not start as an image file'
     throw new RequestError(415, `${name} ${what}: send ${FORMATS}`)
   }
-  const plain = format === 'png' ? decodePng(bytes, maxPixels) : undefined
-  if (plain) return plain
+  try {
+    if (format === 'jpeg') return use(decodeJpeg(bytes, maxPixels))
+    if (format === 'png') return use(decodePng(bytes, maxPixels))
+  } catch (error) {
+    if (!(error instanceof NotPlain)) throw error
+  }
+  return use(asPicture(await decodeAny(bytes, format, maxPixels, name)))
+}
+
+/** By sharp. */
+async function decodeAny(
+  bytes: Uint8Array,
+  format: string,
+  maxPixels: number,
+  name: string,
+): Promise<Pixels> {
   const sharp = await loadDecoder()
   const image = sharp(bytes, { ignoreIcc: true, failOn: 'error', limitInputPixels: false })
   try {
-    const header = (format === 'jpeg' && readJpegHeader(bytes)) || (await image.metadata())
+    const header = (format === 'jpeg' && readJpegHeader(toBytes(bytes))) || (await image.metadata())
     const { width, height } = header
     if (width * height > maxPixels) {
       const size = `${width} x ${height} = ${width * height} pixels`

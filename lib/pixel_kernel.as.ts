@@ -1,7 +1,7 @@
 /**
  * The inner loops over pixels, in AssemblyScript: compiled to WebAssembly, because JavaScript has no SIMD.
  *
- * Loads and stores may reach up to 15 bytes past the data: the caller leaves room for it.
+ * Loads and stores may reach up to 31 bytes past the data: the caller leaves room for it.
  */
 
 /** Sixteen bits of each of the eight bytes from an address. */

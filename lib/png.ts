@@ -4,8 +4,8 @@
  * Source: RFC 2083 (PNG), and Pillow for what is done with colours: alpha is dropped, gamma and profiles are ignored.
  */
 import { crc32, inflateSync } from 'node:zlib'
+import { asPicture, mustBePlain, NotPlain, type Picture, stripsOf } from './picture.ts'
 import { mapRows } from './pixel_kernel.ts'
-import type { Pixels } from './resample.ts'
 import { toBytes } from './tensor.ts'
 
 const SIGNATURE_BYTES = 8
@@ -37,36 +37,32 @@ interface Chunks {
  * Decode a PNG file of 8 bits a sample, without interlacing and without what is `NOT_PLAIN`.
  *
  * @param maxPixels width x height allowed
- * @returns undefined for every other kind, for more pixels, and for a file that is not in order: what to do or to say is
- * then for the general decoder
+ * @throws NotPlain for every other kind, for more pixels, and for a file that is not in order
  */
-export function decodePng(file: Uint8Array, maxPixels: number): Pixels | undefined {
-  const chunks = readChunks(toBytes(file))
-  if (!chunks) return undefined
-  const { header, palette, data } = chunks
+export function decodePng(file: Uint8Array, maxPixels: number): Picture {
+  const { header, palette, data } = readChunks(toBytes(file))
   const [width, height] = [header.readUInt32BE(0), header.readUInt32BE(4)]
   const [depth, colourType, compression, filtering, interlacing] = header.subarray(8)
   const colour = COLOUR_TYPES[colourType]
-  const isPlain = depth === 8 && colour && compression === 0 && filtering === 0 && interlacing === 0
-  if (!isPlain || width * height === 0 || width * height > maxPixels) return undefined
+  mustBePlain(depth === 8 && colour && compression === 0 && filtering === 0 && interlacing === 0)
+  mustBePlain(width * height > 0 && width * height <= maxPixels)
 
   const { bytes, channels } = colour
   const rowBytes = width * bytes
   const filtered = inflate(data, height * (1 + rowBytes))
-  if (!filtered) return undefined
-  for (let row = 0; row < filtered.length; row += 1 + rowBytes) if (filtered[row] > 4) return undefined
+  for (let row = 0; row < filtered.length; row += 1 + rowBytes) mustBePlain(filtered[row] <= 4)
   const rows = unfilter(filtered, rowBytes, bytes)
   const pixels =
     colourType === PALETTE
-      ? palette && lookUp(rows, width, palette)
+      ? lookUp(rows, width, palette)
       : bytes > channels
         ? dropAlpha(rows, width, channels)
         : rows
-  return pixels && { data: pixels, width, height, channels }
+  return asPicture({ data: pixels, width, height, channels })
 }
 
-/** What is needed of a file; undefined if it is not plain, or not in order. */
-function readChunks(file: Buffer): Chunks | undefined {
+/** What is needed of a file. */
+function readChunks(file: Buffer): Chunks {
   let header: Buffer | undefined
   let palette: Buffer | undefined
   const data: Buffer[] = []
@@ -75,52 +71,78 @@ function readChunks(file: Buffer): Chunks | undefined {
     const name = file.toString('latin1', at + 4, at + HEAD_BYTES)
     const body = file.subarray(at + HEAD_BYTES, at + HEAD_BYTES + length)
     const end = at + HEAD_BYTES + length
-    if (end + TAIL_BYTES > file.length || crc32(file.subarray(at + 4, end)) !== file.readUInt32BE(end)) return
-    if (NOT_PLAIN.includes(name)) return
-    if (name === 'IEND') return header && { header, palette, data }
+    mustBePlain(end + TAIL_BYTES <= file.length)
+    mustBePlain(crc32(file.subarray(at + 4, end)) === file.readUInt32BE(end))
+    mustBePlain(!NOT_PLAIN.includes(name))
+    if (name === 'IEND') {
+      mustBePlain(header)
+      return { header, palette, data }
+    }
     if (name === 'IHDR' && length === 13) header = body
     else if (name === 'PLTE') palette = body
     else if (name === 'IDAT') data.push(body)
-    else if (name[0] < 'a') return // one that has to be understood
+    // one that has to be understood
+    else mustBePlain(name[0] >= 'a')
     at = end + TAIL_BYTES
   }
+  throw new NotPlain()
 }
 
-/** @returns undefined if it is not a whole stream of so many bytes */
-function inflate(data: Buffer[], bytes: number): Buffer | undefined {
+/** @throws NotPlain if it is not a whole stream of so many bytes */
+function inflate(data: Buffer[], bytes: number): Buffer {
   try {
     const inflated = inflateSync(data.length === 1 ? data[0] : Buffer.concat(data), {
       maxOutputLength: bytes,
       chunkSize: Math.max(bytes, 64), // all of it at once
     })
-    return inflated.length === bytes ? inflated : undefined
-  } catch {
-    return undefined
-  }
+    if (inflated.length === bytes) return inflated
+  } catch {} // broken, or longer
+  throw new NotPlain()
 }
 
 /** Each row's bytes are differences from what a filter makes of their neighbours: back to the bytes themselves. */
 function unfilter(filtered: Uint8Array, rowBytes: number, pixelBytes: number): Uint8Array {
-  const above = new Uint8Array(rowBytes)
-  return mapRows(filtered, 1 + rowBytes, rowBytes, [above], (kernel, { source, rows, out }, [aboveAt]) =>
-    kernel.unfilter(source, rowBytes, rows, pixelBytes, aboveAt, out),
+  const filteredBytes = 1 + rowBytes
+  return mapRows(
+    {
+      strips: stripsOf(filtered, filteredBytes),
+      rowBytes: filteredBytes,
+      to: new Uint8Array((filtered.length / filteredBytes) * rowBytes),
+      toRowBytes: rowBytes,
+      tables: [new Uint8Array(rowBytes)],
+    },
+    (kernel, { source, rows, out }, [above]) =>
+      kernel.unfilter(source, rowBytes, rows, pixelBytes, above, out),
   )
 }
 
-/** @returns undefined where the palette has no such colour */
-function lookUp(indices: Uint8Array, width: number, palette: Uint8Array): Uint8Array | undefined {
+function lookUp(indices: Uint8Array, width: number, palette: Uint8Array | undefined): Uint8Array {
+  mustBePlain(palette && palette.length <= 256 * 3)
   const colours = Math.floor(palette.length / 3)
-  if (colours < 256 && indices.some((index) => index >= colours)) return undefined
+  mustBePlain(colours === 256 || indices.every((index) => index < colours))
   const inFours = new Uint8Array(256 * 4)
   for (let i = 0; i < colours; i++) inFours.set(palette.subarray(i * 3, i * 3 + 3), i * 4)
-  return mapRows(indices, width, width * 3, [inFours], (kernel, { source, rows, out }, [paletteAt]) =>
-    kernel.lookUp(source, rows * width, paletteAt, out),
+  return mapRows(
+    {
+      strips: stripsOf(indices, width),
+      rowBytes: width,
+      to: new Uint8Array(indices.length * 3),
+      toRowBytes: width * 3,
+      tables: [inFours],
+    },
+    (kernel, { source, rows, out }, [paletteAt]) => kernel.lookUp(source, rows * width, paletteAt, out),
   )
 }
 
 function dropAlpha(data: Uint8Array, width: number, channels: number): Uint8Array {
   const bytes = channels + 1
-  return mapRows(data, width * bytes, width * channels, [], (kernel, { source, rows, out }) =>
-    kernel.keep(source, rows * width, bytes, channels, out),
+  return mapRows(
+    {
+      strips: stripsOf(data, width * bytes),
+      rowBytes: width * bytes,
+      to: new Uint8Array((data.length / bytes) * channels),
+      toRowBytes: width * channels,
+    },
+    (kernel, { source, rows, out }) => kernel.keep(source, rows * width, bytes, channels, out),
   )
 }

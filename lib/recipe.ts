@@ -5,8 +5,9 @@
  * PIL images; given the same pixels the tensor is theirs bit for bit.
  */
 import { RequestError } from './errors.ts'
+import { asPicture, type Box, crop, type Picture, type Pixels, stripsOf, wholeOf } from './picture.ts'
 import { mapRows } from './pixel_kernel.ts'
-import { type Box, crop, type Filter, type Pixels, resize } from './resample.ts'
+import { type Filter, resize } from './resample.ts'
 import type { AnySpec, Dtype } from './tensor.ts'
 
 /** How large the image becomes, in pixels. */
@@ -58,11 +59,18 @@ export interface Recipe {
 }
 
 /** The luma of Pillow's `convert("L")`, from interleaved RGB. */
-function toGrey({ data, width, height }: Pixels): Pixels {
-  const grey = mapRows(data, width * 3, width, [], (kernel, { source, rows, out }) =>
-    kernel.luma(source, rows * width, out),
+function toGrey(picture: Picture): Picture {
+  const { width, height } = picture
+  const grey = mapRows(
+    {
+      strips: picture.strips(wholeOf(picture)),
+      rowBytes: width * 3,
+      to: new Uint8Array(width * height),
+      toRowBytes: width,
+    },
+    (kernel, { source, rows, out }) => kernel.luma(source, rows * width, out),
   )
-  return { data: grey, width, height, channels: 1 }
+  return asPicture({ data: grey, width, height, channels: 1 })
 }
 
 /** The size that every image gets; undefined where it depends on the image. */
@@ -168,7 +176,7 @@ function toColour(pixels: Pixels): Pixels {
  * @param maxPixels largest width x height, of the result and on the way to it
  * @throws RequestError 413 when it becomes larger on the way
  */
-export function shapePixels(image: Pixels, recipe: Recipe, maxPixels: number): Pixels {
+export function shapePixels(image: Picture, recipe: Recipe, maxPixels: number): Pixels {
   const source = recipe.channels === 1 && image.channels === 3 ? toGrey(image) : image
   const { resize: rule, crop: frame } = recipe
   const [width, height] = resizedSize(rule, source.width, source.height)
@@ -209,19 +217,20 @@ export function toPlanes(pixels: Pixels, recipe: Recipe): Float32Array {
   const { data, width, height, channels } = pixels
   const planes = new Float32Array(recipe.channels * width * height)
   const bytes = new Uint8Array(planes.buffer)
-  const planeBytes = width * height * 4
+  const [rowBytes, planeBytes] = [width * channels, width * height * 4]
   for (let c = 0; c < recipe.channels; c++) {
     const at = (recipe.isBgr ? recipe.channels - 1 - c : c) * planeBytes
-    const plane = bytes.subarray(at, at + planeBytes)
     const first = channels === 1 ? 0 : c
     mapRows(
-      data,
-      width * channels,
-      width * 4,
-      [levels(recipe, c)],
+      {
+        strips: stripsOf(data, rowBytes),
+        rowBytes,
+        to: bytes.subarray(at, at + planeBytes),
+        toRowBytes: width * 4,
+        tables: [levels(recipe, c)],
+      },
       (kernel, { source, rows, out }, [table]) =>
         kernel.plane(source + first, rows * width, channels, table, out),
-      plane,
     )
   }
   return planes

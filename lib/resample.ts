@@ -5,24 +5,8 @@
  * images and transformers' image processors both end there, so this is what models were trained with.
  */
 
-import { mapRows, Pass } from './pixel_kernel.ts'
-
-/** Interleaved 8-bit pixels, row by row: `data.length === width * height * channels`. */
-export interface Pixels {
-  data: Uint8Array
-  width: number
-  height: number
-  /** 1 = grey, 3 = RGB */
-  channels: 1 | 3
-}
-
-/** A rectangle in pixels of the resized image. */
-export interface Box {
-  left: number
-  top: number
-  width: number
-  height: number
-}
+import { type Box, crop, type Picture, type Pixels, wholeOf } from './picture.ts'
+import { mapRows, newPass } from './pixel_kernel.ts'
 
 /** The filters under the names that Pillow and timm use. */
 export type Filter = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 'hamming'
@@ -123,19 +107,27 @@ function inHalves(weights: Int32Array): Int16Array {
 
 /** Resample rows `top` to `bottom` (exclusive) along x; the result has `bottom - top` rows. */
 function horizontal(
-  { data, width, channels }: Pixels,
+  picture: Picture,
   { first, count, weights, stride }: Taps,
   outWidth: number,
   top: number,
   bottom: number,
 ): Uint8Array {
-  const rowBytes = width * channels
-  const rows = data.subarray(top * rowBytes, bottom * rowBytes)
-  const tables = [first, count, inHalves(weights)]
-  return mapRows(rows, rowBytes, outWidth * channels, tables, (kernel, { source, rows, out }, at) => {
-    const [firstAt, countAt, weightsAt] = at
-    kernel.horizontal(source, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, outWidth, out)
-  })
+  const { width, channels } = picture
+  const last = outWidth - 1
+  const columns = { left: first[0], width: first[last] + count[last] - first[0] }
+  const [rowBytes, toRowBytes] = [width * channels, outWidth * channels]
+  return mapRows(
+    {
+      strips: picture.strips({ ...columns, top, height: bottom - top }),
+      rowBytes,
+      to: new Uint8Array((bottom - top) * toRowBytes),
+      toRowBytes,
+      tables: [first, count, inHalves(weights)],
+    },
+    (kernel, { source, rows, out }, [firstAt, countAt, weightsAt]) =>
+      kernel.horizontal(source, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, outWidth, out),
+  )
 }
 
 /** Resample along y. `rowOffset` is the source row that `data` starts with. */
@@ -147,7 +139,7 @@ function vertical(
   rowOffset: number,
 ): Uint8Array {
   const most = count.reduce((a, b) => Math.max(a, b), 0)
-  const pass = new Pass()
+  const pass = newPass()
   const weightsAt = pass.put(weights)
   const [sourceAt, outAt] = [pass.reserve(most * rowLength), pass.reserve(rowLength)]
 
@@ -173,32 +165,19 @@ function nearestIndices(n: number, m: number, from: number, length: number): Int
   return indices
 }
 
-function nearest(source: Pixels, width: number, height: number, box: Box): Uint8Array {
-  const { data, channels } = source
-  const xs = nearestIndices(source.width, width, box.left, box.width)
-  const ys = nearestIndices(source.height, height, box.top, box.height)
+function nearest(picture: Picture, width: number, height: number, box: Box): Uint8Array {
+  const xs = nearestIndices(picture.width, width, box.left, box.width)
+  const ys = nearestIndices(picture.height, height, box.top, box.height)
+  const { data, channels } = crop(picture, wholeOf(picture))
   const out = new Uint8Array(box.width * box.height * channels)
   let o = 0
   for (const y of ys) {
     for (const x of xs) {
-      const p = (y * source.width + x) * channels
+      const p = (y * picture.width + x) * channels
       for (let c = 0; c < channels; c++) out[o++] = data[p + c]
     }
   }
   return out
-}
-
-/** The part of the pixels inside a box that lies within the image. */
-export function crop(source: Pixels, box: Box): Pixels {
-  const { data, width, channels } = source
-  if (box.width === width && box.height === source.height) return source
-  const rowLength = box.width * channels
-  const out = new Uint8Array(rowLength * box.height)
-  for (let y = 0; y < box.height; y++) {
-    const start = ((box.top + y) * width + box.left) * channels
-    out.set(data.subarray(start, start + rowLength), y * rowLength)
-  }
-  return { data: out, width: box.width, height: box.height, channels }
 }
 
 /**
@@ -212,11 +191,11 @@ export function crop(source: Pixels, box: Box): Pixels {
  * @param box must lie within width x height
  */
 export function resize(
-  source: Pixels,
+  source: Picture,
   width: number,
   height: number,
   filter: Filter,
-  box: Box = { left: 0, top: 0, width, height },
+  box: Box = wholeOf({ width, height }),
 ): Pixels {
   if (width === source.width && height === source.height) return crop(source, box)
   const { channels } = source

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import sharp, { type JpegOptions } from 'sharp'
-import { readJpegHeader } from '../lib/jpeg.ts'
+import { decodeJpeg } from '../lib/jpeg.ts'
+import { readJpegHeader } from '../lib/jpeg_file.ts'
+import { asPicture, crop, NotPlain, type Pixels, wholeOf } from '../lib/picture.ts'
 
-const picture = () =>
-  sharp({ create: { width: 70, height: 30, channels: 3, background: '#a5f' } }).withMetadata({
-    orientation: 6,
-  })
+const flat = () => sharp({ create: { width: 70, height: 30, channels: 3, background: '#a5f' } })
+const picture = () => flat().withMetadata({ orientation: 6 })
 const jpeg = (options: JpegOptions = {}) => picture().jpeg(options).toBuffer()
 
 const usual: [what: string, file: () => Promise<Buffer>][] = [
@@ -14,7 +17,7 @@ const usual: [what: string, file: () => Promise<Buffer>][] = [
   ['progressive', () => jpeg({ progressive: true })],
   ['full colour resolution', () => jpeg({ chromaSubsampling: '4:4:4' })],
   ['grey', () => picture().toColourspace('b-w').jpeg().toBuffer()],
-  ['CMYK', () => picture().toColourspace('cmyk').jpeg().toBuffer()],
+  ['CMYK', () => flat().toColourspace('cmyk').jpeg().toBuffer()],
 ]
 
 for (const [what, make] of usual)
@@ -40,4 +43,182 @@ test('a header that is cut off, or is none, is left to the decoder', async () =>
     odd[frame + offset] = byte
     assert.equal(readJpegHeader(odd), undefined)
   }
+})
+
+/** All pixels of a file by our own decoder. */
+function decoded(file: Uint8Array): Pixels {
+  const picture = decodeJpeg(file, 1e6)
+  return crop(picture, wholeOf(picture))
+}
+
+/** The same by libjpeg. */
+async function truthOf(file: Uint8Array, channels: 1 | 3): Promise<Pixels> {
+  const { data, info } = await sharp(file, { failOn: 'error' })
+    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true })
+  return { data: new Uint8Array(data), width: info.width, height: info.height, channels }
+}
+
+const FIXTURES = JSON.parse(readFileSync(new URL('fixtures/jpegs.json', import.meta.url), 'utf8'))
+
+for (const { name, file, sha256, ...size } of FIXTURES)
+  test(`${name}: the pixels are Pillow's`, () => {
+    const { data, ...decodedSize } = decoded(Buffer.from(file, 'base64'))
+    assert.deepEqual(decodedSize, size)
+    assert.equal(createHash('sha256').update(data).digest('hex'), sha256)
+  })
+
+/** Files of noise, more or less smooth. */
+const anyFile = fc
+  .record({
+    width: fc.integer({ min: 1, max: 70 }),
+    height: fc.integer({ min: 1, max: 50 }),
+    channels: fc.constantFrom<1 | 3>(1, 3, 3),
+    contrast: fc.integer({ min: 0, max: 255 }),
+    blur: fc.constantFrom(0, 0.5, 3),
+    options: fc.record({
+      quality: fc.integer({ min: 1, max: 100 }),
+      chromaSubsampling: fc.constantFrom('4:2:0', '4:4:4'),
+      optimiseCoding: fc.boolean(),
+    }),
+    seed: fc.integer(),
+  })
+  .map(({ width, height, channels, contrast, blur, options, seed }) => async () => {
+    const data = Uint8Array.from({ length: width * height * channels }, (_, i) => {
+      const random = Math.imul(i ^ seed, 2654435761) >>> 15
+      return (random % 256) & contrast
+    })
+    const noise = sharp(data, { raw: { width, height, channels } })
+    const colours = channels === 1 ? 'b-w' : 'srgb'
+    const file = await (blur ? noise.blur(blur) : noise).toColourspace(colours).jpeg(options).toBuffer()
+    return { file, width, channels }
+  })
+
+/** Chroma of two samples or less in a row is smoothed in another way: left to libjpeg. */
+function isLeft({ width, channels }: { width: number; channels: number }): boolean {
+  return channels === 3 && width <= 4
+}
+
+/** Evenly between 0 and 1, which fast-check's doubles are not. */
+const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
+
+test('whatever is encoded becomes the pixels that libjpeg makes of it', async () => {
+  let compared = 0
+  await fc.assert(
+    fc.asyncProperty(anyFile, async (make) => {
+      const { file, ...kind } = await make()
+      fc.pre(!isLeft(kind))
+      assert.deepEqual(decoded(file), await truthOf(file, kind.channels))
+      compared++
+    }),
+    { numRuns: 300 },
+  )
+  assert.ok(compared >= 300)
+})
+
+test('a box is what cropping all of the picture gives', async () => {
+  await fc.assert(
+    fc.asyncProperty(anyFile, fraction, fraction, fraction, fraction, async (make, x, y, w, h) => {
+      const { file, ...kind } = await make()
+      fc.pre(!isLeft(kind))
+      const picture = decodeJpeg(file, 1e6)
+      const left = Math.floor(x * (picture.width - 1))
+      const top = Math.floor(y * (picture.height - 1))
+      const box = {
+        left,
+        top,
+        width: 1 + Math.floor(w * (picture.width - left - 1)),
+        height: 1 + Math.floor(h * (picture.height - top - 1)),
+      }
+      assert.deepEqual(crop(picture, box), crop(asPicture(decoded(file)), box))
+    }),
+  )
+})
+
+test('a file with changes in it is left alone, or read as libjpeg reads it', async () => {
+  let [read, left] = [0, 0]
+  const change = fc.tuple(fraction, fc.integer({ min: 0, max: 255 }))
+  await fc.assert(
+    fc.asyncProperty(anyFile, fc.array(change, { minLength: 1, maxLength: 3 }), async (make, changes) => {
+      const { file, ...kind } = await make()
+      for (const [where, byte] of changes) file[Math.floor(2 + where * (file.length - 3))] = byte
+      let pixels: Pixels | undefined
+      try {
+        pixels = decoded(file)
+        read++
+      } catch (error) {
+        assert.ok(error instanceof NotPlain, String(error))
+        left++
+      }
+      // levels far out of range run over in another way on other machines
+      if (pixels && process.arch === 'x64') assert.deepEqual(pixels, await truthOf(file, kind.channels))
+    }),
+    { numRuns: 500 },
+  )
+  assert.ok(read > 20 && left > 20, `${read} read, ${left} left`)
+})
+
+const leftAlone: [what: string, file: () => Promise<Buffer>][] = [
+  ['progressive', () => flat().jpeg({ progressive: true }).toBuffer()],
+  ['CMYK', () => flat().toColourspace('cmyk').jpeg().toBuffer()],
+  ['an orientation', () => jpeg()],
+  ['an orientation that is not in order', async () => withSegment(0xe1, 'Exif\0\0II*\0\xff\0\0\0')],
+  ["Adobe's RGB", async () => withSegment(0xee, 'Adobe\0\x64\0\0\0\0\0')],
+  ['a segment of another kind', async () => withSegment(0xdc, '\0\x08')],
+  ['too little of it', async () => (await plain()).subarray(0, -40)],
+  ['no end', async () => (await plain()).subarray(0, -2)],
+  ['nothing behind the first marker', async () => Buffer.of(0xff, 0xd8, 0xff)],
+  ['a code that there cannot be', async () => changed(0xc4, 5, 3)],
+  ['a quantiser table of 16 bits', async () => changed(0xdb, 4, 0x10)],
+  ['no such quantisers', async () => changed(0xc0, 12, 3)],
+  ['no such code', async () => changed(0xda, 6, 0x33)],
+  ['12 bits a sample', async () => changed(0xc0, 4, 12)],
+  ['chroma of full height alone', async () => changed(0xc0, 11, 0x12)],
+  ['components called R, G and B', async () => named('RGB')],
+  ['rows that are missing', async () => changed(0xc0, 6, 200)],
+  ['rows too many', async () => changed(0xc0, 6, 8)],
+]
+
+const plain = () => flat().withMetadata({ orientation: 1 }).jpeg().toBuffer()
+
+async function withSegment(marker: number, body: string): Promise<Buffer> {
+  const file = await plain()
+  const length = body.length + 2
+  const head = Buffer.of(0xff, marker, length >> 8, length & 255)
+  return Buffer.concat([file.subarray(0, 2), head, Buffer.from(body, 'latin1'), file.subarray(2)])
+}
+
+/** One byte of the first segment with a marker, counted from the marker. */
+async function changed(marker: number, offset: number, byte: number): Promise<Buffer> {
+  const file = await plain()
+  const at = file.indexOf(Buffer.of(0xff, marker))
+  assert.ok(at > 0 && file[at + offset] !== byte)
+  file[at + offset] = byte
+  return file
+}
+
+/** With other names of the components, in the frame and in the scan. */
+async function named(names: string): Promise<Buffer> {
+  const file = await plain()
+  const [frame, scan] = [0xc0, 0xda].map((marker) => file.indexOf(Buffer.of(0xff, marker)))
+  for (let i = 0; i < 3; i++) file[frame + 10 + i * 3] = file[scan + 5 + i * 2] = names.charCodeAt(i)
+  return file
+}
+
+test('the file that is changed below is plain', async () => {
+  assert.deepEqual(decoded(await plain()), await truthOf(await plain(), 3))
+  assert.deepEqual(decoded(await named('YUV')), await truthOf(await plain(), 3))
+})
+
+for (const [what, make] of leftAlone)
+  test(`${what} is left to the general decoder`, async () => {
+    const file = await make()
+    assert.throws(() => decoded(file), NotPlain)
+  })
+
+test('so is a picture with more pixels than are allowed', async () => {
+  const file = await plain()
+  assert.throws(() => decodeJpeg(file, 70 * 30 - 1), NotPlain)
+  assert.equal(decodeJpeg(file, 70 * 30).width, 70)
 })

@@ -1,0 +1,79 @@
+/** Pixels, and pictures that have not all of their pixels at once. */
+
+/** Interleaved 8-bit pixels, row by row: `data.length === width * height * channels`. */
+export interface Pixels {
+  data: Uint8Array
+  width: number
+  height: number
+  /** 1 = grey, 3 = RGB */
+  channels: 1 | 3
+}
+
+/** A rectangle in pixels. */
+export interface Box {
+  left: number
+  top: number
+  width: number
+  height: number
+}
+
+/** An image that gives its rows from top to bottom. */
+export interface Picture {
+  width: number
+  height: number
+  /** 1 = grey, 3 = RGB */
+  channels: 1 | 3
+  /**
+   * The rows of a box, some at a time, interleaved 8-bit pixels.
+   *
+   * @param box within the picture; the rows are whole ones, but only its columns have to be right
+   * @returns rows that the next ones may overwrite
+   * @throws NotPlain where that shows only now
+   */
+  strips(box: Box): Iterable<Uint8Array>
+}
+
+/** A file is not what one of our own decoders is for: it is of another kind, or broken. The general one will know. */
+export class NotPlain extends Error {}
+
+/** @throws NotPlain if it is not so */
+export function mustBePlain(condition: unknown): asserts condition {
+  if (!condition) throw new NotPlain()
+}
+
+/** Rows are handed on some at a time, so that what works on them needs little memory. */
+const STRIP_BYTES = 2 ** 18
+
+export function asPicture({ data, width, height, channels }: Pixels): Picture {
+  const rowBytes = width * channels
+  return {
+    width,
+    height,
+    channels,
+    strips: (box) => stripsOf(data.subarray(box.top * rowBytes, (box.top + box.height) * rowBytes), rowBytes),
+  }
+}
+
+/** Rows of so many bytes, a strip at a time. */
+export function* stripsOf(data: Uint8Array, rowBytes: number): Iterable<Uint8Array> {
+  const stripBytes = Math.max(1, Math.floor(STRIP_BYTES / rowBytes)) * rowBytes
+  for (let at = 0; at < data.length; at += stripBytes) yield data.subarray(at, at + stripBytes)
+}
+
+/** The whole picture as a box. */
+export function wholeOf({ width, height }: { width: number; height: number }): Box {
+  return { left: 0, top: 0, width, height }
+}
+
+/** The pixels inside a box that lies within the picture. */
+export function crop(picture: Picture, box: Box): Pixels {
+  const { width, channels } = picture
+  const [rowBytes, outBytes] = [width * channels, box.width * channels]
+  const data = new Uint8Array(outBytes * box.height)
+  let end = 0
+  for (const strip of picture.strips(box)) {
+    for (let at = box.left * channels; at < strip.length; at += rowBytes, end += outBytes)
+      data.set(strip.subarray(at, at + outBytes), end)
+  }
+  return { data, width: box.width, height: box.height, channels }
+}
