@@ -55,7 +55,12 @@ export const SETTINGS = {
   ),
   MODEL_NAME: text('', 'text', 'name of the model in answers', "the folder's name"),
   DEVICE: oneOf('auto', DEVICES, 'where the model runs; auto is cuda if it loads, else cpu'),
-  MAX_BATCH_SIZE: whole(32, 1, 4096, 'most samples in one batch'),
+  MAX_BATCH_SIZE: whole(
+    32,
+    1,
+    4096,
+    'most samples in one batch; on a CPU fewer of a slow model: 8, or what it does in 30 ms',
+  ),
   MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'how long a batch that is not full waits for more samples'),
   MAX_QUEUE: whole(1000, 1, 1_000_000, 'most samples that may wait; one more is answered 503'),
   MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest body of a request; 1 MB = 2^20 bytes'),

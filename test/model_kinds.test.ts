@@ -253,6 +253,20 @@ describe('images', () => {
   })
 })
 
+test('on a CPU a slow model gets smaller batches than a fast one, but never more than MAX_BATCH_SIZE', async () => {
+  const largest = async (model: string, env = {}) => {
+    const server = await startServer({ env: { MODEL_DIR: join(MODELS, model), ...env } })
+    const response = await fetch(`${server.url}/model`)
+    const { limits } = (await response.json()) as { limits: { maxBatchSize: number } }
+    await server.stop()
+    return limits.maxBatchSize
+  }
+  assert.equal(await largest('linear'), 32)
+  const slow = await largest('slow')
+  assert.ok(slow >= 8 && slow < 32, `${slow}`)
+  assert.equal(await largest('slow', { MAX_BATCH_SIZE: '5' }), 5)
+})
+
 test('any mix of forms, in any concurrency, gets the answers of one-by-one requests', async () => {
   const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size'), MAX_BATCH_SIZE: '4' } })
   const file = new Uint8Array(
