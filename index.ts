@@ -51,7 +51,7 @@ export async function createApp(
   const metrics = metricsOf.get(model)
   if (!metrics) throw new TypeError('createApp: expected a model that loadModel gave')
   const threads = createThreads(all, () => metrics)
-  const admission = new Admission([threads, model], all, metrics)
+  const admission = new Admission([threads, model], model.batchSize, all, metrics)
   const log = await createLog(all.LOG_LEVEL)
   const isReady = () => model.isRunning
   const app = createWith({ model, threads, admission, settings: all, log, metrics, isReady })

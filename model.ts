@@ -84,9 +84,8 @@ export async function loadModel(dir: string, settings: ModelSettings, watcher: W
     const input = firstInput(inputs)
     checkDtypes(session)
     const recipe = isDtype(input.dtype) ? readRecipe(folder, warn, input) : undefined
-    const { scores, outputs, fastestMs, batchSize, isFixed } = await warmUp(session, recipe, settings, warn)
-    // for so little work, waking other threads costs more than they do
-    if (settings.INFERENCE_THREADS === 0 && fastestMs < 1) await session.useThreads(1)
+    const { scores, outputs, isFast, batchSize, isFixed } = await warmUp(session, recipe, settings, warn)
+    if (settings.INFERENCE_THREADS === 0 && isFast) await session.useThreads(1)
     const batcher = new Batcher(session.run, {
       maxBatchSize: batchSize,
       isFixed,
@@ -192,18 +191,21 @@ interface WarmUp {
   scores: AnyTensor
   /** those that can be had: tensors that have the samples along axis 0, the first one always */
   outputs: AnySpec[]
-  fastestMs: number
+  /** so little work that waking other threads for it costs more than they do */
+  isFast: boolean
   batchSize: number
   isFixed: boolean
 }
 
+/** One sample, at best. */
+const FAST_MS = 1
+
 /**
- * On a CPU a larger batch saves only what a run costs besides its samples. Of so many samples, or of so long a run, that
- * is next to nothing: larger ones take memory, leave the cache (32 images were up to a tenth slower than 8 in ResNet-50 and
- * MobileNetV3), and keep those in them waiting.
+ * Most samples in a batch of a model that is not fast, on a CPU. A batch saves what a run costs besides its samples, and of
+ * so many that is next to nothing; larger ones take memory, leave the cache (32 images were up to a tenth slower than 8 in
+ * ResNet-50 and MobileNetV3), and keep all that are in them waiting.
  */
-const CPU_BATCH = 8
-const CPU_BATCH_MS = 30
+const SLOW_BATCH = 8
 
 /**
  * Run the graph on zeros, so that what would fail on the first request fails at the start, and the runtime's memory
@@ -245,21 +247,21 @@ async function warmUp(
     throw new StartError(`the model does not run on an input of ${shapes}: ${messageOf(error)}`)
   })
   let fastestMs = Number.POSITIVE_INFINITY
-  for (let i = 0; i < 3; i++) {
+  const end = performance.now() + 60
+  for (let i = 0; i < 20 && performance.now() < end; i++) {
     const begun = performance.now()
     await run(smallest, outputs.slice(0, 1))
     fastestMs = Math.min(fastestMs, performance.now() - begun)
-    if (fastestMs > 10) break // slow enough to know
   }
-  if (batch) return { scores, outputs, fastestMs, batchSize: batch, isFixed: true }
-  const useful =
-    session.device === 'cpu' ? Math.max(CPU_BATCH, Math.ceil(CPU_BATCH_MS / fastestMs)) : MAX_BATCH_SIZE
-  const batchSize = Math.min(MAX_BATCH_SIZE, useful)
+  const isFast = fastestMs < FAST_MS
+  if (batch) return { scores, outputs, isFast, batchSize: batch, isFixed: true }
+  const mostUseful = session.device === 'cpu' && !isFast ? SLOW_BATCH : MAX_BATCH_SIZE
+  const batchSize = Math.min(MAX_BATCH_SIZE, mostUseful)
   try {
     await runAll(batchSize)
-    return { scores, outputs, fastestMs, batchSize, isFixed: false }
+    return { scores, outputs, isFast, batchSize, isFixed: false }
   } catch (error) {
     warn(`the model fails on a batch of ${batchSize}, so it gets one sample at a time: ${messageOf(error)}`)
-    return { scores, outputs, fastestMs, batchSize: 1, isFixed: true }
+    return { scores, outputs, isFast, batchSize: 1, isFixed: true }
   }
 }

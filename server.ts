@@ -319,7 +319,7 @@ async function serve(settings: Settings): Promise<void> {
       return model
     },
     appFor(model, isReady) {
-      const admission = new Admission([threads, model], settings, metrics)
+      const admission = new Admission([threads, model], model.batchSize, settings, metrics)
       const app = createApp({ model, threads, admission, settings, log, metrics, isReady })
       return { express: app, listener: refuseWhenFull(app, admission, sendError, log, metrics) }
     },

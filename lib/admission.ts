@@ -34,11 +34,14 @@ export class Admission {
   /** requests whose bodies are on their way */
   #arriving = 0
 
-  /** @param queues that a sample passes, one after the other */
-  constructor(queues: Queue[], settings: Settings, metrics: Metrics) {
+  /**
+   * @param queues that a sample passes, one after the other
+   * @param batchSize most samples that leave the last one at once
+   */
+  constructor(queues: Queue[], batchSize: number, settings: Settings, metrics: Metrics) {
     this.#queues = queues
     this.#maxQueue = settings.MAX_QUEUE
-    this.#batchSize = settings.MAX_BATCH_SIZE
+    this.#batchSize = batchSize
     this.#maxBody = maxUploadBytes(settings)
     this.#maxBytes = BODIES * this.#maxBody
     this.#metrics = metrics

@@ -59,7 +59,7 @@ export const SETTINGS = {
     32,
     1,
     4096,
-    'most samples in one batch; on a CPU fewer of a slow model: 8, or what it does in 30 ms',
+    'most samples in one batch; on a CPU 8 if a sample takes more than a millisecond',
   ),
   MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'how long a batch that is not full waits for more samples'),
   MAX_QUEUE: whole(1000, 1, 1_000_000, 'most samples that may wait; one more is answered 503'),

@@ -28,6 +28,9 @@ const ORIENTATION = 0x112
 /** Number of the first Huffman code for AC coefficients. */
 export const FIRST_AC = 16
 
+/** Of each kind there can be so many. */
+const TABLES = 4
+
 export interface Component {
   name: number
   /** samples of it in an MCU, divided by 8 */
@@ -161,6 +164,7 @@ function readFrame(body: Buffer): Frame | undefined {
 function readCodes(body: Buffer, codes: Code[]): void {
   let at = 0
   while (at + 17 <= body.length) {
+    mustBePlain(body[at] % FIRST_AC < TABLES && body[at] < 2 * FIRST_AC)
     const counts = body.subarray(at + 1, at + 17)
     const end = at + 17 + counts.reduce((sum, count) => sum + count, 0)
     const symbols = body.subarray(at + 17, end)
@@ -174,8 +178,8 @@ function readCodes(body: Buffer, codes: Code[]): void {
 
 function readQuantisers(body: Buffer, quantisers: Buffer[]): void {
   for (let at = 0; at < body.length; at += 65) {
-    // the upper half of the number is 1 for quantisers of 16 bits
-    mustBePlain(body[at] < 16 && at + 65 <= body.length)
+    // more than a number where they have 16 bits
+    mustBePlain(body[at] < TABLES && at + 65 <= body.length)
     quantisers[body[at]] = body.subarray(at + 1, at + 65)
   }
 }

@@ -12,7 +12,8 @@
  *
  * @param segments receives for each piece between restart markers its start and its length in bytes, i32
  * @param most of them that there is room for
- * @param out the pieces, each from a multiple of 4 on, as big-endian words of 32 bits
+ * @param out the pieces, each from a multiple of 4 on, as big-endian words of 32 bits; behind each are 8 to 12 bytes free, and
+ * behind the last must be room for what is read of broken codes before it is noticed: an MCU of the longest
  * @returns how many segments there are; 0 if they are not in order, or are not followed by the end of the image
  */
 export function unstuff(source: usize, end: usize, segments: usize, most: i32, out: usize): i32 {
@@ -120,7 +121,8 @@ function enter(out: usize, first: i32, length: i32, symbol: i32): void {
 // @ts-expect-error
 @inline
 function extend(bits: i32, size: i32): i32 {
-  return size > 0 && bits >> (size - 1) === 0 ? bits + 1 - (1 << size) : bits
+  // which it is, is as good as random: a branch would be taken wrongly half of the time. Of no bits it is 0.
+  return bits + (((bits >> (size - 1)) - 1) & (1 - (1 << size)))
 }
 
 /** A code of more than LOOK bits, as an open entry. @returns 0 if there is none */
@@ -163,10 +165,10 @@ function nextPiece(): void {
   untilRestart = restartEvery
 }
 
-/** @returns whether a piece has been read to its last byte, and not further */
-export function isAtEnd(): bool {
+/** @returns how many bytes of a piece have not been read; less than 0 if it was not long enough */
+export function bytesLeft(): i32 {
   const taken = ((<i32>(at - pieceStart)) << 3) - held
-  return (taken + 7) >> 3 === pieceBytes
+  return pieceBytes - ((taken + 7) >> 3)
 }
 
 // A component: eight i32
@@ -203,7 +205,7 @@ export function decodeRow(
 ): bool {
   for (let mcu = 0; mcu < mcus; mcu++) {
     if (untilRestart-- === 0) {
-      if (!isAtEnd()) return false
+      if (bytesLeft() !== 0) return false
       nextPiece()
       untilRestart--
       for (let c = 0; c < count; c++) store<i32>(components + c * COMPONENT_BYTES, 0, PREDICTION)
@@ -253,7 +255,7 @@ function coefficients(component: usize, block: usize, zigzag: usize): i32 {
       if (entry === IS_OPEN) entry = longCode(table, <i32>(ahead >> 48))
       if (entry === 0) return -1
       const size = entry >> 16
-      value = size > 0 ? extend(<i32>((ahead << (entry & 31)) >> (64 - size)), size) : 0
+      value = extend(<i32>((ahead << (entry & 31)) >> 1 >> (63 - size)), size)
       entry += size
     }
     const taken = entry & 0x7f

@@ -41,23 +41,14 @@ export function mustBePlain(condition: unknown): asserts condition {
   if (!condition) throw new NotPlain()
 }
 
-/** Rows are handed on some at a time, so that what works on them needs little memory. */
-const STRIP_BYTES = 2 ** 18
-
 export function asPicture({ data, width, height, channels }: Pixels): Picture {
   const rowBytes = width * channels
   return {
     width,
     height,
     channels,
-    strips: (box) => stripsOf(data.subarray(box.top * rowBytes, (box.top + box.height) * rowBytes), rowBytes),
+    strips: ({ top, height }) => [data.subarray(top * rowBytes, (top + height) * rowBytes)],
   }
-}
-
-/** Rows of so many bytes, a strip at a time. */
-export function* stripsOf(data: Uint8Array, rowBytes: number): Iterable<Uint8Array> {
-  const stripBytes = Math.max(1, Math.floor(STRIP_BYTES / rowBytes)) * rowBytes
-  for (let at = 0; at < data.length; at += stripBytes) yield data.subarray(at, at + stripBytes)
 }
 
 /** The whole picture as a box. */

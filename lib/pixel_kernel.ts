@@ -36,8 +36,11 @@ export function newPass(): Pass<PixelKernel> {
   return new Pass('pixel_kernel')
 }
 
+/** Rows are copied into the kernel's memory some at a time, so that it stays small. */
+const MOST_BYTES = 2 ** 18
+
 /** Rows in the kernel's memory, by their addresses. */
-export interface Strip {
+interface Strip {
   rows: number
   source: number
   out: number
@@ -66,19 +69,18 @@ export function mapRows(
 ): Uint8Array {
   const pass = newPass()
   const tablesAt = tables.map((table) => pass.put(table))
-  let [most, source, out] = [0, 0, 0]
+  const most = Math.max(1, Math.floor(MOST_BYTES / Math.max(rowBytes, toRowBytes)))
+  const [source, out] = [pass.reserve(most * rowBytes), pass.reserve(most * toRowBytes)]
   let end = 0
   for (const strip of strips) {
-    const rows = strip.length / rowBytes
-    if (rows > most) {
-      most = rows
-      source = pass.reserve(rows * rowBytes)
-      out = pass.reserve(rows * toRowBytes)
+    for (let at = 0; at < strip.length; at += most * rowBytes) {
+      const some = strip.subarray(at, at + most * rowBytes)
+      const rows = some.length / rowBytes
+      pass.view(source, some.length).set(some)
+      work(pass.kernel, { rows, source, out }, tablesAt)
+      to.set(pass.view(out, rows * toRowBytes), end)
+      end += rows * toRowBytes
     }
-    pass.view(source, strip.length).set(strip)
-    work(pass.kernel, { rows, source, out }, tablesAt)
-    to.set(pass.view(out, rows * toRowBytes), end)
-    end += rows * toRowBytes
   }
   return to
 }

@@ -4,7 +4,7 @@
  * Source: RFC 2083 (PNG), and Pillow for what is done with colours: alpha is dropped, gamma and profiles are ignored.
  */
 import { crc32, inflateSync } from 'node:zlib'
-import { asPicture, mustBePlain, NotPlain, type Picture, stripsOf } from './picture.ts'
+import { asPicture, mustBePlain, NotPlain, type Picture } from './picture.ts'
 import { mapRows } from './pixel_kernel.ts'
 import { toBytes } from './tensor.ts'
 
@@ -105,7 +105,7 @@ function unfilter(filtered: Uint8Array, rowBytes: number, pixelBytes: number): U
   const filteredBytes = 1 + rowBytes
   return mapRows(
     {
-      strips: stripsOf(filtered, filteredBytes),
+      strips: [filtered],
       rowBytes: filteredBytes,
       to: new Uint8Array((filtered.length / filteredBytes) * rowBytes),
       toRowBytes: rowBytes,
@@ -124,7 +124,7 @@ function lookUp(indices: Uint8Array, width: number, palette: Uint8Array | undefi
   for (let i = 0; i < colours; i++) inFours.set(palette.subarray(i * 3, i * 3 + 3), i * 4)
   return mapRows(
     {
-      strips: stripsOf(indices, width),
+      strips: [indices],
       rowBytes: width,
       to: new Uint8Array(indices.length * 3),
       toRowBytes: width * 3,
@@ -138,7 +138,7 @@ function dropAlpha(data: Uint8Array, width: number, channels: number): Uint8Arra
   const bytes = channels + 1
   return mapRows(
     {
-      strips: stripsOf(data, width * bytes),
+      strips: [data],
       rowBytes: width * bytes,
       to: new Uint8Array((data.length / bytes) * channels),
       toRowBytes: width * channels,

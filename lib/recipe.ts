@@ -5,7 +5,7 @@
  * PIL images; given the same pixels the tensor is theirs bit for bit.
  */
 import { RequestError } from './errors.ts'
-import { asPicture, type Box, crop, type Picture, type Pixels, stripsOf, wholeOf } from './picture.ts'
+import { asPicture, type Box, crop, type Picture, type Pixels, wholeOf } from './picture.ts'
 import { mapRows } from './pixel_kernel.ts'
 import { type Filter, resize } from './resample.ts'
 import type { AnySpec, Dtype } from './tensor.ts'
@@ -223,7 +223,7 @@ export function toPlanes(pixels: Pixels, recipe: Recipe): Float32Array {
     const first = channels === 1 ? 0 : c
     mapRows(
       {
-        strips: stripsOf(data, rowBytes),
+        strips: [data],
         rowBytes,
         to: bytes.subarray(at, at + planeBytes),
         toRowBytes: width * 4,

@@ -166,16 +166,24 @@ function nearestIndices(n: number, m: number, from: number, length: number): Int
 }
 
 function nearest(picture: Picture, width: number, height: number, box: Box): Uint8Array {
+  const { channels } = picture
   const xs = nearestIndices(picture.width, width, box.left, box.width)
   const ys = nearestIndices(picture.height, height, box.top, box.height)
-  const { data, channels } = crop(picture, wholeOf(picture))
+  const [left, top] = [xs[0], ys[0]]
+  const kept = { left, top, width: xs[xs.length - 1] - left + 1, height: ys[ys.length - 1] - top + 1 }
+  const rowBytes = picture.width * channels
   const out = new Uint8Array(box.width * box.height * channels)
-  let o = 0
-  for (const y of ys) {
-    for (const x of xs) {
-      const p = (y * picture.width + x) * channels
-      for (let c = 0; c < channels; c++) out[o++] = data[p + c]
+  let [row, o] = [0, 0]
+  let first = top
+  for (const strip of picture.strips(kept)) {
+    const end = first + strip.length / rowBytes
+    for (; ys[row] < end; row++) {
+      for (const x of xs) {
+        const p = (ys[row] - first) * rowBytes + x * channels
+        for (let c = 0; c < channels; c++) out[o++] = strip[p + c]
+      }
     }
+    first = end
   }
   return out
 }

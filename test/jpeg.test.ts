@@ -171,14 +171,20 @@ const leftAlone: [what: string, file: () => Promise<Buffer>][] = [
   ['nothing behind the first marker', async () => Buffer.of(0xff, 0xd8, 0xff)],
   ['a code that there cannot be', async () => changed(0xc4, 5, 3)],
   ['a quantiser table of 16 bits', async () => changed(0xdb, 4, 0x10)],
+  ['quantisers of a number that there is not', async () => changed(0xdb, 4, 4)],
+  ['a code of a number that there is not', async () => changed(0xc4, 4, 4)],
+  ['a code of a kind that there is not', async () => changed(0xc4, 4, 0x20)],
+  ['no components', async () => NO_COMPONENTS],
   ['no such quantisers', async () => changed(0xc0, 12, 3)],
   ['no such code', async () => changed(0xda, 6, 0x33)],
   ['12 bits a sample', async () => changed(0xc0, 4, 12)],
   ['chroma of full height alone', async () => changed(0xc0, 11, 0x12)],
   ['components called R, G and B', async () => named('RGB')],
   ['rows that are missing', async () => changed(0xc0, 6, 200)],
-  ['rows too many', async () => changed(0xc0, 6, 8)],
 ]
+
+/** A frame and a scan of nothing. */
+const NO_COMPONENTS = Buffer.from('ffd8ffc00008080010001000ffda000600003f00ffd9', 'hex')
 
 const plain = () => flat().withMetadata({ orientation: 1 }).jpeg().toBuffer()
 
@@ -216,6 +222,12 @@ for (const [what, make] of leftAlone)
     const file = await make()
     assert.throws(() => decoded(file), NotPlain)
   })
+
+test('bytes between the data and the end are nothing', async () => {
+  const file = await plain()
+  const padded = Buffer.concat([file.subarray(0, -2), Buffer.alloc(3), file.subarray(-2)])
+  assert.deepEqual(decoded(padded), await truthOf(padded, 3))
+})
 
 test('so is a picture with more pixels than are allowed', async () => {
   const file = await plain()

@@ -59,7 +59,7 @@ test('every route of the app is in the document, and no other', async () => {
   })
   const log = await createLog('silent')
   const metrics = createMetrics()
-  const admission = new Admission([threads, model], settings, metrics)
+  const admission = new Admission([threads, model], model.batchSize, settings, metrics)
   const app = createApp({ model, threads, admission, settings, log, metrics, isReady: () => true })
   const server = await startServer()
   const { paths } = await documentOf(server)
