@@ -103,10 +103,10 @@ have their turns in several rounds, the others stopped meanwhile, asked by wrk o
 shares; a server's first answer is checked against PyTorch's. *Cores* is the processor time of all its processes at 64
 connections, *start* the time to the first right answer (with the files in the page cache), *memory* what its processes
 hold after all of it (PSS). At *50 %* and *80 % load* requests come at that share of the server's own best rate, however
-long the answers take; that load comes from Node, in bursts, and at thousands a second takes a core of its own: what fails
-there is what MAX_QUEUE refuses. Requests that fail count as failed, not as answered. With 64 connections and a heavy model a
-few seconds hold only some batches, and what is half done at their end does not count: the numbers at 8 connections say
-more. One machine, one day: look at the ratios.
+long the answers take; that load comes from a Node process that has a share of the two cores too, half of one at ten
+thousand a second: what fails there is what MAX_QUEUE refuses. Requests that fail count as failed, not as answered. With
+64 connections and a heavy model some seconds hold only a few batches, and what is half done at their end does not count.
+One machine, one day: look at the ratios.
 
 ![Requests a second](results.svg)
 
