@@ -135,5 +135,5 @@ export async function encodePng({ data, width, height, channels }: Pixels): Prom
 }
 
 function firstLine(error: unknown): string {
-  return messageOf(error).split('\n')[0]
+  return messageOf(error).split('\n')[0].replace(/: *$/, '')
 }
