@@ -247,6 +247,7 @@ async function warmUp(
     throw new StartError(`the model does not run on an input of ${shapes}: ${messageOf(error)}`)
   })
   let fastestMs = Number.POSITIVE_INFINITY
+  // the fastest of several: at the start the machine may be busy with other things
   const end = performance.now() + 60
   for (let i = 0; i < 20 && performance.now() < end; i++) {
     const begun = performance.now()

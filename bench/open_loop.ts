@@ -1,7 +1,7 @@
 /**
  * Load that does not wait for answers: so many requests a second, as many clients that know nothing of each other.
  *
- * HTTP by hand: Node's own client takes five times the processor time, and the server is on the same machine.
+ * HTTP by hand: Node's own client takes up to twice the processor time, and the server is on the same machine.
  */
 import { connect, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'

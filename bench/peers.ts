@@ -2,7 +2,7 @@
  * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
  *
  * Writes bench/results.json, of which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, for TorchServe Java 17,
- * and half an hour; the first run installs the peers.
+ * and three quarters of an hour; the first run installs the peers.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'

@@ -5,6 +5,8 @@
  * integers Pillow's pixels come from. Loads and stores may reach up to 31 bytes past the data: the caller leaves room.
  */
 
+import { words } from './simd.as.ts'
+
 // The bits of the scan
 
 /**
@@ -12,7 +14,7 @@
  *
  * @param segments receives for each piece between restart markers its start and its length in bytes, i32
  * @param most of them that there is room for
- * @param out the pieces, each from a multiple of 4 on, as big-endian words of 32 bits; behind each are 8 to 12 bytes free, and
+ * @param out the pieces, each from a multiple of 4 on, as big-endian words of 32 bits; behind each are 8 to 11 bytes free, and
  * behind the last must be room for what is read of broken codes before it is noticed: an MCU of the longest
  * @returns how many segments there are; 0 if they are not in order, or are not followed by the end of the image
  */
@@ -61,19 +63,22 @@ function bigEndian(from: usize, to: usize): void {
   for (; from < to; from += 16) v128.store(from, i8x16.swizzle(v128.load(from), order))
 }
 
-// Huffman codes. A table has for each value of the next LOOK bits an entry: how many bits are taken (0: the code is
-// longer), how many zeros come before the coefficient, and the coefficient, or, with IS_OPEN, how many bits it has.
+// Huffman codes. A table has for each value of the next LOOK bits an entry: how many bits are taken, how
+// many zeros come before the coefficient, and the coefficient, or, with IS_OPEN, how many bits it has. IS_OPEN alone: the
+// code is longer.
 // Behind the entries stand, by the length of a code, the first that is longer, left-aligned to 16 bits, and where the
 // symbols of that length are.
 
 const LOOK = 10
 const ENTRIES = 4 << LOOK
+const OFFSETS = ENTRIES + 17 * 4
+const SYMBOLS = OFFSETS + 17 * 4
 const IS_OPEN = 0x80
 /** as a run of zeros: the rest of the block */
 const REST = 128
 
 /** Bytes of a table. */
-export const TABLE_BYTES: i32 = ENTRIES + 2 * 17 * 4 + 256
+export const TABLE_BYTES: i32 = SYMBOLS + 256
 
 /**
  * @param counts how many codes have 1, 2, ... 16 bits
@@ -82,37 +87,41 @@ export const TABLE_BYTES: i32 = ENTRIES + 2 * 17 * 4 + 256
  */
 export function table(counts: usize, symbols: usize, out: usize): bool {
   for (let i = 0; i < ENTRIES; i += 4) store<i32>(out + i, IS_OPEN)
-  const limits = out + ENTRIES
-  const offsets = limits + 17 * 4
-  const kept = offsets + 17 * 4
   let code: u32 = 0
   let index = 0
   for (let length = 1; length <= 16; length++) {
-    store<i32>(offsets + (length << 2), index - <i32>code)
+    store<i32>(out + (length << 2), index - <i32>code, OFFSETS)
     for (let i = <i32>load<u8>(counts + length - 1); i > 0; i--, index++, code++) {
       const symbol = load<u8>(symbols + index)
       const isKnown = (symbol & 15) > 0 || symbol === 0 || symbol === 0xf0
       // no code is all ones
       if (code + 1 >= 1 << length || index > 255 || !isKnown) return false
-      store<u8>(kept + index, symbol)
+      store<u8>(out + index, symbol, SYMBOLS)
       if (length <= LOOK) enter(out, code << (LOOK - length), length, symbol)
     }
-    store<i32>(limits + (length << 2), code << (16 - length))
+    store<i32>(out + (length << 2), code << (16 - length), ENTRIES)
     code <<= 1
   }
   return true
 }
 
+function runOf(symbol: i32): i32 {
+  return symbol === 0 ? REST : symbol >> 4
+}
+
+function openEntry(length: i32, symbol: i32): i32 {
+  return length | IS_OPEN | (runOf(symbol) << 8) | ((symbol & 15) << 16)
+}
+
 /** The entries of one code: all that begin with it. */
 function enter(out: usize, first: i32, length: i32, symbol: i32): void {
   const size = symbol & 15
-  const run = symbol === 0 ? REST : symbol >> 4
   const behind = LOOK - length
   for (let i = 0; i < 1 << behind; i++) {
     const entry =
       size <= behind
-        ? (length + size) | (run << 8) | (extend(i >> (behind - size), size) << 16)
-        : length | IS_OPEN | (run << 8) | (size << 16)
+        ? (length + size) | (runOf(symbol) << 8) | (extend(i >> (behind - size), size) << 16)
+        : openEntry(length, symbol)
     store<i32>(out + ((first + i) << 2), entry)
   }
 }
@@ -127,12 +136,10 @@ function extend(bits: i32, size: i32): i32 {
 
 /** A code of more than LOOK bits, as an open entry. @returns 0 if there is none */
 function longCode(table: usize, next: i32): i32 {
-  const limits = table + ENTRIES
   for (let length = LOOK + 1; length <= 16; length++) {
-    if (next < load<i32>(limits + (length << 2))) {
-      const index = (next >> (16 - length)) + load<i32>(limits + 17 * 4 + (length << 2))
-      const symbol = <i32>load<u8>(limits + 2 * 17 * 4 + index)
-      return length | IS_OPEN | ((symbol === 0 ? REST : symbol >> 4) << 8) | ((symbol & 15) << 16)
+    if (next < load<i32>(table + (length << 2), ENTRIES)) {
+      const index = (next >> (16 - length)) + load<i32>(table + (length << 2), OFFSETS)
+      return openEntry(length, <i32>load<u8>(table + index, SYMBOLS))
     }
   }
   return 0
@@ -313,17 +320,30 @@ function flat(block: usize, quants: usize, out: usize, stride: i32): void {
   for (let y = 0; y < 8; y++) v128.store64_lane(out + y * stride, eight, 0)
 }
 
+/** The lower halves of two vectors, lane beside lane; the upper ones. */
+// @ts-expect-error
+@inline
+function lowWords(a: v128, b: v128): v128 {
+  return v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+}
+
+// @ts-expect-error
+@inline
+function highWords(a: v128, b: v128): v128 {
+  return v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+}
+
 /** Two of four products' sums: of the lower half of two vectors' lanes, or of the upper one, with a pair of factors. */
 // @ts-expect-error
 @inline
 function low(a: v128, b: v128, factors: v128): v128 {
-  return i32x4.dot_i16x8_s(v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11), factors)
+  return i32x4.dot_i16x8_s(lowWords(a, b), factors)
 }
 
 // @ts-expect-error
 @inline
 function high(a: v128, b: v128, factors: v128): v128 {
-  return i32x4.dot_i16x8_s(v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15), factors)
+  return i32x4.dot_i16x8_s(highWords(a, b), factors)
 }
 
 // @ts-expect-error
@@ -430,30 +450,30 @@ function transpose(block: usize): void {
   const a6 = v128.load(block, 96)
   const a7 = v128.load(block, 112)
   // three times the same: each lane of the first half beside that of the second
-  const b0 = v128.shuffle<i16>(a0, a4, 0, 8, 1, 9, 2, 10, 3, 11)
-  const b1 = v128.shuffle<i16>(a0, a4, 4, 12, 5, 13, 6, 14, 7, 15)
-  const b2 = v128.shuffle<i16>(a1, a5, 0, 8, 1, 9, 2, 10, 3, 11)
-  const b3 = v128.shuffle<i16>(a1, a5, 4, 12, 5, 13, 6, 14, 7, 15)
-  const b4 = v128.shuffle<i16>(a2, a6, 0, 8, 1, 9, 2, 10, 3, 11)
-  const b5 = v128.shuffle<i16>(a2, a6, 4, 12, 5, 13, 6, 14, 7, 15)
-  const b6 = v128.shuffle<i16>(a3, a7, 0, 8, 1, 9, 2, 10, 3, 11)
-  const b7 = v128.shuffle<i16>(a3, a7, 4, 12, 5, 13, 6, 14, 7, 15)
-  const c0 = v128.shuffle<i16>(b0, b4, 0, 8, 1, 9, 2, 10, 3, 11)
-  const c1 = v128.shuffle<i16>(b0, b4, 4, 12, 5, 13, 6, 14, 7, 15)
-  const c2 = v128.shuffle<i16>(b1, b5, 0, 8, 1, 9, 2, 10, 3, 11)
-  const c3 = v128.shuffle<i16>(b1, b5, 4, 12, 5, 13, 6, 14, 7, 15)
-  const c4 = v128.shuffle<i16>(b2, b6, 0, 8, 1, 9, 2, 10, 3, 11)
-  const c5 = v128.shuffle<i16>(b2, b6, 4, 12, 5, 13, 6, 14, 7, 15)
-  const c6 = v128.shuffle<i16>(b3, b7, 0, 8, 1, 9, 2, 10, 3, 11)
-  const c7 = v128.shuffle<i16>(b3, b7, 4, 12, 5, 13, 6, 14, 7, 15)
-  v128.store(block, v128.shuffle<i16>(c0, c4, 0, 8, 1, 9, 2, 10, 3, 11))
-  v128.store(block, v128.shuffle<i16>(c0, c4, 4, 12, 5, 13, 6, 14, 7, 15), 16)
-  v128.store(block, v128.shuffle<i16>(c1, c5, 0, 8, 1, 9, 2, 10, 3, 11), 32)
-  v128.store(block, v128.shuffle<i16>(c1, c5, 4, 12, 5, 13, 6, 14, 7, 15), 48)
-  v128.store(block, v128.shuffle<i16>(c2, c6, 0, 8, 1, 9, 2, 10, 3, 11), 64)
-  v128.store(block, v128.shuffle<i16>(c2, c6, 4, 12, 5, 13, 6, 14, 7, 15), 80)
-  v128.store(block, v128.shuffle<i16>(c3, c7, 0, 8, 1, 9, 2, 10, 3, 11), 96)
-  v128.store(block, v128.shuffle<i16>(c3, c7, 4, 12, 5, 13, 6, 14, 7, 15), 112)
+  const b0 = lowWords(a0, a4)
+  const b1 = highWords(a0, a4)
+  const b2 = lowWords(a1, a5)
+  const b3 = highWords(a1, a5)
+  const b4 = lowWords(a2, a6)
+  const b5 = highWords(a2, a6)
+  const b6 = lowWords(a3, a7)
+  const b7 = highWords(a3, a7)
+  const c0 = lowWords(b0, b4)
+  const c1 = highWords(b0, b4)
+  const c2 = lowWords(b1, b5)
+  const c3 = highWords(b1, b5)
+  const c4 = lowWords(b2, b6)
+  const c5 = highWords(b2, b6)
+  const c6 = lowWords(b3, b7)
+  const c7 = highWords(b3, b7)
+  v128.store(block, lowWords(c0, c4))
+  v128.store(block, highWords(c0, c4), 16)
+  v128.store(block, lowWords(c1, c5), 32)
+  v128.store(block, highWords(c1, c5), 48)
+  v128.store(block, lowWords(c2, c6), 64)
+  v128.store(block, highWords(c2, c6), 80)
+  v128.store(block, lowWords(c3, c7), 96)
+  v128.store(block, highWords(c3, c7), 112)
 }
 
 /** A block back to 8 x 8 levels; leaves zeros in it. */
@@ -527,8 +547,8 @@ function storeRows(two: v128, out: usize, stride: i32): void {
 /** Three parts of one row and one of another, above or below, i16; one more at either end, as those at the ends. */
 export function blend(near: usize, far: usize, width: i32, out: usize): void {
   for (let x = 0; x < width; x += 8) {
-    const a = i16x8.extend_low_i8x16_u(v128.load64_zero(near + x))
-    const b = i16x8.extend_low_i8x16_u(v128.load64_zero(far + x))
+    const a = words(near + x)
+    const b = words(far + x)
     v128.store(out + ((x + 1) << 1), i16x8.add(i16x8.add(i16x8.add(a, a), a), b))
   }
   repeatEnds(out, width)
@@ -537,7 +557,7 @@ export function blend(near: usize, far: usize, width: i32, out: usize): void {
 /** The row itself, likewise. */
 export function copy(row: usize, width: i32, out: usize): void {
   for (let x = 0; x < width; x += 8)
-    v128.store(out + ((x + 1) << 1), i16x8.extend_low_i8x16_u(v128.load64_zero(row + x)))
+    v128.store(out + ((x + 1) << 1), words(row + x))
   repeatEnds(out, width)
 }
 
@@ -577,9 +597,9 @@ export function toRgb(y: usize, cb: usize, cr: usize, width: i32, out: usize): v
   const toG = pair(-22554, 65536 - 46802)
   const half = i32x4.splat(1 << 15)
   for (let x = 0; x < width; x += 8) {
-    const level = i16x8.extend_low_i8x16_u(v128.load64_zero(y + x))
-    const blue = i16x8.sub(i16x8.extend_low_i8x16_u(v128.load64_zero(cb + x)), i16x8.splat(128))
-    const red = i16x8.sub(i16x8.extend_low_i8x16_u(v128.load64_zero(cr + x)), i16x8.splat(128))
+    const level = words(y + x)
+    const blue = i16x8.sub(words(cb + x), i16x8.splat(128))
+    const red = i16x8.sub(words(cr + x), i16x8.splat(128))
     // (2 chroma * factor + 2^14) >> 15
     const r = i16x8.add(level, i16x8.q15mulr_sat_s(i16x8.add(red, red), i16x8.splat(22971)))
     const b = i16x8.add(level, i16x8.q15mulr_sat_s(i16x8.add(blue, blue), i16x8.splat(29033)))

@@ -4,12 +4,7 @@
  * Loads and stores may reach up to 31 bytes past the data: the caller leaves room for it.
  */
 
-/** Sixteen bits of each of the eight bytes from an address. */
-// @ts-expect-error a decorator of AssemblyScript's
-@inline
-function words(address: usize): v128 {
-  return i16x8.extend_low_i8x16_u(v128.load64_zero(address))
-}
+import { words } from './simd.as.ts'
 
 // What resample.ts does. Sums are 32-bit integers with FRACTION_BITS behind the point, as there; they are the same bits
 // in any order, and whatever runs over in between.
@@ -20,7 +15,7 @@ const HALF = 1 << (FRACTION_BITS - 1)
 const LOW_BITS = 15
 
 /** Four sums as four bytes, rounded down and clamped to 0 to 255, in the lowest 32 bits. */
-// @ts-expect-error
+// @ts-expect-error a decorator of AssemblyScript's
 @inline
 function toBytes(sums: v128): v128 {
   const whole = i32x4.shr_s(sums, FRACTION_BITS)
