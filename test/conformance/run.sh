@@ -3,11 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 if command -v promtool > /dev/null; then promtool check rules ../../deploy/alerts.yml; fi
-# the committed kernel is what its source compiles to
-cp ../../lib/pixel_kernel.wasm committed.wasm
-(cd ../.. && npm run --silent build:kernel)
-cmp committed.wasm ../../lib/pixel_kernel.wasm
-rm committed.wasm
+# the committed kernels are what their sources compile to
+committed=$(sha256sum ../../lib/*_kernel.wasm)
+(cd ../.. && npm run --silent build:kernels)
+sha256sum --check --quiet <<< "$committed"
 if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt; }; then
   echo 'conformance: SKIPPED, there is no Python 3 that can install requirements.txt'
   exit 0
