@@ -1,9 +1,9 @@
 /** Who is let in: a request that could not be answered in time is told so before its body is read. */
 import type { Request, Response } from 'express'
-import { checkQueue } from './batcher.ts'
+import { checkSamples } from './batcher.ts'
 import { checkLength } from './body.ts'
 import { maxUploadBytes, type Settings } from './config.ts'
-import { RequestError } from './errors.ts'
+import { type Problem, RequestError } from './errors.ts'
 import { sendContinue } from './http_server.ts'
 import { release } from './memory.ts'
 import type { Metrics } from './metrics.ts'
@@ -51,18 +51,20 @@ export class Admission {
    * Why one more request would find no place; undefined if it would. Those whose bodies are on their way may find
    * theirs in the batch that is taken meanwhile.
    */
-  refusal(): RequestError | undefined {
-    try {
-      this.#check(1, Math.max(0, this.#arriving - this.#batchSize))
-    } catch (error) {
-      return error as RequestError
-    }
+  refusal(): Problem | undefined {
+    return this.#overflow(1, Math.max(0, this.#arriving - this.#batchSize))
   }
 
-  #check(samples: number, arriving = 0): void {
+  /** Why so many samples find no place behind those that wait and those that are arriving. */
+  #overflow(samples: number, arriving = 0): Problem | undefined {
     const waiting = this.#queues.reduce((sum, queue) => sum + queue.waiting, arriving)
+    if (waiting + samples <= this.#maxQueue) return undefined
     const seconds = this.#queues.reduce((sum, queue) => sum + queue.secondsLeft, 0)
-    checkQueue(samples, waiting, this.#maxQueue, seconds)
+    return {
+      status: 503,
+      message: `the queue is full: ${waiting} samples wait, MAX_QUEUE is ${this.#maxQueue}: try again later`,
+      headers: { 'retry-after': String(seconds) },
+    }
   }
 
   /**
@@ -75,7 +77,7 @@ export class Admission {
    */
   async attend<T>(req: Request, res: Response, work: () => Promise<T>): Promise<T> {
     const refusal = this.refusal()
-    if (refusal) throw refusal
+    if (refusal) throw errorOf(refusal)
     checkLength(req, this.#maxBody)
     sendContinue(req, res)
     const trace = traceOf(res)
@@ -111,7 +113,9 @@ export class Admission {
       },
       admit: (samples) => {
         arrived()
-        this.#check(samples)
+        checkSamples(samples, this.#maxQueue)
+        const overflow = this.#overflow(samples)
+        if (overflow) throw errorOf(overflow)
       },
       leave: () => {
         arrived()
@@ -127,4 +131,8 @@ export class Admission {
     const detail = `bodies of ${this.#bytes} bytes are being worked on, and ${this.#maxBytes} are the most: try again later`
     return new RequestError(503, detail, { 'retry-after': '1' })
   }
+}
+
+function errorOf({ status, message, headers }: Problem): RequestError {
+  return new RequestError(status, message, headers)
 }

@@ -233,19 +233,6 @@ function deliver(slices: Slice[], outputs: AnyTensor[]): void {
   }
 }
 
-/**
- * @param waiting samples that are in the queue
- * @param secondsLeft until they have been run
- * @throws RequestError 413 for more samples than a queue holds, 503 where they do not fit behind those that wait
- */
-export function checkQueue(samples: number, waiting: number, maxQueue: number, secondsLeft: number): void {
-  checkSamples(samples, maxQueue)
-  if (waiting + samples > maxQueue) {
-    const detail = `the queue is full: ${waiting} samples wait, MAX_QUEUE is ${maxQueue}: try again later`
-    throw new RequestError(503, detail, { 'retry-after': String(secondsLeft) })
-  }
-}
-
 /** @throws RequestError 413 for more samples than a queue holds */
 export function checkSamples(samples: number, maxQueue: number): void {
   if (samples <= maxQueue) return

@@ -3,17 +3,23 @@
  * what was expected, what came, and the fix. Everything else that is thrown is a fault of ours.
  */
 
+/** What a client is told whose request is not done. */
+export interface Problem {
+  /** HTTP status, 400 to 504 */
+  readonly status: number
+  /** what was expected, what came, and the fix */
+  readonly message: string
+  /** extra response headers, such as `allow` or `retry-after` */
+  readonly headers: Record<string, string>
+}
+
 /** The client's request cannot be answered; `message` goes to the client as it is. */
-export class RequestError extends Error {
+export class RequestError extends Error implements Problem {
   override name = 'RequestError'
   readonly status: number
   readonly headers: Record<string, string>
 
-  /**
-   * @param status HTTP status, 400 to 504
-   * @param detail what was expected, what came, and the fix
-   * @param headers extra response headers, such as `allow` or `retry-after`
-   */
+  /** See `Problem`; the detail is its message. */
   constructor(status: number, detail: string, headers: Record<string, string> = {}) {
     // where it was thrown interests nobody, and to find out takes longer than all else that a refused request needs
     const { stackTraceLimit } = Error

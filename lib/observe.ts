@@ -6,7 +6,7 @@ import type { Admission } from './admission.ts'
 import type { Settings } from './config.ts'
 import { RequestError } from './errors.ts'
 import type { Log } from './log.ts'
-import { releaseChunk } from './memory.ts'
+import { LARGE_BYTES, releaseChunk } from './memory.ts'
 import type { Metrics } from './metrics.ts'
 import type { SendError } from './problem.ts'
 import { PROBES } from './token.ts'
@@ -95,12 +95,12 @@ export function refuseWhenFull(
     if (!refusal) return app(req, res)
     const begun = performance.now()
     const { method = '', url = '' } = req
-    const { status } = refusal
+    const { status, message } = refusal
     const path = url.split('?', 1)[0]
     const id = requestId(req)
-    res.setHeader('x-request-id', id)
-    req.on('data', releaseChunk) // read, so that the answer can be sent, and not kept
-    send(refusal, path, res)
+    // read, so that the answer can be sent, and not kept; Node sees to small ones
+    if (Number(req.headers['content-length'] ?? LARGE_BYTES) >= LARGE_BYTES) req.on('data', releaseChunk)
+    send({ status, message, headers: { ...refusal.headers, 'x-request-id': id } }, path, res)
     metrics.answered('none', method, status)
     log.info({ requestId: id, method, path, status, ms: rounded(performance.now() - begun) }, 'request')
   }

@@ -1,7 +1,7 @@
 /** Errors as answers: RFC 9457 problem details, in one place. */
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import { messageOf, RequestError } from './errors.ts'
+import { messageOf, type Problem, RequestError } from './errors.ts'
 import type { Log } from './log.ts'
 import { traceOf } from './trace.ts'
 
@@ -22,29 +22,29 @@ export const notFound: RequestHandler = (req) => {
 }
 
 /** The body of an error's answer, by the protocol that the path belongs to. */
-export type ErrorShape = (error: RequestError) => object
+export type ErrorShape = (problem: Problem) => object
 
 /** Ours is RFC 9457. */
-const problem: ErrorShape = ({ status, message }) => ({
+const problemDetails: ErrorShape = ({ status, message }) => ({
   type: 'about:blank',
   title: STATUS_CODES[status],
   status,
   detail: message,
 })
 
-export type SendError = (error: RequestError, path: string, res: ServerResponse) => void
+export type SendError = (problem: Problem, path: string, res: ServerResponse) => void
 
 /** @param shapes of other protocols, by the paths that they begin at */
 export function errorSender(shapes: Record<string, ErrorShape>): SendError {
   const prefixes = Object.entries(shapes)
-  return (error, path, res) => {
+  return (problem, path, res) => {
     const isTheirs = ([prefix]: [string, ErrorShape]) => path === prefix || path.startsWith(`${prefix}/`)
     const [, shape] = prefixes.find(isTheirs) ?? []
     const type = shape ? 'application/json' : 'application/problem+json'
-    const body = JSON.stringify((shape ?? problem)(error))
+    const body = JSON.stringify((shape ?? problemDetails)(problem))
     // without Express's help: this is also for requests that it never sees
-    const headers = { ...error.headers, 'content-type': type, 'content-length': Buffer.byteLength(body) }
-    res.writeHead(error.status, headers).end(body)
+    const headers = { ...problem.headers, 'content-type': type, 'content-length': Buffer.byteLength(body) }
+    res.writeHead(problem.status, headers).end(body)
   }
 }
 

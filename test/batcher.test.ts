@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
-import { Batcher, type BatcherOptions, checkQueue, type JobTrace } from '../lib/batcher.ts'
+import { Batcher, type BatcherOptions, type JobTrace } from '../lib/batcher.ts'
 import { RequestError, WorkerDied } from '../lib/errors.ts'
 import type { AnyTensor, Tensor } from '../lib/tensor.ts'
 import { Interest } from '../lib/trace.ts'
@@ -112,19 +112,6 @@ test('a request that fails in its first batch leaves nothing in the queue', asyn
   }, OPTIONS)
   await assert.rejects(batcher.predict([tensor([[1], [2], [3], [4], [5], [6]])], ['sum'], trace()), /no/)
   assert.equal(batcher.waiting, 0)
-})
-
-test('a full queue is 503, more than a queue holds is 413', () => {
-  checkQueue(3, 7, 10, 1)
-  assert.throws(
-    () => checkQueue(4, 7, 10, 12),
-    (error: RequestError) => {
-      assert.equal(error.status, 503)
-      assert.equal(error.headers['retry-after'], '12')
-      return true
-    },
-  )
-  assert.throws(() => checkQueue(11, 0, 10, 1), { status: 413 })
 })
 
 test('a job that is given up leaves the queue, and its neighbours do not notice', async () => {
