@@ -4,7 +4,7 @@
  * The pixels are those of libjpeg-turbo's defaults, and so Pillow's; see jpeg_kernel.as.ts.
  */
 import { type Component, FIRST_AC, type Frame, type Jpeg, readJpeg } from './jpeg_file.ts'
-import { type Box, mustBePlain, type Picture } from './picture.ts'
+import { type Box, mustBePlain, type Picture, turnedSize } from './picture.ts'
 import { toBytes } from './tensor.ts'
 import { type Kernel, Pass } from './wasm.ts'
 
@@ -61,8 +61,8 @@ const RGB = 'RGB'
  * Decode a baseline JPEG file: grey, or YCbCr with all of the chroma, half of it across, or half across and down.
  *
  * @param maxPixels width x height allowed
- * @throws NotPlain for every other kind, for one that is to be turned, and for more pixels; where the file is not in
- * order only when its rows are asked for
+ * @throws NotPlain for every other kind, and for more pixels; where the file is not in order only when its rows are
+ * asked for
  */
 export function decodeJpeg(file: Uint8Array, maxPixels: number): Picture {
   const jpeg = readJpeg(toBytes(file))
@@ -81,7 +81,12 @@ export function decodeJpeg(file: Uint8Array, maxPixels: number): Picture {
     // of one or two samples of chroma libjpeg makes four in another way
     mustBePlain(luma.across === 1 || width > 4)
   }
-  return { width, height, channels: chroma.length === 0 ? 1 : 3, strips: (box) => strips(jpeg, box) }
+  return {
+    ...turnedSize(jpeg.frame, jpeg.turn),
+    channels: chroma.length === 0 ? 1 : 3,
+    turn: jpeg.turn,
+    strips: (box) => strips(jpeg, box),
+  }
 }
 
 /** The rows of a component that have been decoded last, in the kernel's memory: one from before, and those of an MCU. */

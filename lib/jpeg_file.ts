@@ -4,7 +4,7 @@
  * Source: ITU-T T.81, JFIF 1.02, Exif 2.3.
  */
 
-import { mustBePlain, NotPlain } from './picture.ts'
+import { mustBePlain, NotPlain, type Turn } from './picture.ts'
 
 // markers: T.81, table B.1
 const HUFFMAN = 0xc4
@@ -23,7 +23,10 @@ const PROGRESSIVE = 0xc2
 /** What libvips calls the colours, by the number of components. */
 const SPACES: Record<number, string> = { 1: 'b-w', 3: 'srgb', 4: 'cmyk' }
 
+// Exif 2.3, 4.5.2, 4.6.2 and 4.6.4
+const TIFF = 42
 const ORIENTATION = 0x112
+const SHORT = 3
 
 /** Number of the first Huffman code for AC coefficients. */
 export const FIRST_AC = 16
@@ -57,6 +60,7 @@ export interface Code {
 /** A file with one scan, in which all samples are. */
 export interface Jpeg {
   frame: Frame
+  turn: Turn
   /** by their numbers: 64 each, in the order of the scan */
   quantisers: Buffer[]
   /** by their numbers, those for AC coefficients from FIRST_AC on */
@@ -104,10 +108,11 @@ export function readJpegHeader(file: Buffer): { width: number; height: number; s
   }
 }
 
-/** @throws NotPlain for a progressive file, one that is to be turned, one in RGB, and one that is not in order */
+/** @throws NotPlain for a progressive file, one in RGB, and one that is not in order */
 export function readJpeg(file: Buffer): Jpeg {
   const quantisers: Buffer[] = []
   const codes: Code[] = []
+  const orientations: number[] = []
   let restarts = 0
   let frame: Frame | undefined
   for (const { marker, body, end } of segmentsOf(file)) {
@@ -123,7 +128,7 @@ export function readJpeg(file: Buffer): Jpeg {
         restarts = body.readUInt16BE(0)
         break
       case EXIF:
-        mustBePlain(isUpright(body))
+        if (body.toString('latin1', 0, 6) === 'Exif\0\0') orientations.push(readOrientation(body.subarray(6)))
         break
       case ADOBE:
         mustBePlain(isYcc(body))
@@ -137,7 +142,8 @@ export function readJpeg(file: Buffer): Jpeg {
       case SCAN: {
         mustBePlain(frame)
         const codeNumbers = readScan(body, frame.components)
-        return { frame, quantisers, codes, codeNumbers, restarts, data: file.subarray(end) }
+        const turn = readTurn(orientations)
+        return { frame, turn, quantisers, codes, codeNumbers, restarts, data: file.subarray(end) }
       }
       default:
         mustBePlain(isNote(marker))
@@ -192,19 +198,32 @@ function readScan(body: Buffer, components: Component[]): number[] {
   return codeNumbers
 }
 
-/** Whether Exif data are in order and tell no orientation but the usual one. */
-function isUpright(body: Buffer): boolean {
-  if (body.toString('latin1', 0, 6) !== 'Exif\0\0') return true // other data
-  const tiff = body.subarray(6)
+/** @returns 1 where Exif data tell none */
+function readOrientation(tiff: Buffer): number {
   const order = tiff.toString('latin1', 0, 2)
   const [read16, read32] =
     order === 'II' ? [tiff.readUInt16LE, tiff.readUInt32LE] : [tiff.readUInt16BE, tiff.readUInt32BE]
   try {
+    mustBePlain((order === 'II' || order === 'MM') && read16.call(tiff, 2) === TIFF)
     const directory = read32.call(tiff, 4)
     const entries = Array.from({ length: read16.call(tiff, directory) }, (_, i) => directory + 2 + i * 12)
-    return entries.every((at) => read16.call(tiff, at) !== ORIENTATION || read16.call(tiff, at + 8) === 1)
+    const [at, ...others] = entries.filter((at) => read16.call(tiff, at) === ORIENTATION)
+    if (at === undefined) return 1
+    mustBePlain(others.length === 0 && read16.call(tiff, at + 2) === SHORT && read32.call(tiff, at + 4) === 1)
+    return read16.call(tiff, at + 8)
   } catch {
-    return false // something lies outside
+    throw new NotPlain() // something lies outside
+  }
+}
+
+/** What an orientation means: where what is stored as the first row and as the first column is seen. */
+function readTurn(orientations: number[]): Turn {
+  const [orientation = 1, ...others] = orientations
+  mustBePlain(orientation >= 1 && orientation <= 8 && others.every((other) => other === orientation))
+  return {
+    isTransposed: orientation > 4,
+    mirrorsX: [2, 3, 6, 7].includes(orientation),
+    mirrorsY: [3, 4, 7, 8].includes(orientation),
   }
 }
 

@@ -17,16 +17,34 @@ export interface Box {
   height: number
 }
 
-/** An image that gives its rows from top to bottom. */
+/** How a picture is seen, against how it is stored. */
+export interface Turn {
+  /** what is stored as a row is seen as a column */
+  isTransposed: boolean
+  /** what is stored first is seen on the right */
+  mirrorsX: boolean
+  /** what is stored first is seen at the bottom */
+  mirrorsY: boolean
+}
+
+export const UPRIGHT: Turn = { isTransposed: false, mirrorsX: false, mirrorsY: false }
+
+export function isUpright({ isTransposed, mirrorsX, mirrorsY }: Turn): boolean {
+  return !isTransposed && !mirrorsX && !mirrorsY
+}
+
+/** An image that gives its rows one after the other, as they are stored. */
 export interface Picture {
+  /** as it is seen */
   width: number
   height: number
   /** 1 = grey, 3 = RGB */
   channels: 1 | 3
+  turn: Turn
   /**
    * The rows of a box, some at a time, interleaved 8-bit pixels.
    *
-   * @param box within the picture; the rows are whole ones, but only its columns have to be right
+   * @param box within the picture as it is stored; the rows are whole ones, but only its columns have to be right
    * @returns rows that the next ones may overwrite
    * @throws NotPlain where that shows only now
    */
@@ -41,30 +59,69 @@ export function mustBePlain(condition: unknown): asserts condition {
   if (!condition) throw new NotPlain()
 }
 
-export function asPicture({ data, width, height, channels }: Pixels): Picture {
-  const rowBytes = width * channels
+/** @param pixels as they are stored */
+export function asPicture({ data, channels, ...size }: Pixels, turn = UPRIGHT): Picture {
+  const rowBytes = size.width * channels
   return {
-    width,
-    height,
+    ...turnedSize(size, turn),
     channels,
+    turn,
     strips: ({ top, height }) => [data.subarray(top * rowBytes, (top + height) * rowBytes)],
   }
 }
 
+interface Size {
+  width: number
+  height: number
+}
+
+/** The size of what is seen from that of what is stored, and the other way round. */
+export function turnedSize({ width, height }: Size, { isTransposed }: Turn): Size {
+  return isTransposed ? { width: height, height: width } : { width, height }
+}
+
 /** The whole picture as a box. */
-export function wholeOf({ width, height }: { width: number; height: number }): Box {
+export function wholeOf({ width, height }: Size): Box {
   return { left: 0, top: 0, width, height }
+}
+
+/** Where a box of what is seen is stored. */
+function storedBox({ width, height, turn }: Picture, box: Box): Box {
+  const left = turn.mirrorsX ? width - box.left - box.width : box.left
+  const top = turn.mirrorsY ? height - box.top - box.height : box.top
+  const size = turnedSize(box, turn)
+  return turn.isTransposed ? { left: top, top: left, ...size } : { left, top, ...size }
 }
 
 /** The pixels inside a box that lies within the picture. */
 export function crop(picture: Picture, box: Box): Pixels {
-  const { width, channels } = picture
-  const [rowBytes, outBytes] = [width * channels, box.width * channels]
-  const data = new Uint8Array(outBytes * box.height)
+  const { channels, turn } = picture
+  const { left, top, width, height } = storedBox(picture, box)
+  const [rowBytes, outBytes] = [turnedSize(picture, turn).width * channels, width * channels]
+  const data = new Uint8Array(outBytes * height)
   let end = 0
-  for (const strip of picture.strips(box)) {
-    for (let at = box.left * channels; at < strip.length; at += rowBytes, end += outBytes)
+  for (const strip of picture.strips({ left, top, width, height })) {
+    for (let at = left * channels; at < strip.length; at += rowBytes, end += outBytes)
       data.set(strip.subarray(at, at + outBytes), end)
   }
-  return { data, width: box.width, height: box.height, channels }
+  return turned({ data, width, height, channels }, turn)
+}
+
+/** Stored pixels in the order in which they are seen. */
+export function turned(stored: Pixels, turn: Turn): Pixels {
+  if (isUpright(turn)) return stored
+  const { isTransposed, mirrorsX, mirrorsY } = turn
+  const { channels } = stored
+  const { width, height } = turnedSize(stored, turn)
+  const data = new Uint8Array(stored.data.length)
+  let end = 0
+  for (let y = 0; y < height; y++) {
+    const down = mirrorsY ? height - 1 - y : y
+    for (let x = 0; x < width; x++) {
+      const across = mirrorsX ? width - 1 - x : x
+      const from = (isTransposed ? across * height + down : down * width + across) * channels
+      for (let c = 0; c < channels; c++) data[end++] = stored.data[from + c]
+    }
+  }
+  return { data, width, height, channels }
 }

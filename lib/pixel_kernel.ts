@@ -39,6 +39,17 @@ export function newPass(): Pass<PixelKernel> {
 /** Rows are copied into the kernel's memory some at a time, so that it stays small. */
 const MOST_BYTES = 2 ** 18
 
+/** @returns how many rows of so many bytes are copied at once */
+export function rowsAtOnce(rowBytes: number): number {
+  return Math.max(1, Math.floor(MOST_BYTES / rowBytes))
+}
+
+/** Cut strips into pieces of at most so many rows. */
+export function* pieces(strips: Iterable<Uint8Array>, rowBytes: number, most: number): Iterable<Uint8Array> {
+  for (const strip of strips)
+    for (let at = 0; at < strip.length; at += most * rowBytes) yield strip.subarray(at, at + most * rowBytes)
+}
+
 /** Rows in the kernel's memory, by their addresses. */
 interface Strip {
   rows: number
@@ -69,18 +80,15 @@ export function mapRows(
 ): Uint8Array {
   const pass = newPass()
   const tablesAt = tables.map((table) => pass.put(table))
-  const most = Math.max(1, Math.floor(MOST_BYTES / Math.max(rowBytes, toRowBytes)))
+  const most = rowsAtOnce(Math.max(rowBytes, toRowBytes))
   const [source, out] = [pass.reserve(most * rowBytes), pass.reserve(most * toRowBytes)]
   let end = 0
-  for (const strip of strips) {
-    for (let at = 0; at < strip.length; at += most * rowBytes) {
-      const some = strip.subarray(at, at + most * rowBytes)
-      const rows = some.length / rowBytes
-      pass.view(source, some.length).set(some)
-      work(pass.kernel, { rows, source, out }, tablesAt)
-      to.set(pass.view(out, rows * toRowBytes), end)
-      end += rows * toRowBytes
-    }
+  for (const some of pieces(strips, rowBytes, most)) {
+    const rows = some.length / rowBytes
+    pass.view(source, some.length).set(some)
+    work(pass.kernel, { rows, source, out }, tablesAt)
+    to.set(pass.view(out, rows * toRowBytes), end)
+    end += rows * toRowBytes
   }
   return to
 }

@@ -5,7 +5,7 @@
  * PIL images; given the same pixels the tensor is theirs bit for bit.
  */
 import { RequestError } from './errors.ts'
-import { asPicture, type Box, crop, type Picture, type Pixels, wholeOf } from './picture.ts'
+import { asPicture, type Box, crop, type Picture, type Pixels, turnedSize, wholeOf } from './picture.ts'
 import { mapRows } from './pixel_kernel.ts'
 import { type Filter, resize } from './resample.ts'
 import type { AnySpec, Dtype } from './tensor.ts'
@@ -60,17 +60,18 @@ export interface Recipe {
 
 /** The luma of Pillow's `convert("L")`, from interleaved RGB. */
 function toGrey(picture: Picture): Picture {
-  const { width, height } = picture
+  const { turn } = picture
+  const { width, height } = turnedSize(picture, turn)
   const grey = mapRows(
     {
-      strips: picture.strips(wholeOf(picture)),
+      strips: picture.strips(wholeOf({ width, height })),
       rowBytes: width * 3,
       to: new Uint8Array(width * height),
       toRowBytes: width,
     },
     (kernel, { source, rows, out }) => kernel.luma(source, rows * width, out),
   )
-  return asPicture({ data: grey, width, height, channels: 1 })
+  return asPicture({ data: grey, width, height, channels: 1 }, turn)
 }
 
 /** The size that every image gets; undefined where it depends on the image. */

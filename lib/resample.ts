@@ -5,8 +5,19 @@
  * images and transformers' image processors both end there, so this is what models were trained with.
  */
 
-import { type Box, crop, type Picture, type Pixels, wholeOf } from './picture.ts'
-import { mapRows, newPass } from './pixel_kernel.ts'
+import {
+  asPicture,
+  type Box,
+  crop,
+  isUpright,
+  type Picture,
+  type Pixels,
+  turned,
+  turnedSize,
+  UPRIGHT,
+  wholeOf,
+} from './picture.ts'
+import { mapRows, newPass, pieces, rowsAtOnce } from './pixel_kernel.ts'
 
 /** The filters under the names that Pillow and timm use. */
 export type Filter = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 'hamming'
@@ -91,6 +102,20 @@ function taps(n: number, m: number, from: number, length: number, kernel: Kernel
   return { first, count, weights, stride }
 }
 
+/** The same outputs of an axis of `n` samples that are stored from the last to the first. */
+function mirrored({ first, count, weights, stride }: Taps, n: number): Taps {
+  const reversed = weights.slice()
+  for (const [i, taken] of count.entries()) reversed.subarray(i * stride, i * stride + taken).reverse()
+  return { first: first.map((low, i) => n - low - count[i]), count, weights: reversed, stride }
+}
+
+/** The input samples that are read, from the first to the last. */
+function spanOf({ first, count }: Taps): { from: number; length: number } {
+  const last = first.length - 1
+  const from = Math.min(first[0], first[last])
+  return { from, length: Math.max(first[0] + count[0], first[last] + count[last]) - from }
+}
+
 /** Of a weight's 32 bits so many are in its lower half, see pixel_kernel.as.ts. */
 const LOW_BITS = 15
 
@@ -105,53 +130,67 @@ function inHalves(weights: Int32Array): Int16Array {
   return halves
 }
 
-/** Resample rows `top` to `bottom` (exclusive) along x; the result has `bottom - top` rows. */
-function horizontal(
-  picture: Picture,
-  { first, count, weights, stride }: Taps,
-  outWidth: number,
-  top: number,
-  bottom: number,
-): Uint8Array {
-  const { width, channels } = picture
-  const last = outWidth - 1
-  const columns = { left: first[0], width: first[last] + count[last] - first[0] }
-  const [rowBytes, toRowBytes] = [width * channels, outWidth * channels]
-  return mapRows(
+/** Rows on their way through the passes. */
+interface Rows {
+  strips: Iterable<Uint8Array>
+  rowBytes: number
+  channels: 1 | 3
+  /** the number of the first one */
+  top: number
+  height: number
+}
+
+/** Resample each row. */
+function horizontal(rows: Rows, { first, count, weights, stride }: Taps): Rows {
+  const { strips, rowBytes, channels, height } = rows
+  const width = first.length
+  const toRowBytes = width * channels
+  const data = mapRows(
     {
-      strips: picture.strips({ ...columns, top, height: bottom - top }),
+      strips,
       rowBytes,
-      to: new Uint8Array((bottom - top) * toRowBytes),
+      to: new Uint8Array(height * toRowBytes),
       toRowBytes,
       tables: [first, count, inHalves(weights)],
     },
     (kernel, { source, rows, out }, [firstAt, countAt, weightsAt]) =>
-      kernel.horizontal(source, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, outWidth, out),
+      kernel.horizontal(source, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, width, out),
   )
+  return { ...rows, strips: [data], rowBytes: toRowBytes }
 }
 
-/** Resample along y. `rowOffset` is the source row that `data` starts with. */
-function vertical(
-  data: Uint8Array,
-  rowLength: number,
-  { first, count, weights, stride }: Taps,
-  outHeight: number,
-  rowOffset: number,
-): Uint8Array {
-  const most = count.reduce((a, b) => Math.max(a, b), 0)
+/** Resample each column: each row as soon as the last one that it is made of is there. */
+function vertical(rows: Rows, { first, count, weights, stride }: Taps): Rows {
+  const { strips, rowBytes, top } = rows
+  const height = first.length
+  const data = new Uint8Array(height * rowBytes)
+  const endOf = (row: number) => first[row] + count[row]
+  const middleOf = (row: number) => first[row] + endOf(row)
+  // as they are stored: those of a mirrored axis from the last to the first
+  const isMirrored = middleOf(0) > middleOf(height - 1)
+  const step = isMirrored ? -1 : 1
+
+  const most = rowsAtOnce(rowBytes)
+  const longest = count.reduce((a, b) => Math.max(a, b), 0)
   const pass = newPass()
   const weightsAt = pass.put(weights)
-  const [sourceAt, outAt] = [pass.reserve(most * rowLength), pass.reserve(rowLength)]
-
-  const out = new Uint8Array(rowLength * outHeight)
-  for (let y = 0; y < outHeight; y++) {
-    const start = (first[y] - rowOffset) * rowLength
-    const rows = data.subarray(start, start + count[y] * rowLength)
-    pass.view(sourceAt, rows.length).set(rows)
-    pass.kernel.vertical(sourceAt, rowLength, count[y], weightsAt + y * stride * 4, outAt)
-    out.set(pass.view(outAt, rowLength), y * rowLength)
+  const [source, out] = [pass.reserve((longest + most) * rowBytes), pass.reserve(rowBytes)]
+  // the rows `start` to `end` are in the kernel's memory
+  let [start, end] = [top, top]
+  let row = isMirrored ? height - 1 : 0
+  for (const some of pieces(strips, rowBytes, most)) {
+    const kept = Math.min(Math.max(start, first[row] ?? end), end)
+    pass.view(source, (end - start) * rowBytes).copyWithin(0, (kept - start) * rowBytes)
+    start = kept
+    pass.view(source + (end - start) * rowBytes, some.length).set(some)
+    end += some.length / rowBytes
+    for (; endOf(row) <= end; row += step) {
+      const at = source + (first[row] - start) * rowBytes
+      pass.kernel.vertical(at, rowBytes, count[row], weightsAt + row * stride * 4, out)
+      data.set(pass.view(out, rowBytes), row * rowBytes)
+    }
   }
-  return out
+  return { ...rows, strips: [data], top: 0, height }
 }
 
 /** Source index of each of the outputs `from` to `from + length`; the position is accumulated, as Pillow does. */
@@ -191,8 +230,9 @@ function nearest(picture: Picture, width: number, height: number, box: Box): Uin
 /**
  * Resize as `Image.resize((width, height), filter)` does, and keep only `box` of the result (default: all of it).
  *
- * Two passes, horizontal first and rounded to 8 bits in between; a pass is skipped where the size stays the
- * same. Only what `box` needs is computed, which changes no bit of it.
+ * Two passes, along x first and rounded to 8 bits in between; where a size stays the same, each sample is its own only tap.
+ * Only what `box` needs is computed, which changes no bit of it. A picture that is stored turned is resampled as it is
+ * stored, the pass along its x still first, and the result is turned.
  *
  * @param width of the whole resized image in pixels, at least 1
  * @param height likewise
@@ -206,21 +246,32 @@ export function resize(
   box: Box = wholeOf({ width, height }),
 ): Pixels {
   if (width === source.width && height === source.height) return crop(source, box)
-  const { channels } = source
+  const { channels, turn } = source
   const size = { width: box.width, height: box.height, channels }
-  if (filter === 'nearest') return { data: nearest(source, width, height, box), ...size }
-
+  if (filter === 'nearest') {
+    const upright = isUpright(turn) ? source : asPicture(crop(source, wholeOf(source)))
+    return { data: nearest(upright, width, height, box), ...size }
+  }
   const kernel = KERNELS[filter]
-  const rows = height === source.height ? undefined : taps(source.height, height, box.top, box.height, kernel)
-  const last = box.height - 1
-  // the source rows that the vertical pass will read
-  const top = rows ? rows.first[0] : box.top
-  const bottom = rows ? rows.first[last] + rows.count[last] : box.top + box.height
+  const seenX = taps(source.width, width, box.left, box.width, kernel)
+  const seenY = taps(source.height, height, box.top, box.height, kernel)
+  const x = turn.mirrorsX ? mirrored(seenX, source.width) : seenX
+  const y = turn.mirrorsY ? mirrored(seenY, source.height) : seenY
+  if (!turn.isTransposed) {
+    const [data] = vertical(horizontal(read(source, x, y), x), y).strips
+    return { data, ...size }
+  }
+  const [data] = horizontal(vertical(read(source, y, x), x), y).strips
+  return turned({ data, channels, width: box.height, height: box.width }, TRANSPOSED)
+}
 
-  const wide =
-    width === source.width
-      ? crop(source, { left: box.left, top, width: box.width, height: bottom - top }).data
-      : horizontal(source, taps(source.width, width, box.left, box.width, kernel), box.width, top, bottom)
-  if (!rows) return { data: wide, ...size }
-  return { data: vertical(wide, box.width * channels, rows, box.height, top), ...size }
+const TRANSPOSED = { ...UPRIGHT, isTransposed: true }
+
+/** What is needed of a picture's stored rows. */
+function read(picture: Picture, across: Taps, down: Taps): Rows {
+  const { channels, turn } = picture
+  const [columns, rows] = [spanOf(across), spanOf(down)]
+  const box = { left: columns.from, width: columns.length, top: rows.from, height: rows.length }
+  const rowBytes = turnedSize(picture, turn).width * channels
+  return { strips: picture.strips(box), rowBytes, channels, top: box.top, height: box.height }
 }

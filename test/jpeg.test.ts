@@ -54,6 +54,7 @@ function decoded(file: Uint8Array): Pixels {
 /** The same by libjpeg. */
 async function truthOf(file: Uint8Array, channels: 1 | 3): Promise<Pixels> {
   const { data, info } = await sharp(file, { failOn: 'error' })
+    .autoOrient()
     .toColourspace(channels === 1 ? 'b-w' : 'srgb')
     .raw()
     .toBuffer({ resolveWithObject: true })
@@ -69,7 +70,17 @@ for (const { name, file, sha256, ...size } of FIXTURES)
     assert.equal(createHash('sha256').update(data).digest('hex'), sha256)
   })
 
-/** Files of noise, more or less smooth. */
+/** A file with one segment more, the first. */
+function insert(file: Buffer, marker: number, body: string): Buffer {
+  const length = body.length + 2
+  const head = Buffer.of(0xff, marker, length >> 8, length & 255)
+  return Buffer.concat([file.subarray(0, 2), head, Buffer.from(body, 'latin1'), file.subarray(2)])
+}
+
+/** Exif data of one entry, an orientation: its type, the number of them, and it itself. */
+const orientationOf = (value: string) => `Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12${value}\0\0\0\0`
+
+/** Files of noise, more or less smooth, some turned. */
 const anyFile = fc
   .record({
     width: fc.integer({ min: 1, max: 70 }),
@@ -82,16 +93,22 @@ const anyFile = fc
       chromaSubsampling: fc.constantFrom('4:2:0', '4:4:4'),
       optimiseCoding: fc.boolean(),
     }),
+    orientation: fc.integer({ min: 1, max: 8 }),
     seed: fc.integer(),
   })
-  .map(({ width, height, channels, contrast, blur, options, seed }) => async () => {
+  .map(({ width, height, channels, contrast, blur, options, orientation, seed }) => async () => {
     const data = Uint8Array.from({ length: width * height * channels }, (_, i) => {
       const random = Math.imul(i ^ seed, 2654435761) >>> 15
       return (random % 256) & contrast
     })
     const noise = sharp(data, { raw: { width, height, channels } })
     const colours = channels === 1 ? 'b-w' : 'srgb'
-    const file = await (blur ? noise.blur(blur) : noise).toColourspace(colours).jpeg(options).toBuffer()
+    const upright = await (blur ? noise.blur(blur) : noise).toColourspace(colours).jpeg(options).toBuffer()
+    const file = insert(
+      upright,
+      0xe1,
+      orientationOf(`\0\x03\0\0\0\x01\0${String.fromCharCode(orientation)}\0\0`),
+    )
     return { file, width, channels }
   })
 
@@ -162,10 +179,21 @@ test('a file with changes in it is left alone, or read as libjpeg reads it', asy
 const leftAlone: [what: string, file: () => Promise<Buffer>][] = [
   ['progressive', () => flat().jpeg({ progressive: true }).toBuffer()],
   ['CMYK', () => flat().toColourspace('cmyk').jpeg().toBuffer()],
-  ['an orientation', () => jpeg()],
-  ['an orientation that is not in order', async () => withSegment(0xe1, 'Exif\0\0II*\0\xff\0\0\0')],
-  ["Adobe's RGB", async () => withSegment(0xee, 'Adobe\0\x64\0\0\0\0\0')],
-  ['a segment of another kind', async () => withSegment(0xdc, '\0\x08')],
+  ['an orientation that is not in order', async () => insert(await plain(), 0xe1, 'Exif\0\0II*\0\xff\0\0\0')],
+  [
+    'an orientation that there is not',
+    async () => insert(await plain(), 0xe1, orientationOf('\0\x03\0\0\0\x01\0\x09\0\0')),
+  ],
+  [
+    'an orientation of another type',
+    async () => insert(await plain(), 0xe1, orientationOf('\0\x04\0\0\0\x01\0\0\0\x01')),
+  ],
+  [
+    'an orientation and another',
+    async () => insert(await plain(), 0xe1, orientationOf('\0\x03\0\0\0\x01\0\x06\0\0')),
+  ],
+  ["Adobe's RGB", async () => insert(await plain(), 0xee, 'Adobe\0\x64\0\0\0\0\0')],
+  ['a segment of another kind', async () => insert(await plain(), 0xdc, '\0\x08')],
   ['too little of it', async () => (await plain()).subarray(0, -40)],
   ['no end', async () => (await plain()).subarray(0, -2)],
   ['nothing behind the first marker', async () => Buffer.of(0xff, 0xd8, 0xff)],
@@ -187,13 +215,6 @@ const leftAlone: [what: string, file: () => Promise<Buffer>][] = [
 const NO_COMPONENTS = Buffer.from('ffd8ffc00008080010001000ffda000600003f00ffd9', 'hex')
 
 const plain = () => flat().withMetadata({ orientation: 1 }).jpeg().toBuffer()
-
-async function withSegment(marker: number, body: string): Promise<Buffer> {
-  const file = await plain()
-  const length = body.length + 2
-  const head = Buffer.of(0xff, marker, length >> 8, length & 255)
-  return Buffer.concat([file.subarray(0, 2), head, Buffer.from(body, 'latin1'), file.subarray(2)])
-}
 
 /** One byte of the first segment with a marker, counted from the marker. */
 async function changed(marker: number, offset: number, byte: number): Promise<Buffer> {

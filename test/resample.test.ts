@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { asPicture, crop, type Pixels } from '../lib/picture.ts'
+import { asPicture, crop, type Picture, type Pixels, type Turn, turned } from '../lib/picture.ts'
 import { FILTERS, resize } from '../lib/resample.ts'
 
 const image = fc
@@ -21,31 +21,73 @@ const filter = fc.constantFrom(...FILTERS)
 
 // that the pixels are Pillow's is proven by the goldens of handler.test.ts
 
+// evenly, which fast-check's doubles are not
+const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
+
+/** A part of a picture, by four fractions of it. */
+const boxes = fc
+  .tuple(fraction, fraction, fraction, fraction)
+  .map((box) => (width: number, height: number) => {
+    const left = Math.floor(box[0] * (width - 1))
+    const top = Math.floor(box[1] * (height - 1))
+    return {
+      left,
+      top,
+      width: 1 + Math.floor(box[2] * (width - left - 1)),
+      height: 1 + Math.floor(box[3] * (height - top - 1)),
+    }
+  })
+
 test('a box of the resized image is what cropping all of it gives', () => {
-  // evenly, which fast-check's doubles are not
-  const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
+  fc.assert(
+    fc.property(image, side, side, filter, boxes, (source, width, height, by, boxOf) => {
+      const box = boxOf(width, height)
+      assert.deepEqual(
+        resize(asPicture(source), width, height, by, box),
+        crop(asPicture(resize(asPicture(source), width, height, by)), box),
+      )
+    }),
+  )
+})
+
+const turn = fc.record<Turn>({ isTransposed: fc.boolean(), mirrorsX: fc.boolean(), mirrorsY: fc.boolean() })
+
+/** The same picture, its rows some at a time, in memory that the next ones overwrite. */
+function inStrips(picture: Picture, rows: number): Picture {
+  return {
+    ...picture,
+    *strips(box) {
+      const some = new Uint8Array(2 ** 14)
+      for (let row = 0; row < box.height; row += rows) {
+        const height = Math.min(rows, box.height - row)
+        const [strip] = picture.strips({ ...box, top: box.top + row, height })
+        some.set(strip)
+        yield some.subarray(0, strip.length)
+      }
+    },
+  }
+}
+
+test('a picture that is stored turned, and gives some rows at a time, becomes what it becomes upright', () => {
   fc.assert(
     fc.property(
       image,
+      turn,
+      fc.integer({ min: 1, max: 40 }),
       side,
       side,
       filter,
-      fc.tuple(fraction, fraction, fraction, fraction),
-      (source, width, height, by, box) => {
-        const left = Math.floor(box[0] * (width - 1))
-        const top = Math.floor(box[1] * (height - 1))
-        const part = {
-          left,
-          top,
-          width: 1 + Math.floor(box[2] * (width - left - 1)),
-          height: 1 + Math.floor(box[3] * (height - top - 1)),
-        }
+      boxes,
+      (stored, turn, rows, width, height, by, boxOf) => {
+        const box = boxOf(width, height)
+        const lying = inStrips(asPicture(stored, turn), rows)
         assert.deepEqual(
-          resize(asPicture(source), width, height, by, part),
-          crop(asPicture(resize(asPicture(source), width, height, by)), part),
+          resize(lying, width, height, by, box),
+          resize(asPicture(turned(stored, turn)), width, height, by, box),
         )
       },
     ),
+    { numRuns: 1000 },
   )
 })
 
