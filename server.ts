@@ -279,6 +279,7 @@ async function printDescription(settings: Settings): Promise<void> {
 export function createThreads({ PREPROCESS_THREADS }: Settings, metrics: () => Metrics): ThreadPool {
   return createThreadPool({
     threads: PREPROCESS_THREADS,
+    usual: IN_THREAD.preprocess,
     prepare: loadDecoder,
     onDone: (ms) => metrics().preprocess.observe(ms / 1000),
   })
@@ -316,6 +317,8 @@ async function serve(settings: Settings): Promise<void> {
         import('./lib/metrics.ts'), // takes a moment too
       ])
       metrics ??= createMetrics()
+      // not waited for: a tensor needs none, and if it fails, the first image is told
+      if (model.recipe) threads.start().catch(() => {})
       return model
     },
     appFor(model, isReady) {

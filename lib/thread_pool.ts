@@ -23,6 +23,8 @@ export interface ThreadPool {
    * @throws what the function threw, a RequestError as the RequestError it was
    */
   run<Result>(work: ThreadFunction, task: unknown, interest: Interest, moved?: ArrayBuffer[]): Promise<Result>
+  /** Start one thread now, so that the first task does not wait for that; the others come with the tasks. */
+  start(): Promise<void>
   /** tasks that no thread has begun */
   readonly waiting: number
   /** whole seconds until what waits now has been done, see `Rate` */
@@ -61,23 +63,30 @@ interface Waiting {
 }
 
 interface PoolOptions {
-  /** most threads, started as tasks come */
+  /** most threads */
   threads: number
+  /** what they mostly run: loaded when they start */
+  usual: ThreadFunction
   /** must have been done in this thread before a task runs in another */
   prepare: () => Promise<unknown>
   /** told how many milliseconds each task ran */
   onDone: (ms: number) => void
 }
 
-export function createThreadPool({ threads, prepare, onDone }: PoolOptions): ThreadPool {
-  let pool: Promise<Piscina> | undefined
-  /** Only when there are tasks: a server of tensors has no need of it. */
-  async function start(): Promise<Piscina> {
+export function createThreadPool({ threads, usual, prepare, onDone }: PoolOptions): ThreadPool {
+  let starting: Promise<Piscina> | undefined
+  function start(): Promise<Piscina> {
+    starting ??= startPool()
+    return starting
+  }
+  async function startPool(): Promise<Piscina> {
     const [{ Piscina }] = await Promise.all([import('piscina'), prepare()])
     return new Piscina({
-      minThreads: 0,
+      minThreads: 1,
       maxThreads: threads,
       idleTimeout: Number.POSITIVE_INFINITY,
+      filename: usual.module.href,
+      name: usual.name,
     })
   }
   const queues = new Map<Interest, Waiting[]>()
@@ -93,8 +102,8 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
     const begun = performance.now()
     running++
     try {
-      pool ??= start()
-      const outcome: Outcome<Result> = await (await pool).run(task, {
+      const pool = await start()
+      const outcome: Outcome<Result> = await pool.run(task, {
         filename: module.href,
         name,
         transferList: moved,
@@ -144,6 +153,9 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
         waiting++
       })
     },
+    async start() {
+      await start()
+    },
     get waiting() {
       return waiting
     },
@@ -151,7 +163,7 @@ export function createThreadPool({ threads, prepare, onDone }: PoolOptions): Thr
       return rate.secondsFor(waiting)
     },
     async close() {
-      await (await pool)?.close({ force: true })
+      await (await starting)?.close({ force: true })
     },
   }
 }

@@ -7,9 +7,8 @@ import { Admission } from '../lib/admission.ts'
 import { readSettings, type Settings } from '../lib/config.ts'
 import { createLog } from '../lib/log.ts'
 import { createMetrics } from '../lib/metrics.ts'
-import { createThreadPool } from '../lib/thread_pool.ts'
 import { loadModel, type Model } from '../model.ts'
-import { createApp } from '../server.ts'
+import { createApp, createThreads } from '../server.ts'
 import { ROOT, type RunningServer, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
@@ -52,13 +51,9 @@ function routesOf(router: { stack: unknown[] }): string[] {
 test('every route of the app is in the document, and no other', async () => {
   const settings: Settings = readSettings({ LOG_LEVEL: 'silent' })
   const model: Model = await loadModel(settings.MODEL_DIR, settings, { warn: assert.fail })
-  const threads = createThreadPool({
-    threads: 1,
-    prepare: async () => {},
-    onDone: () => {},
-  })
   const log = await createLog('silent')
   const metrics = createMetrics()
+  const threads = createThreads(settings, () => metrics)
   const admission = new Admission([threads, model], model.batchSize, settings, metrics)
   const app = createApp({ model, threads, admission, settings, log, metrics, isReady: () => true })
   const server = await startServer()
