@@ -1,15 +1,16 @@
 /**
  * Mixed traffic for a long time: npm run bench:soak [-- MINUTES]
  *
- * Tensors, images of all formats and many sizes, and 10 % garbage, from 16 clients. Prints the resident memory each
- * minute, and in the end how much it grew after minute 5, and every status that came.
+ * Tensors, images of all formats and many sizes, and 10 % garbage, from 16 clients. Prints the resident memory of
+ * each minute, which goes up and down with what is in flight: the median of every second's, and from where to where it went.
+ * In the end how much the medians grew after minute 5, and every status that came.
  */
 import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'
 import { startServer } from '../test/running_server.ts'
 import { multipart, type Payload } from './load.ts'
 import { CONTAINER, residentMb } from './memory.ts'
-import { send } from './open_loop.ts'
+import { percentile, send } from './open_loop.ts'
 
 const MINUTES = Number(process.argv[2] ?? 15)
 const CLIENTS = 16
@@ -69,18 +70,23 @@ const clients = Array.from({ length: CLIENTS }, async () => {
     statuses.set(status, (statuses.get(status) ?? 0) + 1)
   }
 })
-const memory: number[] = []
+const medians: number[] = []
 for (let minute = 1; minute <= MINUTES; minute++) {
-  await setTimeout(60_000)
+  const memory: number[] = []
+  for (let second = 0; second < 60; second++) {
+    await setTimeout(1000)
+    memory.push(residentMb(server))
+  }
   server.log.length = 0 // of this process, not of the server
-  memory.push(residentMb(server))
-  console.log(`minute ${minute}: ${memory.at(-1)!.toFixed(0)} MB`)
+  const [low, median, high] = [0, 0.5, 1].map((p) => percentile(memory, p))
+  medians.push(median)
+  console.log(`minute ${minute}: ${median.toFixed(0)} MB (${low.toFixed(0)}-${high.toFixed(0)})`)
 }
 await Promise.all(clients)
 const counts = [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`)
 console.log(`statuses ${counts.join(', ')}; the end: code ${await server.stop()}`)
 if (MINUTES > 5) {
-  const grown = Math.max(...memory.slice(5)) / memory[4] - 1
+  const grown = Math.max(...medians.slice(5)) / medians[4] - 1
   console.log(`memory after minute 5: at most ${(100 * grown).toFixed(1)} % more (< 5)`)
 }
 process.exit(0)

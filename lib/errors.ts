@@ -19,12 +19,12 @@ export class RequestError extends Error implements Problem {
   readonly status: number
   readonly headers: Record<string, string>
 
-  /** See `Problem`; the detail is its message. */
-  constructor(status: number, detail: string, headers: Record<string, string> = {}) {
+  /** See `Problem`. */
+  constructor(status: number, message: string, headers: Record<string, string> = {}) {
     // where it was thrown interests nobody, and to find out takes longer than all else that a refused request needs
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
-    super(detail)
+    super(message)
     Error.stackTraceLimit = stackTraceLimit
     this.status = status
     this.headers = headers

@@ -209,7 +209,8 @@ function readOrientation(tiff: Buffer): number {
     const entries = Array.from({ length: read16.call(tiff, directory) }, (_, i) => directory + 2 + i * 12)
     const [at, ...others] = entries.filter((at) => read16.call(tiff, at) === ORIENTATION)
     if (at === undefined) return 1
-    mustBePlain(others.length === 0 && read16.call(tiff, at + 2) === SHORT && read32.call(tiff, at + 4) === 1)
+    mustBePlain(others.length === 0 && at + 12 <= tiff.length)
+    mustBePlain(read16.call(tiff, at + 2) === SHORT && read32.call(tiff, at + 4) === 1)
     return read16.call(tiff, at + 8)
   } catch {
     throw new NotPlain() // something lies outside

@@ -2,7 +2,7 @@
 import { MessageChannel } from 'node:worker_threads'
 
 /** Smaller pieces are collected as fast as they are given back. */
-export const LARGE_BYTES = 2 ** 14
+const LARGE_BYTES = 2 ** 14
 
 // Node 22 has it; TypeScript's es2023 does not
 type Transferable = ArrayBuffer & { transfer?(bytes: number): ArrayBuffer }

@@ -6,7 +6,7 @@ import type { Admission } from './admission.ts'
 import type { Settings } from './config.ts'
 import { RequestError } from './errors.ts'
 import type { Log } from './log.ts'
-import { LARGE_BYTES, releaseChunk } from './memory.ts'
+import { releaseChunk } from './memory.ts'
 import type { Metrics } from './metrics.ts'
 import type { SendError } from './problem.ts'
 import { PROBES } from './token.ts'
@@ -20,6 +20,9 @@ const OVER = new RequestError(CLIENT_GONE, 'nobody waits for the answer')
 
 /** Asked every few seconds by machines: logged only on level debug. */
 const QUIET = [...PROBES, '/metrics']
+
+/** So much of a body that nobody reads Node holds on every version, and drops it with the answer. */
+const UNREAD_BYTES = 2 ** 13
 
 /** What may stand in a log and in a header. */
 const SAFE_ID = /^[\w.:/+=@-]{1,128}$/
@@ -98,8 +101,9 @@ export function refuseWhenFull(
     const { status, message } = refusal
     const path = url.split('?', 1)[0]
     const id = requestId(req)
-    // read, so that the answer can be sent, and not kept; Node sees to small ones
-    if (Number(req.headers['content-length'] ?? LARGE_BYTES) >= LARGE_BYTES) req.on('data', releaseChunk)
+    const bytes = Number(req.headers['content-length'] ?? Number.POSITIVE_INFINITY)
+    // read, so that the answer can be sent, and not kept
+    if (bytes > UNREAD_BYTES) req.on('data', releaseChunk)
     send({ status, message, headers: { ...refusal.headers, 'x-request-id': id } }, path, res)
     metrics.answered('none', method, status)
     log.info({ requestId: id, method, path, status, ms: rounded(performance.now() - begun) }, 'request')

@@ -27,9 +27,9 @@ export interface Turn {
   mirrorsY: boolean
 }
 
-export const UPRIGHT: Turn = { isTransposed: false, mirrorsX: false, mirrorsY: false }
+const UPRIGHT: Turn = { isTransposed: false, mirrorsX: false, mirrorsY: false }
 
-export function isUpright({ isTransposed, mirrorsX, mirrorsY }: Turn): boolean {
+function isUpright({ isTransposed, mirrorsX, mirrorsY }: Turn): boolean {
   return !isTransposed && !mirrorsX && !mirrorsY
 }
 
@@ -100,11 +100,29 @@ export function crop(picture: Picture, box: Box): Pixels {
   const [rowBytes, outBytes] = [turnedSize(picture, turn).width * channels, width * channels]
   const data = new Uint8Array(outBytes * height)
   let end = 0
-  for (const strip of picture.strips({ left, top, width, height })) {
-    for (let at = left * channels; at < strip.length; at += rowBytes, end += outBytes)
-      data.set(strip.subarray(at, at + outBytes), end)
+  const strips = picture.strips({ left, top, width, height })
+  for (const strip of columns(strips, rowBytes, left * channels, outBytes)) {
+    data.set(strip, end)
+    end += strip.length
   }
   return turned({ data, width, height, channels }, turn)
+}
+
+/** So many bytes of each row, from `from` on; overwritten by the next. */
+export function* columns(
+  strips: Iterable<Uint8Array>,
+  rowBytes: number,
+  from: number,
+  bytes: number,
+): Iterable<Uint8Array> {
+  let memory = new Uint8Array()
+  for (const strip of strips) {
+    const length = (strip.length / rowBytes) * bytes
+    if (memory.length < length) memory = new Uint8Array(length)
+    for (let at = from, to = 0; to < length; at += rowBytes, to += bytes)
+      memory.set(strip.subarray(at, at + bytes), to)
+    yield memory.subarray(0, length)
+  }
 }
 
 /** Stored pixels in the order in which they are seen. */

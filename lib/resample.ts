@@ -5,18 +5,7 @@
  * images and transformers' image processors both end there, so this is what models were trained with.
  */
 
-import {
-  asPicture,
-  type Box,
-  crop,
-  isUpright,
-  type Picture,
-  type Pixels,
-  turned,
-  turnedSize,
-  UPRIGHT,
-  wholeOf,
-} from './picture.ts'
+import { type Box, columns, crop, type Picture, type Pixels, turned, turnedSize, wholeOf } from './picture.ts'
 import { mapRows, newPass, pieces, rowsAtOnce } from './pixel_kernel.ts'
 
 /** The filters under the names that Pillow and timm use. */
@@ -70,7 +59,10 @@ interface Taps {
 }
 
 /** The taps of the outputs `from` to `from + length` of resizing an axis of `n` samples to `m`. */
-function taps(n: number, m: number, from: number, length: number, kernel: Kernel): Taps {
+function taps(n: number, m: number, from: number, length: number, filter: Filter): Taps {
+  if (filter === 'nearest') return nearestTaps(n, m, from, length)
+  // where the size stays the same, each sample is its own only tap; others would have the weight 0
+  const kernel = KERNELS[n === m ? 'box' : filter]
   const scale = n / m
   const filterScale = Math.max(scale, 1) // widens when shrinking: this is the antialiasing
   const support = kernel.radius * filterScale
@@ -102,6 +94,19 @@ function taps(n: number, m: number, from: number, length: number, kernel: Kernel
   return { first, count, weights, stride }
 }
 
+/** One sample for each output; the position is accumulated, as Pillow does. */
+function nearestTaps(n: number, m: number, from: number, length: number): Taps {
+  const step = n / m
+  const first = new Int32Array(length)
+  let position = step * 0.5
+  for (let i = 0; i < from + length; i++, position += step) {
+    if (i >= from) first[i - from] = Math.trunc(position)
+  }
+  const weights = new Int32Array(length * 4)
+  for (let i = 0; i < weights.length; i += 4) weights[i] = 1 << FRACTION_BITS
+  return { first, count: first.map(() => 1), weights, stride: 4 }
+}
+
 /** The same outputs of an axis of `n` samples that are stored from the last to the first. */
 function mirrored({ first, count, weights, stride }: Taps, n: number): Taps {
   const reversed = weights.slice()
@@ -131,7 +136,7 @@ function inHalves(weights: Int32Array): Int16Array {
 }
 
 /** Rows on their way through the passes. */
-interface Rows {
+interface Lines {
   strips: Iterable<Uint8Array>
   rowBytes: number
   channels: 1 | 3
@@ -141,8 +146,8 @@ interface Rows {
 }
 
 /** Resample each row. */
-function horizontal(rows: Rows, { first, count, weights, stride }: Taps): Rows {
-  const { strips, rowBytes, channels, height } = rows
+function horizontal(lines: Lines, { first, count, weights, stride }: Taps): Lines {
+  const { strips, rowBytes, channels, height } = lines
   const width = first.length
   const toRowBytes = width * channels
   const data = mapRows(
@@ -156,12 +161,12 @@ function horizontal(rows: Rows, { first, count, weights, stride }: Taps): Rows {
     (kernel, { source, rows, out }, [firstAt, countAt, weightsAt]) =>
       kernel.horizontal(source, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, width, out),
   )
-  return { ...rows, strips: [data], rowBytes: toRowBytes }
+  return { ...lines, strips: [data], rowBytes: toRowBytes }
 }
 
 /** Resample each column: each row as soon as the last one that it is made of is there. */
-function vertical(rows: Rows, { first, count, weights, stride }: Taps): Rows {
-  const { strips, rowBytes, top } = rows
+function vertical(lines: Lines, { first, count, weights, stride }: Taps): Lines {
+  const { strips, rowBytes, top } = lines
   const height = first.length
   const data = new Uint8Array(height * rowBytes)
   const endOf = (row: number) => first[row] + count[row]
@@ -190,49 +195,14 @@ function vertical(rows: Rows, { first, count, weights, stride }: Taps): Rows {
       data.set(pass.view(out, rowBytes), row * rowBytes)
     }
   }
-  return { ...rows, strips: [data], top: 0, height }
-}
-
-/** Source index of each of the outputs `from` to `from + length`; the position is accumulated, as Pillow does. */
-function nearestIndices(n: number, m: number, from: number, length: number): Int32Array {
-  const step = n / m
-  const indices = new Int32Array(length)
-  let position = step * 0.5
-  for (let i = 0; i < from + length; i++, position += step) {
-    if (i >= from) indices[i - from] = Math.trunc(position)
-  }
-  return indices
-}
-
-function nearest(picture: Picture, width: number, height: number, box: Box): Uint8Array {
-  const { channels } = picture
-  const xs = nearestIndices(picture.width, width, box.left, box.width)
-  const ys = nearestIndices(picture.height, height, box.top, box.height)
-  const [left, top] = [xs[0], ys[0]]
-  const kept = { left, top, width: xs[xs.length - 1] - left + 1, height: ys[ys.length - 1] - top + 1 }
-  const rowBytes = picture.width * channels
-  const out = new Uint8Array(box.width * box.height * channels)
-  let [row, o] = [0, 0]
-  let first = top
-  for (const strip of picture.strips(kept)) {
-    const end = first + strip.length / rowBytes
-    for (; ys[row] < end; row++) {
-      for (const x of xs) {
-        const p = (ys[row] - first) * rowBytes + x * channels
-        for (let c = 0; c < channels; c++) out[o++] = strip[p + c]
-      }
-    }
-    first = end
-  }
-  return out
+  return { ...lines, strips: [data], top: 0, height }
 }
 
 /**
  * Resize as `Image.resize((width, height), filter)` does, and keep only `box` of the result (default: all of it).
  *
- * Two passes, along x first and rounded to 8 bits in between; where a size stays the same, each sample is its own only tap.
- * Only what `box` needs is computed, which changes no bit of it. A picture that is stored turned is resampled as it is
- * stored, the pass along its x still first, and the result is turned.
+ * Two passes, along x first and rounded to 8 bits in between. Only what `box` needs is computed, which changes no bit of
+ * it. A picture that is stored turned is resampled as it is stored, its x still first, and the result is turned.
  *
  * @param width of the whole resized image in pixels, at least 1
  * @param height likewise
@@ -247,31 +217,33 @@ export function resize(
 ): Pixels {
   if (width === source.width && height === source.height) return crop(source, box)
   const { channels, turn } = source
-  const size = { width: box.width, height: box.height, channels }
-  if (filter === 'nearest') {
-    const upright = isUpright(turn) ? source : asPicture(crop(source, wholeOf(source)))
-    return { data: nearest(upright, width, height, box), ...size }
-  }
-  const kernel = KERNELS[filter]
-  const seenX = taps(source.width, width, box.left, box.width, kernel)
-  const seenY = taps(source.height, height, box.top, box.height, kernel)
+  const seenX = taps(source.width, width, box.left, box.width, filter)
+  const seenY = taps(source.height, height, box.top, box.height, filter)
   const x = turn.mirrorsX ? mirrored(seenX, source.width) : seenX
   const y = turn.mirrorsY ? mirrored(seenY, source.height) : seenY
   if (!turn.isTransposed) {
     const [data] = vertical(horizontal(read(source, x, y), x), y).strips
-    return { data, ...size }
+    return { data, width: box.width, height: box.height, channels }
   }
-  const [data] = horizontal(vertical(read(source, y, x), x), y).strips
+  // what the second pass does not read, the first need not make
+  const span = spanOf(y)
+  const narrow = { ...y, first: y.first.map((low) => low - span.from) }
+  const [data] = horizontal(vertical(columnsOf(read(source, y, x), span), x), narrow).strips
   return turned({ data, channels, width: box.height, height: box.width }, TRANSPOSED)
 }
 
-const TRANSPOSED = { ...UPRIGHT, isTransposed: true }
+const TRANSPOSED = { isTransposed: true, mirrorsX: false, mirrorsY: false }
 
-/** What is needed of a picture's stored rows. */
-function read(picture: Picture, across: Taps, down: Taps): Rows {
+/** The stored rows that two passes need of a picture, in which only the columns that they need have to be right. */
+function read(picture: Picture, across: Taps, down: Taps): Lines {
   const { channels, turn } = picture
-  const [columns, rows] = [spanOf(across), spanOf(down)]
-  const box = { left: columns.from, width: columns.length, top: rows.from, height: rows.length }
+  const [{ from: left, length: width }, { from: top, length: height }] = [spanOf(across), spanOf(down)]
   const rowBytes = turnedSize(picture, turn).width * channels
-  return { strips: picture.strips(box), rowBytes, channels, top: box.top, height: box.height }
+  return { strips: picture.strips({ left, top, width, height }), rowBytes, channels, top, height }
+}
+
+function columnsOf(lines: Lines, { from, length }: { from: number; length: number }): Lines {
+  const { strips, rowBytes, channels } = lines
+  const bytes = length * channels
+  return { ...lines, strips: columns(strips, rowBytes, from * channels, bytes), rowBytes: bytes }
 }

@@ -115,6 +115,21 @@ describe('admission', () => {
     assert.equal((await waiting).status, 200)
   })
 
+  for (const bytes of [4, 100_000])
+    test(`a body of ${bytes} bytes that is refused may still come, and the connection goes on`, async (t) => {
+      const server = await start(t, full)
+      const waiting = predict(server, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+      await untilWaiting(server, 10)
+      const socket = open(server)
+      socket.write(`POST /predict?dims=1,1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes}\r\n\r\n`)
+      const [refused] = await once(socket, 'data')
+      assert.match(String(refused), /^HTTP\/1\.1 503 /)
+      socket.write(Buffer.alloc(bytes, 'x'))
+      socket.write('GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+      assert.match(await textOf(socket), /^HTTP\/1\.1 200 .*alive/s)
+      assert.equal((await waiting).status, 200)
+    })
+
   const head = (length: number | string, more = '') =>
     `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\n${more}${typeof length === 'number' ? `Content-Length: ${length}` : length}\r\n\r\n`
 
