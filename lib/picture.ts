@@ -108,13 +108,14 @@ export function crop(picture: Picture, box: Box): Pixels {
   return turned({ data, width, height, channels }, turn)
 }
 
-/** So many bytes of each row, from `from` on; overwritten by the next. */
+/** So many bytes of each row, from `from` on; the next ones may overwrite them. */
 export function* columns(
   strips: Iterable<Uint8Array>,
   rowBytes: number,
   from: number,
   bytes: number,
 ): Iterable<Uint8Array> {
+  if (bytes === rowBytes) return yield* strips
   let memory = new Uint8Array()
   for (const strip of strips) {
     const length = (strip.length / rowBytes) * bytes
