@@ -41,8 +41,8 @@ export const previewInThread = inThread(
   (png) => [png],
 )
 export const IN_THREAD = {
-  preprocess: { module: new URL(import.meta.url), name: 'preprocessInThread' },
-  preview: { module: new URL(import.meta.url), name: 'previewInThread' },
+  preprocess: { file: import.meta.filename, name: 'preprocessInThread' },
+  preview: { file: import.meta.filename, name: 'previewInThread' },
 }
 
 /**
@@ -57,7 +57,7 @@ export function postprocess(output: Tensor, input: Tensor, answer: Answer, topK:
   const inputs = sizeOf(input.dims) === input.dims[0] ? toNumbers(input) : undefined
   const classes = sizeOf(output.dims.slice(1))
   return Array.from({ length: output.dims[0] }, (_, row) => {
-    const values = Array.from(numbers.subarray(row * classes, (row + 1) * classes))
+    const values = new Float64Array(numbers.subarray(row * classes, (row + 1) * classes))
     const scores = applyFunction(values, answer.scoreFunction)
     return answer.kind === 'regression'
       ? regression(scores, inputs?.[row])
@@ -65,8 +65,8 @@ export function postprocess(output: Tensor, input: Tensor, answer: Answer, topK:
   })
 }
 
-function regression(values: number[], input: number | undefined): Result {
-  const numbers = values.map(finite)
+function regression(values: Float64Array, input: number | undefined): Result {
+  const numbers = Array.from(values, finite)
   const prediction = numbers.length === 1 ? numbers[0] : numbers
   return input === undefined ? { prediction } : { input: shortest(input), prediction }
 }
@@ -79,14 +79,13 @@ function shortest(value: number): number {
   return precise.find((short) => fround(short) === value) ?? value
 }
 
-function classification(scores: number[], { kind, labels, threshold }: Answer, topK: number): Result {
-  const named = (index: number): Prediction => ({ label: labels[index], score: finite(scores[index]) })
-  if (kind === 'multi-label') {
-    const over = [...scores.keys()].filter((index) => scores[index] > threshold)
-    return { predictions: bestClasses(over, scores, over.length).map(named) }
-  }
-  const predictions = bestClasses([...scores.keys()], scores, topK).map(named)
-  return { ...predictions[0], predictions }
+function classification(scores: Float64Array, { kind, labels, threshold }: Answer, topK: number): Result {
+  const isMultiLabel = kind === 'multi-label'
+  const count = isMultiLabel ? scores.filter((score) => score > threshold).length : topK
+  const predictions = bestClasses(scores, count).map(
+    (index): Prediction => ({ label: labels[index], score: finite(scores[index]) }),
+  )
+  return isMultiLabel ? { predictions } : { ...predictions[0], predictions }
 }
 
 /** JSON has no NaN and no infinity. */
@@ -95,12 +94,19 @@ function finite(value: number): number | null {
 }
 
 /** `softmax` and `sigmoid` of transformers' pipelines (image_classification.py), rounded to float32. */
-function applyFunction(logits: number[], name: ScoreFunction): number[] {
-  const { exp, fround } = Math
+function applyFunction(logits: Float64Array, name: ScoreFunction): Float64Array {
+  const { exp, fround, max } = Math
   if (name === 'none') return logits
   if (name === 'sigmoid') return logits.map((x) => fround(1 / (1 + exp(-x))))
-  const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  const powers = logits.map((x) => exp(x - largest))
-  const sum = powers.reduce((a, b) => a + b, 0)
-  return powers.map((power) => fround(power / sum))
+  // loops, since there can be thousands of classes: a function called for each takes several times as long
+  let largest = Number.NEGATIVE_INFINITY
+  for (const x of logits) largest = max(largest, x)
+  const scores = new Float64Array(logits.length)
+  let sum = 0
+  for (let i = 0; i < scores.length; i++) {
+    scores[i] = exp(logits[i] - largest)
+    sum += scores[i]
+  }
+  for (let i = 0; i < scores.length; i++) scores[i] = fround(scores[i] / sum)
+  return scores
 }

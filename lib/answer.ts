@@ -137,19 +137,20 @@ export function checkScores(samples: number, classes: number): void {
   throw new RequestError(413, detail)
 }
 
-/** The `k` best of the classes, best first; equal scores in class order, NaN last. */
-export function bestClasses(classes: number[], scores: ArrayLike<number>, k: number): number[] {
+/** The `k` best classes, best first; equal scores in class order, NaN last. */
+export function bestClasses(scores: ArrayLike<number>, k: number): number[] {
+  if (k === 0) return []
   const rank = (index: number) => (Number.isNaN(scores[index]) ? Number.NEGATIVE_INFINITY : scores[index])
   const byRank = (a: number, b: number) => rank(b) - rank(a) || a - b
   const chosen: number[] = []
   let worst: number | undefined
-  for (const index of classes) {
-    // of thousands of classes most are worse than the k best so far, and are passed over at once
-    if (worst !== undefined && byRank(index, worst) > 0) continue
+  for (let index = 0; index < scores.length; index++) {
+    // of thousands of classes most are no better than the k best so far, and are passed over at once
+    if (worst !== undefined && !(scores[index] > worst)) continue
     chosen.push(index)
     if (chosen.length < 2 * k) continue
     chosen.sort(byRank).length = k
-    worst = chosen[k - 1]
+    worst = rank(chosen[k - 1])
   }
   return chosen.sort(byRank).slice(0, k)
 }

@@ -44,7 +44,7 @@ export function readJsonBody({ body, limits }: JsonTask): Input {
 export const readJsonInThread = inThread(readJsonBody, (input) =>
   'images' in input ? input.images : [input.tensor.data],
 )
-export const READ_JSON = { module: new URL(import.meta.url), name: 'readJsonInThread' }
+export const READ_JSON = { file: import.meta.filename, name: 'readJsonInThread' }
 
 /**
  * @param json a parsed body

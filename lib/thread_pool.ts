@@ -9,9 +9,9 @@ import { RequestError } from './errors.ts'
 import { Rate } from './rate.ts'
 import type { Interest } from './trace.ts'
 
-/** A function that threads can run: an export, made by `inThread`, of a module. */
+/** A function that threads can run: an export, made by `inThread`, of the module in a file. */
 export interface ThreadFunction {
-  module: URL
+  file: string
   name: string
 }
 
@@ -32,6 +32,14 @@ export interface ThreadPool {
   close(): Promise<void>
 }
 
+/** Not loaded with this module: it takes a moment, and a server of tensors needs none. */
+const importPiscina = () => import('piscina')
+let piscina: ReturnType<typeof importPiscina> | undefined
+function loadPiscina() {
+  piscina ??= importPiscina()
+  return piscina
+}
+
 type Outcome<Result> = { value: Result } | { status: number; detail: string }
 
 /**
@@ -47,7 +55,7 @@ export function inThread<Task, Result>(
   return async (task: Task): Promise<object> => {
     try {
       const value = await work(task)
-      const { move, transferableSymbol, valueSymbol } = await import('piscina')
+      const { move, transferableSymbol, valueSymbol } = await loadPiscina()
       const memory = new Set(memoryOf(value).map(({ buffer }) => buffer))
       return move({ [transferableSymbol]: [...memory], [valueSymbol]: { value } } as never)
     } catch (error) {
@@ -80,13 +88,14 @@ export function createThreadPool({ threads, usual, prepare, onDone }: PoolOption
     return starting
   }
   async function startPool(): Promise<Piscina> {
-    const [{ Piscina }] = await Promise.all([import('piscina'), prepare()])
+    const [{ Piscina }] = await Promise.all([loadPiscina(), prepare()])
     return new Piscina({
       minThreads: 1,
       maxThreads: threads,
       idleTimeout: Number.POSITIVE_INFINITY,
-      filename: usual.module.href,
+      filename: usual.file,
       name: usual.name,
+      recordTiming: false, // is done here
     })
   }
   const queues = new Map<Interest, Waiting[]>()
@@ -95,7 +104,7 @@ export function createThreadPool({ threads, usual, prepare, onDone }: PoolOption
   let running = 0
 
   async function run<Result>(
-    { module, name }: ThreadFunction,
+    { file, name }: ThreadFunction,
     task: unknown,
     moved: ArrayBuffer[] = [],
   ): Promise<Result> {
@@ -104,7 +113,7 @@ export function createThreadPool({ threads, usual, prepare, onDone }: PoolOption
     try {
       const pool = await start()
       const outcome: Outcome<Result> = await pool.run(task, {
-        filename: module.href,
+        filename: file,
         name,
         transferList: moved,
       })

@@ -147,7 +147,7 @@ function classify(tensor: AnyTensor, k: number, labels: readonly string[]): Text
   const classes = sizeOf(rest)
   const data = Array.from({ length: samples }, (_, row) => {
     const scores = Array.from(numbers.slice(row * classes, (row + 1) * classes))
-    return bestClasses([...scores.keys()], scores, k).map((index) => {
+    return bestClasses(scores, k).map((index) => {
       const label = labels[index] ?? String(index)
       return `${scores[index]}:${index}${label === String(index) ? '' : `:${label}`}`
     })

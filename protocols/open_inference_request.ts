@@ -116,7 +116,7 @@ function readTask({ body, jsonLength = body.length, limits }: Task): Inference {
 export const readInferenceInThread = inThread(readTask, ({ inputs }) =>
   inputs.flatMap(({ data }) => (Array.isArray(data) ? [] : [data])),
 )
-const READ_INFERENCE = { module: new URL(import.meta.url), name: 'readInferenceInThread' }
+const READ_INFERENCE = { file: import.meta.filename, name: 'readInferenceInThread' }
 
 /** A body of nothing but the bytes of one sample, for a model with one input; its answer is binary too. */
 function readRaw(body: Buffer, { inputs, outputs }: Limits): Inference {
