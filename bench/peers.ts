@@ -41,12 +41,24 @@ export interface OpenLoop {
   errors: number
 }
 
+/** Of one server at the load that all are given: half of what the best of the peers can do. */
+export interface EqualLoad {
+  perSecond: number
+  /** a value for each round */
+  p50Ms: number[]
+  p99Ms: number[]
+  /** failed requests of all rounds */
+  errors: number
+}
+
 export interface Measured {
   contender: string
   /** from its start to the first right answer, milliseconds */
   startMs: number
   closed: ClosedLoop[]
   open: OpenLoop[]
+  /** undefined where it is more than the server can do */
+  equal?: EqualLoad
   /** after all of it */
   memoryMb: number
 }
@@ -132,18 +144,43 @@ async function measureRound(live: Live, { model, kind, seconds }: Workload): Pro
   }
 }
 
-async function measureOpen(
-  { contender, url, measured }: Live,
-  { model, kind, seconds }: Workload,
-): Promise<void> {
-  const best = Math.max(...measured.closed.map(({ perSecond }) => median(perSecond)))
+const bestOf = ({ measured }: Live) => Math.max(...measured.closed.map(({ perSecond }) => median(perSecond)))
+
+async function latencies(
+  { contender, url }: Live,
+  { model, kind }: Workload,
+  perSecond: number,
+  seconds: number,
+): Promise<{ p50Ms: number; p99Ms: number; errors: number }> {
+  const outcomes = await openLoop(url, contender.request(kind, model)!, perSecond, seconds)
+  const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
+  const errors = outcomes.length - times.length
+  return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99), errors }
+}
+
+/** At shares of its own best rate. */
+async function measureOpen(live: Live, workload: Workload): Promise<void> {
   for (const share of [0.5, 0.8]) {
-    const outcomes = await openLoop(url, contender.request(kind, model)!, share * best, seconds + 1)
-    const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
-    const errors = outcomes.length - times.length
-    const [p50Ms, p99Ms] = [percentile(times, 0.5), percentile(times, 0.99)]
-    measured.open.push({ share, perSecond: share * best, p50Ms, p99Ms, errors })
+    const perSecond = share * bestOf(live)
+    const { p50Ms, p99Ms, errors } = await latencies(live, workload, perSecond, workload.seconds + 1)
+    live.measured.open.push({ share, perSecond, p50Ms, p99Ms, errors })
   }
+}
+
+/** What `EqualLoad` is, in requests a second; undefined without a peer. */
+function equalLoadOf(lives: Live[]): number | undefined {
+  const peers = lives.filter(({ contender }) => contender.environment !== undefined)
+  return peers.length === 0 ? undefined : Math.max(...peers.map(bestOf)) / 2
+}
+
+async function measureEqual(live: Live, workload: Workload, perSecond: number): Promise<void> {
+  if (bestOf(live) < perSecond) return
+  const { p50Ms, p99Ms, errors } = await latencies(live, workload, perSecond, workload.seconds)
+  live.measured.equal ??= { perSecond, p50Ms: [], p99Ms: [], errors: 0 }
+  const { equal } = live.measured
+  equal.p50Ms.push(p50Ms)
+  equal.p99Ms.push(p99Ms)
+  equal.errors += errors
 }
 
 /** All of them are there together, but stopped; in every round each has its turn. */
@@ -162,23 +199,29 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         console.log(`  left out: ${String(error).slice(0, 300)}`)
       }
     }
-    for (let round = 0; round < workload.rounds; round++) {
+    /** Each has its turn, the others stand still. */
+    const inTurn = async (turn: (live: Live) => Promise<void>) => {
       for (const live of lives) {
         resume(live.running)
-        await measureRound(live, workload)
+        await turn(live)
         pause(live.running)
       }
     }
-    for (const live of lives) {
-      resume(live.running)
+    for (let round = 0; round < workload.rounds; round++) {
+      await inTurn((live) => measureRound(live, workload))
+    }
+    const equalLoad = equalLoadOf(lives)
+    for (let round = 0; equalLoad && round < workload.rounds; round++) {
+      await inTurn((live) => measureEqual(live, workload, equalLoad))
+    }
+    await inTurn(async (live) => {
       await measureOpen(live, workload)
       live.measured.memoryMb = memoryMb(live.running.child.pid!)
-      pause(live.running)
       const { contender, closed } = live.measured
       console.log(
         `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} a second`,
       )
-    }
+    })
     return lives.map(({ measured }) => measured)
   } finally {
     for (const { running } of lives) {

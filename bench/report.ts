@@ -8,8 +8,8 @@ const here = (name: string) => new URL(name, import.meta.url)
 const results: Results = JSON.parse(readFileSync(here('results.json'), 'utf8'))
 
 const best = ({ closed }: Measured) => Math.max(...closed.map(({ perSecond }) => median(perSecond)))
-const failures = ({ closed, open }: Measured) =>
-  [...closed, ...open].reduce((sum, { errors }) => sum + errors, 0)
+const failures = ({ closed, open, equal }: Measured) =>
+  [...closed, ...open, ...(equal ? [equal] : [])].reduce((sum, { errors }) => sum + errors, 0)
 
 function digits(value: number): string {
   if (value >= 100) return value.toFixed(0)
@@ -43,21 +43,24 @@ function throughput(measured: Measured[]): string {
 }
 
 function latency(measured: Measured[]): string {
-  const rows = measured.map(({ contender, closed, open, startMs, memoryMb }) => [
+  const failed = (errors: number) => (errors ? `, ${errors} failed` : '')
+  const medians = ({ p50Ms, p99Ms }: { p50Ms: number[]; p99Ms: number[] }) =>
+    `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`
+  const rows = measured.map(({ contender, closed, open, equal, startMs, memoryMb }) => [
     contender,
-    ...closed.map(({ p50Ms, p99Ms }) => `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`),
-    ...open.map(
-      ({ p50Ms, p99Ms, errors }) =>
-        `${digits(p50Ms)} / ${digits(p99Ms)}${errors ? `, ${errors} failed` : ''}`,
-    ),
+    ...closed.map(medians),
+    equal ? `${medians(equal)}${failed(equal.errors)}` : 'too much',
+    ...open.map(({ p50Ms, p99Ms, errors }) => `${digits(p50Ms)} / ${digits(p99Ms)}${failed(errors)}`),
     digits(closed.at(-1)!.cores),
     (startMs / 1000).toFixed(2),
     memoryMb.toFixed(0),
   ])
   const heads = measured[0].closed.map(({ connections }) => `${connections}`)
   const open = measured[0].open.map(({ share }) => `${share * 100} % load`)
+  const equal = measured.find((one) => one.equal)?.equal
+  const heading = equal ? `${digits(equal.perSecond)}/s` : 'equal load'
   return table(
-    ['p50 / p99 in ms, at connections:', ...heads, ...open, 'cores', 'start, s', 'memory, MB'],
+    ['p50 / p99 in ms, at connections:', ...heads, heading, ...open, 'cores', 'start, s', 'memory, MB'],
     rows,
   )
 }
@@ -102,9 +105,10 @@ Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machi
 have their turns in several rounds, the others stopped meanwhile, asked by wrk on the same machine, whose processor time it
 shares; a server's first answer is checked against PyTorch's. *Cores* is the processor time of all its processes at 64
 connections, *start* the time to the first right answer (with the files in the page cache), *memory* what its processes
-hold after all of it (PSS). At *50 %* and *80 % load* requests come at that share of the server's own best rate, however
-long the answers take; that load comes from a Node process that has a share of the two cores too, half of one at ten
-thousand a second: what fails there is what MAX_QUEUE refuses. Requests that fail count as failed, not as answered. With
+hold after all of it (PSS). The column behind the connections, such as *800/s*, is one load for all, half of what the best
+of the peers can do, and at *50 %* and *80 % load* it is that share of the server's own best rate: there requests come
+however long the answers take, from a Node process that has a share of the two cores too, half of one at ten thousand a
+second, and what fails is what MAX_QUEUE refuses. Requests that fail count as failed, not as answered. With
 64 connections and a heavy model some seconds hold only a few batches, and what is half done at their end does not count.
 One machine, one day: look at the ratios.
 
