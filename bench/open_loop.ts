@@ -133,6 +133,9 @@ export async function closedLoop(
   return outcomes
 }
 
+/** A client that finds so many others waiting is counted as failed: more connections a process may not have. */
+const MOST_OPEN = 4096
+
 export async function openLoop(
   url: string,
   payload: Payload,
@@ -141,13 +144,22 @@ export async function openLoop(
 ): Promise<Outcome[]> {
   const begun = performance.now()
   const sent: Promise<Outcome>[] = []
+  let waiting = 0
+  const client = async (): Promise<Outcome> => {
+    if (waiting === MOST_OPEN) return { status: 0, ms: 0 }
+    waiting++
+    return send(url, payload).finally(() => waiting--)
+  }
   for (;;) {
     const now = performance.now() - begun
     if (now > seconds * 1000) break
-    while (sent.length < (now / 1000) * perSecond) sent.push(send(url, payload))
+    while (sent.length < (now / 1000) * perSecond) sent.push(client())
     await setTimeout(1)
   }
-  return Promise.all(sent)
+  const outcomes = await Promise.all(sent)
+  for (const socket of idleOf(url)) socket.destroy()
+  idle.delete(url)
+  return outcomes
 }
 
 /** The value under which the share `p` of the values lies, 0 to 1. */

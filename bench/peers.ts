@@ -65,6 +65,8 @@ export interface Measured {
 
 export interface Results {
   date: string
+  /** written by hand: what went wrong in this run */
+  note?: string
   machine: string
   versions: Record<string, string>
   installedMb: Record<string, number>

@@ -93,7 +93,7 @@ ${panels.join('\n')}
 `
 }
 
-const { date, machine, versions, installedMb } = results
+const { date, note, machine, versions, installedMb } = results
 const sections = results.workloads.map(
   ({ workload: { name, title, rounds, seconds }, measured }) =>
     `## ${name}: ${title}\n\n${rounds} rounds of ${seconds} s for each number; medians (lowest-highest).\n\n` +
@@ -108,10 +108,10 @@ connections, *start* the time to the first right answer (with the files in the p
 hold after all of it (PSS). The column behind the connections, such as *800/s*, is one load for all, half of what the best
 of the peers can do, and at *50 %* and *80 % load* it is that share of the server's own best rate: there requests come
 however long the answers take, from a Node process that has a share of the two cores too, half of one at ten thousand a
-second, and what fails is what MAX_QUEUE refuses. Requests that fail count as failed, not as answered. With
+second, and what fails is what MAX_QUEUE refuses, or what finds 4,096 others waiting. Requests that fail count as failed, not as answered. With
 64 connections and a heavy model some seconds hold only a few batches, and what is half done at their end does not count.
 One machine, one day: look at the ratios.
-
+${note ? `\n${note}\n` : ''}
 ![Requests a second](results.svg)
 
 ${sections.join('\n')}

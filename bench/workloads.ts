@@ -19,7 +19,7 @@ export const WORKLOADS: Workload[] = [
     title: 'MobileNetV3-Large, a JPEG of 1 megapixel',
     model: 'mobilenet_v3_large',
     kind: 'image',
-    seconds: 5,
+    seconds: 4,
     rounds: 2,
   },
   {
@@ -27,7 +27,7 @@ export const WORKLOADS: Workload[] = [
     title: 'ResNet-18, a JPEG of 1 megapixel',
     model: 'resnet18',
     kind: 'image',
-    seconds: 5,
+    seconds: 4,
     rounds: 2,
   },
   {
@@ -35,7 +35,7 @@ export const WORKLOADS: Workload[] = [
     title: 'ResNet-50, a tensor of 602 kB',
     model: 'resnet50',
     kind: 'tensor',
-    seconds: 8,
+    seconds: 5,
     rounds: 2,
   },
 ]
