@@ -98,7 +98,7 @@ function applyFunction(logits: Float64Array, name: ScoreFunction): Float64Array 
   const { exp, fround, max } = Math
   if (name === 'none') return logits
   if (name === 'sigmoid') return logits.map((x) => fround(1 / (1 + exp(-x))))
-  // loops, since there can be thousands of classes: a function called for each takes several times as long
+  // loops, since there can be thousands of classes, and a function called for each takes longer
   let largest = Number.NEGATIVE_INFINITY
   for (const x of logits) largest = max(largest, x)
   const scores = new Float64Array(logits.length)
