@@ -92,3 +92,8 @@ export function median(values: number[]): number {
   const middle = sorted.length >> 1
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
+
+/** The highest rate of several numbers of connections, each measured in rounds. */
+export function bestRate(closed: { perSecond: number[] }[]): number {
+  return Math.max(...closed.map(({ perSecond }) => median(perSecond)))
+}

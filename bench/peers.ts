@@ -12,7 +12,7 @@ import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
-import { load, median } from './load.ts'
+import { bestRate, load, median } from './load.ts'
 import { openLoop, percentile } from './open_loop.ts'
 import { cpuSeconds, end, launch, memoryMb, pause, type Running, resume } from './processes.ts'
 import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readAnswer } from './servers.ts'
@@ -57,7 +57,7 @@ export interface Measured {
   startMs: number
   closed: ClosedLoop[]
   open: OpenLoop[]
-  /** undefined where it is more than the server can do */
+  /** undefined where it is more than the server can do, or no peer was there */
   equal?: EqualLoad
   /** after all of it */
   memoryMb: number
@@ -146,8 +146,6 @@ async function measureRound(live: Live, { model, kind, seconds }: Workload): Pro
   }
 }
 
-const bestOf = ({ measured }: Live) => Math.max(...measured.closed.map(({ perSecond }) => median(perSecond)))
-
 async function latencies(
   { contender, url }: Live,
   { model, kind }: Workload,
@@ -163,7 +161,7 @@ async function latencies(
 /** At shares of its own best rate. */
 async function measureOpen(live: Live, workload: Workload): Promise<void> {
   for (const share of [0.5, 0.8]) {
-    const perSecond = share * bestOf(live)
+    const perSecond = share * bestRate(live.measured.closed)
     const { p50Ms, p99Ms, errors } = await latencies(live, workload, perSecond, workload.seconds + 1)
     live.measured.open.push({ share, perSecond, p50Ms, p99Ms, errors })
   }
@@ -172,11 +170,13 @@ async function measureOpen(live: Live, workload: Workload): Promise<void> {
 /** What `EqualLoad` is, in requests a second; undefined without a peer. */
 function equalLoadOf(lives: Live[]): number | undefined {
   const peers = lives.filter(({ contender }) => contender.environment !== undefined)
-  return peers.length === 0 ? undefined : Math.max(...peers.map(bestOf)) / 2
+  return peers.length === 0
+    ? undefined
+    : Math.max(...peers.map(({ measured }) => bestRate(measured.closed))) / 2
 }
 
 async function measureEqual(live: Live, workload: Workload, perSecond: number): Promise<void> {
-  if (bestOf(live) < perSecond) return
+  if (bestRate(live.measured.closed) < perSecond) return
   const { p50Ms, p99Ms, errors } = await latencies(live, workload, perSecond, workload.seconds)
   live.measured.equal ??= { perSecond, p50Ms: [], p99Ms: [], errors: 0 }
   const { equal } = live.measured

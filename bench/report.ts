@@ -1,13 +1,13 @@
 /** Makes RESULTS.md and results.svg of bench/results.json: npm run bench:report */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { median } from './load.ts'
+import { bestRate, median } from './load.ts'
 import type { Measured, Results } from './peers.ts'
 import { CONTENDERS } from './servers.ts'
 
 const here = (name: string) => new URL(name, import.meta.url)
 const results: Results = JSON.parse(readFileSync(here('results.json'), 'utf8'))
 
-const best = ({ closed }: Measured) => Math.max(...closed.map(({ perSecond }) => median(perSecond)))
+const best = ({ closed }: Measured) => bestRate(closed)
 const failures = ({ closed, open, equal }: Measured) =>
   [...closed, ...open, ...(equal ? [equal] : [])].reduce((sum, { errors }) => sum + errors, 0)
 
@@ -43,24 +43,28 @@ function throughput(measured: Measured[]): string {
 }
 
 function latency(measured: Measured[]): string {
+  const equalLoad = measured.find(({ equal }) => equal)?.equal?.perSecond
   const failed = (errors: number) => (errors ? `, ${errors} failed` : '')
   const medians = ({ p50Ms, p99Ms }: { p50Ms: number[]; p99Ms: number[] }) =>
     `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`
-  const rows = measured.map(({ contender, closed, open, equal, startMs, memoryMb }) => [
-    contender,
-    ...closed.map(medians),
-    equal ? `${medians(equal)}${failed(equal.errors)}` : 'too much',
-    ...open.map(({ p50Ms, p99Ms, errors }) => `${digits(p50Ms)} / ${digits(p99Ms)}${failed(errors)}`),
-    digits(closed.at(-1)!.cores),
-    (startMs / 1000).toFixed(2),
-    memoryMb.toFixed(0),
+  const atEqualLoad = (one: Measured) => {
+    if (one.equal) return `${medians(one.equal)}${failed(one.equal.errors)}`
+    return equalLoad && best(one) < equalLoad ? 'too much' : 'not measured'
+  }
+  const rows = measured.map((one) => [
+    one.contender,
+    ...one.closed.map(medians),
+    atEqualLoad(one),
+    ...one.open.map(({ p50Ms, p99Ms, errors }) => `${digits(p50Ms)} / ${digits(p99Ms)}${failed(errors)}`),
+    digits(one.closed.at(-1)!.cores),
+    (one.startMs / 1000).toFixed(2),
+    one.memoryMb.toFixed(0),
   ])
   const heads = measured[0].closed.map(({ connections }) => `${connections}`)
   const open = measured[0].open.map(({ share }) => `${share * 100} % load`)
-  const equal = measured.find((one) => one.equal)?.equal
-  const heading = equal ? `${digits(equal.perSecond)}/s` : 'equal load'
+  const equal = equalLoad ? `${digits(equalLoad)}/s` : 'equal load'
   return table(
-    ['p50 / p99 in ms, at connections:', ...heads, heading, ...open, 'cores', 'start, s', 'memory, MB'],
+    ['p50 / p99 in ms, at connections:', ...heads, equal, ...open, 'cores', 'start, s', 'memory, MB'],
     rows,
   )
 }
@@ -108,9 +112,9 @@ connections, *start* the time to the first right answer (with the files in the p
 hold after all of it (PSS). The column behind the connections, such as *800/s*, is one load for all, half of what the best
 of the peers can do, and at *50 %* and *80 % load* it is that share of the server's own best rate: there requests come
 however long the answers take, from a Node process that has a share of the two cores too, half of one at ten thousand a
-second, and what fails is what MAX_QUEUE refuses, or what finds 4,096 others waiting. Requests that fail count as failed, not as answered. With
-64 connections and a heavy model some seconds hold only a few batches, and what is half done at their end does not count.
-One machine, one day: look at the ratios.
+second, and what fails is what MAX_QUEUE refuses, or what finds 4,096 others waiting. Requests that fail count as failed,
+not as answered. With 64 connections and a heavy model some seconds hold only a few batches, and what is half done at their
+end does not count. One machine, one day: look at the ratios.
 ${note ? `\n${note}\n` : ''}
 ![Requests a second](results.svg)
 
