@@ -32,6 +32,6 @@ USER node
 EXPOSE 8890
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-  CMD ["node", "lib/healthcheck.js"]
+  CMD ["node", "lib/process/healthcheck.js"]
 # docker run IMAGE serve (SageMaker), IMAGE /my/model, IMAGE --describe
 ENTRYPOINT ["node", "server.js"]

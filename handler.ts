@@ -1,12 +1,18 @@
 /**
  * The model's two ends: an image becomes the tensor that the model was trained on, its output becomes an answer.
  */
-import { type Answer, bestClasses, type Prediction, type Result, type ScoreFunction } from './lib/answer.ts'
-import { decode, encodePng } from './lib/image.ts'
-import type { Pixels } from './lib/picture.ts'
-import { type Recipe, shapePixels, toPlanes } from './lib/recipe.ts'
-import { convert, sizeOf, type Tensor, toNumbers } from './lib/tensor.ts'
-import { inThread } from './lib/thread_pool.ts'
+import {
+  type Answer,
+  bestClasses,
+  type Prediction,
+  type Result,
+  type ScoreFunction,
+} from './lib/inference/output_spec.ts'
+import { convert, sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
+import { inThread } from './lib/workers/thread_pool.ts'
+import { decode, encodePng } from './preprocess/decode/decode.ts'
+import type { Pixels } from './preprocess/pixels.ts'
+import { type Recipe, shapePixels, toPlanes } from './preprocess/recipe.ts'
 
 export interface ImageTask {
   /** bytes of a JPEG, PNG, WebP, GIF, AVIF or TIFF */

@@ -5,10 +5,10 @@
  *     express().use('/classify', classifier).listen(3000)
  */
 import type { Express } from 'express'
-import { Admission } from './lib/admission.ts'
-import { readSettings, type Settings } from './lib/config.ts'
-import { createLog } from './lib/log.ts'
-import { createMetrics, type Metrics } from './lib/metrics.ts'
+import { Admission } from './lib/http/admission.ts'
+import { createMetrics, type Metrics } from './lib/http/metrics.ts'
+import { createLog } from './lib/process/log.ts'
+import { readSettings, type Settings } from './lib/process/settings.ts'
 import { loadModel as loadWith, type Model } from './model.ts'
 import { createThreads, createApp as createWith, watcherOf } from './server.ts'
 

@@ -5,15 +5,12 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { pipeline } from 'node:stream/promises'
-import { readAnswer } from './lib/answer.ts'
-import { Batcher, type BatcherOptions, type JobTrace } from './lib/batcher.ts'
-import type { Settings } from './lib/config.ts'
-import type { ModelDescription } from './lib/description.ts'
-import { messageOf, StartError } from './lib/errors.ts'
-import { readRecipe } from './lib/image_recipe.ts'
-import { type JsonFile, readModelFolder, wrongKey } from './lib/model_folder.ts'
-import { type Recipe, sampleDims } from './lib/recipe.ts'
-import { type Session, startSession } from './lib/session.ts'
+import { Batcher, type BatcherOptions, type JobTrace } from './lib/inference/batcher.ts'
+import type { ModelDescription } from './lib/inference/description.ts'
+import { messageOf, StartError } from './lib/inference/errors.ts'
+import { type JsonFile, readModelFolder, wrongKey } from './lib/inference/model_folder.ts'
+import { readAnswer } from './lib/inference/output_spec.ts'
+import { type Session, startSession } from './lib/inference/session.ts'
 import {
   type AnySpec,
   type AnyTensor,
@@ -22,7 +19,10 @@ import {
   type Tensor,
   type TensorSpec,
   zeros,
-} from './lib/tensor.ts'
+} from './lib/inference/tensor.ts'
+import type { Settings } from './lib/process/settings.ts'
+import { readRecipe } from './preprocess/config/read_recipe.ts'
+import { type Recipe, sampleDims } from './preprocess/recipe.ts'
 
 export interface Model extends ModelDescription {
   /** SHA-256 of the graph's file, in hex */

@@ -1,11 +1,11 @@
 /** The ceiling of /predict: the same HTTP server, Express, log, metrics, multer and storage engine, but the answer is a constant. */
 import express from 'express'
-import { readSettings } from '../lib/config.ts'
-import { listen } from '../lib/http_server.ts'
-import { createLog } from '../lib/log.ts'
-import { createMetrics } from '../lib/metrics.ts'
-import { createFormReader } from '../lib/multipart.ts'
-import { observe } from '../lib/observe.ts'
+import { listen } from '../lib/http/http_server.ts'
+import { createMetrics } from '../lib/http/metrics.ts'
+import { observe } from '../lib/http/request_log.ts'
+import { createFormReader } from '../lib/input/multipart.ts'
+import { createLog } from '../lib/process/log.ts'
+import { readSettings } from '../lib/process/settings.ts'
 
 const ANSWER = {
   label: '2',

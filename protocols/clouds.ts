@@ -1,7 +1,7 @@
 /** The container contracts of the clouds: SageMaker's /invocations, Vertex AI's routes from the environment. */
 import { type RequestHandler, Router } from 'express'
-import { allowOnly } from '../lib/problem.ts'
-import type { Service } from '../lib/service.ts'
+import { allowOnly } from '../lib/http/problem.ts'
+import type { Service } from '../lib/http/service.ts'
 import { predictInstances } from './tf_serving.ts'
 
 /**

@@ -1,14 +1,14 @@
 /** What a request of the Open Inference Protocol asks: the tensors of all inputs, and which outputs, in which form. */
 import type { Request, Response } from 'express'
 import * as v from 'valibot'
-import { checkSamples } from '../lib/batcher.ts'
-import { readBody } from '../lib/body.ts'
-import { RequestError } from '../lib/errors.ts'
-import { LONG_JSON } from '../lib/json_input.ts'
-import { checkSchema, DimsSchema, ListSchema, record, shortList } from '../lib/schema.ts'
-import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf, toBytes } from '../lib/tensor.ts'
-import { inThread, type ThreadPool } from '../lib/thread_pool.ts'
-import { traceOf } from '../lib/trace.ts'
+import { traceOf } from '../lib/http/context.ts'
+import { checkSamples } from '../lib/inference/batcher.ts'
+import { RequestError } from '../lib/inference/errors.ts'
+import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf, toBytes } from '../lib/inference/tensor.ts'
+import { readBody } from '../lib/input/body.ts'
+import { LONG_JSON } from '../lib/input/json_input.ts'
+import { checkSchema, DimsSchema, ListSchema, record, shortList } from '../lib/input/schema.ts'
+import { inThread, type ThreadPool } from '../lib/workers/thread_pool.ts'
 import { DATATYPES, fromBinary, fromList, parseExactly } from './open_inference_tensors.ts'
 
 /** length of the JSON before the binary tensors */

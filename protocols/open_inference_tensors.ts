@@ -1,8 +1,6 @@
 /** Tensors as the Open Inference Protocol writes them: lists in JSON, or little-endian bytes behind the JSON. */
 import { randomUUID } from 'node:crypto'
-import { RequestError } from '../lib/errors.ts'
-import { parseJson } from '../lib/json_input.ts'
-import { flatten, nestingOf } from '../lib/nested_lists.ts'
+import { RequestError } from '../lib/inference/errors.ts'
 import {
   type AnyTensor,
   allocate,
@@ -12,7 +10,9 @@ import {
   sizeOf,
   toBytes,
   toNumbers,
-} from '../lib/tensor.ts'
+} from '../lib/inference/tensor.ts'
+import { parseJson } from '../lib/input/json_input.ts'
+import { flatten, nestingOf } from '../lib/input/nested_lists.ts'
 
 /** most elements of BYTES: each is a string of its own, made on the event loop */
 const MAX_TEXTS = 20_000

@@ -1,8 +1,8 @@
 /** TF Serving's and KServe's V1 protocol, which Vertex AI speaks too: `{"instances":[...]}` in, `{"predictions":[...]}` out. */
 import { type Request, type RequestHandler, Router } from 'express'
-import { RequestError } from '../lib/errors.ts'
-import { allowOnly, type ErrorShape } from '../lib/problem.ts'
-import type { Service } from '../lib/service.ts'
+import { allowOnly, type ErrorShape } from '../lib/http/problem.ts'
+import type { Service } from '../lib/http/service.ts'
+import { RequestError } from '../lib/inference/errors.ts'
 
 /** Answers a request always with a list, each entry as /predict answers it. */
 export function predictInstances({ predict, settings }: Service): RequestHandler {

@@ -1,9 +1,9 @@
 /** TorchServe's inference and model description routes, for its users' scripts: same paths, fields and errors. */
 import { type Request, type Response, Router } from 'express'
-import { type Answer, type Result, toText } from '../lib/answer.ts'
-import { RequestError } from '../lib/errors.ts'
-import { allowOnly, type ErrorShape } from '../lib/problem.ts'
-import type { Service } from '../lib/service.ts'
+import { allowOnly, type ErrorShape } from '../lib/http/problem.ts'
+import type { Service } from '../lib/http/service.ts'
+import { RequestError } from '../lib/inference/errors.ts'
+import { type Answer, type Result, toText } from '../lib/inference/output_spec.ts'
 
 /** TorchServe's Java exceptions, which its clients look at. */
 const EXCEPTIONS: Record<number, string> = {

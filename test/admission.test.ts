@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Request, Response } from 'express'
-import { Admission } from '../lib/admission.ts'
-import { readSettings } from '../lib/config.ts'
-import { createMetrics } from '../lib/metrics.ts'
-import { Interest, type Trace } from '../lib/trace.ts'
+import { Admission } from '../lib/http/admission.ts'
+import { Interest, type Trace } from '../lib/http/context.ts'
+import { createMetrics } from '../lib/http/metrics.ts'
+import { readSettings } from '../lib/process/settings.ts'
 
 const settings = { ...readSettings({}), MAX_QUEUE: 10 }
 const queues = [

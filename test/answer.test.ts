@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { bestClasses } from '../lib/answer.ts'
+import { bestClasses } from '../lib/inference/output_spec.ts'
 
 // few different values, so that many are equal
 const score = fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constantFrom(Number.NaN, -Infinity, Infinity))

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
-import { Batcher, type BatcherOptions, type JobTrace } from '../lib/batcher.ts'
-import { RequestError, WorkerDied } from '../lib/errors.ts'
-import type { AnyTensor, Tensor } from '../lib/tensor.ts'
-import { Interest } from '../lib/trace.ts'
+import { Interest } from '../lib/http/context.ts'
+import { Batcher, type BatcherOptions, type JobTrace } from '../lib/inference/batcher.ts'
+import { RequestError, WorkerDied } from '../lib/inference/errors.ts'
+import type { AnyTensor, Tensor } from '../lib/inference/tensor.ts'
 
 const OPTIONS: BatcherOptions = { maxBatchSize: 4, isFixed: false, maxDelayMs: 0 }
 

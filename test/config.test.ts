@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { readSettings, SETTINGS } from '../lib/config.ts'
-import { StartError } from '../lib/errors.ts'
+import { StartError } from '../lib/inference/errors.ts'
+import { readSettings, SETTINGS } from '../lib/process/settings.ts'
 import { ROOT } from './running_server.ts'
 
 test('unset and empty variables mean the default', () => {

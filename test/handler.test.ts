@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { preprocess } from '../handler.ts'
-import { readPreprocessor } from '../lib/preprocessor.ts'
-import { toBytes } from '../lib/tensor.ts'
+import { toBytes } from '../lib/inference/tensor.ts'
+import { readPreprocessor } from '../preprocess/config/transformers.ts'
 
 interface Golden {
   name: string

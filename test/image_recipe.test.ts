@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { preprocess } from '../handler.ts'
-import { readRecipe } from '../lib/image_recipe.ts'
-import type { Json, ModelFolder } from '../lib/model_folder.ts'
-import { toBytes } from '../lib/tensor.ts'
+import type { Json, ModelFolder } from '../lib/inference/model_folder.ts'
+import { toBytes } from '../lib/inference/tensor.ts'
+import { readRecipe } from '../preprocess/config/read_recipe.ts'
 
 interface Goldens {
   photos: { offset: number; length: number }[]

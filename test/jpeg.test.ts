@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import sharp, { type JpegOptions } from 'sharp'
-import { decodeJpeg } from '../lib/jpeg.ts'
-import { readJpegHeader } from '../lib/jpeg_file.ts'
-import { asPicture, crop, NotPlain, type Pixels, wholeOf } from '../lib/picture.ts'
+import { decodeJpeg } from '../preprocess/decode/jpeg.ts'
+import { readJpegHeader } from '../preprocess/decode/jpeg_file.ts'
+import { asPicture, crop, NotPlain, type Pixels, wholeOf } from '../preprocess/pixels.ts'
 
 const flat = () => sharp({ create: { width: 70, height: 30, channels: 3, background: '#a5f' } })
 const picture = () => flat().withMetadata({ orientation: 6 })

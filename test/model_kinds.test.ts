@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import sharp from 'sharp'
-import { allocate, type Dtype, toBytes } from '../lib/tensor.ts'
+import { allocate, type Dtype, toBytes } from '../lib/inference/tensor.ts'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const FIXTURES = join(ROOT, 'test/fixtures')

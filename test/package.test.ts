@@ -132,7 +132,7 @@ test('a port that is none, from either side', async () => {
 test("the container's check of its own health", async () => {
   const server = await startServer()
   const { port } = new URL(server.url)
-  assert.equal((await run(['lib/healthcheck.js'], { PORT: port })).code, 0)
+  assert.equal((await run(['lib/process/healthcheck.js'], { PORT: port })).code, 0)
   await server.stop()
-  assert.equal((await run(['lib/healthcheck.js'], { PORT: port })).code, 1)
+  assert.equal((await run(['lib/process/healthcheck.js'], { PORT: port })).code, 1)
 })

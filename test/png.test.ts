@@ -3,8 +3,8 @@ import { test } from 'node:test'
 import { deflateSync } from 'node:zlib'
 import fc from 'fast-check'
 import sharp from 'sharp'
-import { crop, NotPlain, wholeOf } from '../lib/picture.ts'
-import { decodePng } from '../lib/png.ts'
+import { decodePng } from '../preprocess/decode/png.ts'
+import { crop, NotPlain, wholeOf } from '../preprocess/pixels.ts'
 import { chunk, type Png, pngFile, SIGNATURE } from './png_file.ts'
 
 function decoded(file: Buffer) {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { asPicture, crop, type Picture, type Pixels, type Turn, turned } from '../lib/picture.ts'
-import { FILTERS, resize } from '../lib/resample.ts'
+import { asPicture, crop, type Picture, type Pixels, type Turn, turned } from '../preprocess/pixels.ts'
+import { FILTERS, resize } from '../preprocess/resample.ts'
 
 const image = fc
   .record({

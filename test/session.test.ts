@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { startSession } from '../lib/session.ts'
-import type { Tensor } from '../lib/tensor.ts'
+import { startSession } from '../lib/inference/session.ts'
+import type { Tensor } from '../lib/inference/tensor.ts'
 import { ROOT } from './running_server.ts'
 
 const modelPath = join(ROOT, 'test/fixtures/models/linear/model.onnx')

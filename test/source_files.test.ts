@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { ROOT } from './running_server.ts'
 
-const FOLDERS = ['', 'lib', 'protocols', 'openapi']
+const FOLDERS = ['', 'lib', 'preprocess', 'protocols']
 
 /** Every source file and the source files that it imports at run time, as paths from the root. */
 function importGraph(): Map<string, string[]> {
@@ -27,7 +27,9 @@ function importGraph(): Map<string, string[]> {
 
 function listSources(folder: string): string[] {
   try {
-    return readdirSync(join(ROOT, folder)).filter((name) => name.endsWith('.ts'))
+    const isRoot = folder === ''
+    const names = readdirSync(join(ROOT, folder), { recursive: !isRoot }) as string[]
+    return names.filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
   } catch {
     return []
   }

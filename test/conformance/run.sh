@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 if command -v promtool > /dev/null; then promtool check rules ../../deploy/alerts.yml; fi
 # the committed kernels are what their sources compile to
-committed=$(sha256sum ../../lib/*_kernel.wasm)
+committed=$(sha256sum ../../preprocess/wasm/*_kernel.wasm)
 (cd ../.. && npm run --silent build:kernels)
 sha256sum --check --quiet <<< "$committed"
 if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt; }; then

@@ -1,0 +1,66 @@
+/** Tensors as JSON has them: lists of lists, of one depth and, at each depth, of one length. */
+import { RequestError } from '../inference/errors.ts'
+
+export const MAX_RANK = 8
+
+/**
+ * The dims of nested lists, read off the first of each; [] for a value that is no list.
+ *
+ * @throws RequestError 400 for an empty list, or one too deep
+ */
+export function nestingOf(data: unknown): number[] {
+  const dims: number[] = []
+  for (let list = data; Array.isArray(list); list = list[0]) {
+    if (dims.length === MAX_RANK)
+      throw new RequestError(400, `the data is nested deeper than ${MAX_RANK} lists`)
+    if (list.length === 0) throw new RequestError(400, 'the data holds an empty list: send values')
+    dims.push(list.length)
+  }
+  return dims
+}
+
+/**
+ * The values in row-major order.
+ *
+ * @param nesting of it, by `nestingOf`
+ * @param kind of value in words, such as "a number"
+ * @param read what a value is; undefined for one that is not of the kind
+ * @throws RequestError 400 where the lists are ragged or `read` knows no value
+ */
+export function flatten<T>(
+  data: unknown,
+  nesting: number[],
+  kind: string,
+  read: (value: unknown) => T | undefined,
+): T[] {
+  const flat: T[] = []
+  const visit = (item: unknown, depth: number): void => {
+    if (depth < nesting.length) {
+      if (!Array.isArray(item) || item.length !== nesting[depth]) {
+        throw new RequestError(
+          400,
+          `the data is ragged: ${inWords(item)} where a list of ${nesting[depth]} was expected`,
+        )
+      }
+      for (const inner of item) visit(inner, depth + 1)
+      return
+    }
+    const value = read(item)
+    if (value === undefined) {
+      throw new RequestError(
+        400,
+        `the data has ${inWords(item)} where ${kind} was expected: it is ragged, or of something else`,
+      )
+    }
+    flat.push(value)
+  }
+  visit(data, 0)
+  return flat
+}
+
+/** What a JSON value is, in words short enough for any of them. */
+function inWords(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`
+  if (value !== null && typeof value === 'object') return 'an object'
+  return JSON.stringify(typeof value === 'string' ? value.slice(0, 40) : value)
+}

@@ -1,0 +1,50 @@
+/** Schemas of what clients send: requests are checked by them, and the API's description is made from them. */
+import * as v from 'valibot'
+import { RequestError } from '../inference/errors.ts'
+import { MAX_RANK } from './nested_lists.ts'
+
+/** A list whose items are looked at later: there can be millions of them. */
+export const ListSchema = v.custom<unknown[]>(Array.isArray, 'a list')
+
+/** A list whose length is looked at first: one of millions must not be checked item by item. */
+export function shortList<S extends v.GenericSchema>(
+  item: S,
+  max = 100,
+  expected = `a list of up to ${max}`,
+) {
+  const isShort = (value: unknown) => Array.isArray(value) && value.length <= max
+  return v.pipe(v.custom<v.InferInput<S>[]>(isShort, expected), v.array(item))
+}
+
+export const DimsSchema = shortList(
+  v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  MAX_RANK,
+  `up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`,
+)
+
+/** An object with these keys, and others, which are dropped; a list, which JavaScript calls an object too, is none. */
+export function record<E extends v.ObjectEntries>(entries: E, expected = 'an object') {
+  const isRecord = (value: unknown) => value !== null && typeof value === 'object' && !Array.isArray(value)
+  return v.pipe(v.custom<Record<string, unknown>>(isRecord, expected), v.object(entries))
+}
+
+/**
+ * Hold JSON against a schema.
+ *
+ * @param what the whole of it is called
+ * @throws RequestError 400 naming the key, what came and what was expected
+ */
+export function checkSchema<S extends v.GenericSchema>(
+  schema: S,
+  json: unknown,
+  what: string,
+): v.InferOutput<S> {
+  const result = v.safeParse(schema, json, { abortEarly: true, abortPipeEarly: true })
+  if (result.success) return result.output
+  const [{ path, received, expected, message }] = result.issues
+  const key = path?.map((item) => String(item.key)).join('.') || what
+  if (received === 'undefined') throw new RequestError(400, `${key} is missing`)
+  // the library's own messages begin so; the others are ours, and say what was expected
+  const wanted = message.startsWith('Invalid') ? expected : message
+  throw new RequestError(400, `${key} is ${received.slice(0, 40)}, expected ${wanted}`)
+}

@@ -1,0 +1,65 @@
+/** The command line: which folder, which port, or what to print instead of serving. */
+import { parseArgs } from 'node:util'
+import { messageOf, StartError } from '../inference/errors.ts'
+import { SETTINGS } from './settings.ts'
+
+export interface Command {
+  /** what to do */
+  action: 'serve' | 'describe' | 'help' | 'version'
+  /** settings that were given here, as environment variables */
+  env: Record<string, string>
+  /** the default of PORT, if it is another one */
+  port?: number
+}
+
+/** SageMaker starts a container with the argument `serve` and talks to this port. */
+const CLOUD_PORT = 8080
+
+const USAGE = 'expected [MODEL_DIR | serve] [--port N] [--describe] [--help] [--version]'
+
+/**
+ * @param args without the program's own name
+ * @throws StartError for an argument that there is not
+ */
+export function readCommand(args: string[]): Command {
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      options: {
+        port: { type: 'string' },
+        describe: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+        version: { type: 'boolean', short: 'v' },
+      },
+      allowPositionals: true,
+    })
+    if (positionals.length > 1) throw new Error(`Unexpected argument '${positionals[1]}'`)
+    const [folder] = positionals
+    const isCloud = folder === 'serve'
+    const env: Record<string, string> = {}
+    if (folder && !isCloud) env.MODEL_DIR = folder
+    if (values.port !== undefined) env.PORT = values.port
+    const action = (['help', 'version', 'describe'] as const).find((name) => values[name]) ?? 'serve'
+    return { action, env, port: isCloud ? CLOUD_PORT : undefined }
+  } catch (error) {
+    throw new StartError(`${messageOf(error).split('. ')[0]}: ${USAGE}`)
+  }
+}
+
+/** What --help prints. */
+export function helpText(): string {
+  const settings = Object.entries(SETTINGS).map(([name, { default: value, shownDefault, help }]) => {
+    const byDefault = shownDefault ?? String(value)
+    return `  ${name.padEnd(21)}${help} (${byDefault})`
+  })
+  return [
+    'onnxpress [MODEL_DIR]   serve the model in this folder; without it, the one that MODEL_DIR names',
+    '',
+    '  --port N     listen there instead of PORT',
+    '  --describe   print what is understood of the folder, and serve nothing',
+    '  --version    print the version',
+    '',
+    'Settings, by environment variable or in a .env file (and their defaults):',
+    ...settings,
+  ].join('\n')
+}

@@ -1,0 +1,125 @@
+/** The settings: one table, read from the environment (or .env) once, at the start. */
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { StartError } from '../inference/errors.ts'
+
+interface Setting<T> {
+  /** used when the variable is unset or empty; undefined = there is none */
+  default: T
+  /** the default as the README shows it, where the value itself says too little */
+  shownDefault?: string
+  /** what values are allowed, in words */
+  range: string
+  help: string
+  /** undefined = not allowed */
+  parse: (text: string) => T | undefined
+}
+
+function text(defaultValue: string, range: string, help: string, shownDefault?: string): Setting<string> {
+  return { default: defaultValue, shownDefault, range, help, parse: (value) => value }
+}
+
+function whole(
+  defaultValue: number,
+  min: number,
+  max: number,
+  help: string,
+  shownDefault?: string,
+): Setting<number> {
+  const parse = (value: string) => {
+    const number = Number(value)
+    return /^\d+$/.test(value) && number >= min && number <= max ? number : undefined
+  }
+  return { default: defaultValue, shownDefault, range: `whole number, ${min} to ${max}`, help, parse }
+}
+
+function oneOf<T extends string>(defaultValue: T, values: readonly T[], help: string): Setting<T> {
+  const parse = (value: string) => values.find((allowed) => allowed === value)
+  return { default: defaultValue, range: values.join(', '), help, parse }
+}
+
+export const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const
+export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
+
+const BUNDLED_MODEL = fileURLToPath(new URL('../../models/mnist', import.meta.url))
+const CORES = availableParallelism()
+
+export const SETTINGS = {
+  HOST: text('127.0.0.1', 'address', 'address to listen on; 0.0.0.0 for every interface'),
+  PORT: whole(8890, 0, 65535, 'port to listen on; 0 picks a free one'),
+  MODEL_DIR: text(
+    BUNDLED_MODEL,
+    'folder',
+    'the model folder, relative to the working directory',
+    'models/mnist',
+  ),
+  MODEL_NAME: text('', 'text', 'name of the model in answers', "the folder's name"),
+  DEVICE: oneOf('auto', DEVICES, 'where the model runs; auto is cuda if it loads, else cpu'),
+  MAX_BATCH_SIZE: whole(
+    32,
+    1,
+    4096,
+    'most samples in one batch; on a CPU 8 if a sample takes more than a millisecond',
+  ),
+  MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'how long a batch that is not full waits for more samples'),
+  MAX_QUEUE: whole(1000, 1, 1_000_000, 'most samples that may wait; one more is answered 503'),
+  MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest body of a request; 1 MB = 2^20 bytes'),
+  MAX_PIXELS: whole(50_000_000, 1, 1_000_000_000, 'largest image, width x height'),
+  TOP_K: whole(5, 1, 100_000, 'how many predictions a single-label answer lists'),
+  API_TOKEN: text(
+    '',
+    'text',
+    'clients must send it as Authorization: Bearer; probes and the page are exempt',
+    'none',
+  ),
+  LOG_LEVEL: oneOf('info', LOG_LEVELS, 'least level that is logged'),
+  INFERENCE_THREADS: whole(
+    0,
+    0,
+    1024,
+    "ONNX Runtime's threads; 0 is one per core, or a single one for a model that runs in under 1 ms",
+  ),
+  PREPROCESS_THREADS: whole(CORES, 1, 1024, 'threads that resize and normalise images', 'number of cores'),
+  AIP_HEALTH_ROUTE: text('', 'path', "Vertex AI's health route, set by it", 'none'),
+  AIP_PREDICT_ROUTE: text('', 'path', "Vertex AI's predict route, set by it", 'none'),
+  REQUEST_TIMEOUT_MS: whole(
+    30_000,
+    1,
+    3_600_000,
+    'how long a request may take, from its head to its answer; then 408 or 504',
+  ),
+  WEB_CONCURRENCY: whole(1, 1, 1024, 'processes that share the port, each with a model of its own'),
+  DRAIN_MS: whole(0, 0, 3_600_000, 'how long new connections are still taken after SIGTERM, unready'),
+  SHUTDOWN_MS: whole(
+    10_000,
+    0,
+    3_600_000,
+    'how long open requests may take after that, before they are cut off',
+  ),
+}
+
+export type Settings = { [Name in keyof typeof SETTINGS]: (typeof SETTINGS)[Name]['default'] }
+
+/** MAX_UPLOAD_MB in bytes; 1 MB = 2^20 bytes. */
+export function maxUploadBytes({ MAX_UPLOAD_MB }: Settings): number {
+  return MAX_UPLOAD_MB * 2 ** 20
+}
+
+/**
+ * @param env such as `process.env`; AIP_HTTP_PORT (Vertex AI) stands in for PORT
+ * @param port the default of PORT, where it is another one
+ * @throws StartError one line naming the variable, its value and what is allowed
+ */
+export function readSettings(
+  env: Record<string, string | undefined>,
+  port = SETTINGS.PORT.default,
+): Settings {
+  const entries = Object.entries(SETTINGS).map(([name, setting]) => {
+    const given = (name === 'PORT' ? env.PORT?.trim() || env.AIP_HTTP_PORT : env[name])?.trim()
+    if (!given) return [name, name === 'PORT' ? port : setting.default]
+    const value = setting.parse(given)
+    if (value === undefined) throw new StartError(`${name}=${given}: expected ${setting.range}`)
+    return [name, value]
+  })
+  return Object.fromEntries(entries)
+}
