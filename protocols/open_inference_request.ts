@@ -7,6 +7,7 @@ import { RequestError } from '../lib/inference/errors.ts'
 import { type AnySpec, type AnyTensor, bytesPerElement, sizeOf, toBytes } from '../lib/inference/tensor.ts'
 import { readBody } from '../lib/input/body.ts'
 import { LONG_JSON } from '../lib/input/json_input.ts'
+import { checkJsonSize } from '../lib/input/json_size.ts'
 import { checkSchema, DimsSchema, ListSchema, record, shortList } from '../lib/input/schema.ts'
 import { inThread, type ThreadPool } from '../lib/workers/thread_pool.ts'
 import { DATATYPES, fromBinary, fromList, parseExactly } from './open_inference_tensors.ts'
@@ -107,6 +108,7 @@ export async function readInference(
 function readTask({ body, jsonLength = body.length, limits }: Task): Inference {
   const bytes = toBytes(body)
   if (jsonLength === 0 && bytes.length > 0) return readRaw(bytes, limits)
+  checkJsonSize(bytes.subarray(0, jsonLength))
   const json = parseExactly(bytes.toString('utf8', 0, jsonLength), 'the request')
   const request = checkSchema(InferRequestSchema, json, 'the request')
   const inputs = readInputs(request, bytes.subarray(jsonLength), limits)

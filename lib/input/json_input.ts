@@ -3,6 +3,8 @@ import * as v from 'valibot'
 import { messageOf, RequestError } from '../inference/errors.ts'
 import { toBytes } from '../inference/tensor.ts'
 import { inThread } from '../workers/thread_pool.ts'
+import { checkImageCount } from './image_limit.ts'
+import { checkJsonSize } from './json_size.ts'
 import type { Input } from './read_input.ts'
 import { checkSchema, DimsSchema, ListSchema, record } from './schema.ts'
 import { type TensorLimits, tensorFromNumbers } from './tensor_input.ts'
@@ -36,8 +38,12 @@ interface JsonTask {
   limits: TensorLimits
 }
 
-/** @throws RequestError 400 when it is no JSON, none of the forms, or does not fit the model */
+/**
+ * @throws RequestError 400 when it is no JSON, none of the forms, or does not fit the model, 413 for too many images
+ * or lists
+ */
 export function readJsonBody({ body, limits }: JsonTask): Input {
+  checkJsonSize(body)
   return readJson(parseJson(toBytes(body).toString(), 'the body'), limits)
 }
 
@@ -67,17 +73,16 @@ function readJson(json: unknown, limits: TensorLimits): Input {
 }
 
 function readInstances(instances: unknown[], limits: TensorLimits): Input {
-  if (!instances.some(isEncoded)) {
-    return { tensor: tensorFromNumbers(instances, undefined, limits) }
-  }
-  const images = instances.map((instance) => {
-    if (isEncoded(instance)) return decodeBase64(instance.b64)
+  const encoded = instances.filter(isEncoded)
+  if (encoded.length === 0) return { tensor: tensorFromNumbers(instances, undefined, limits) }
+  if (encoded.length < instances.length) {
     throw new RequestError(
       400,
       'instances: some are {"b64":"..."} and some are not: send them in two requests',
     )
-  })
-  return { images }
+  }
+  checkImageCount(encoded.length)
+  return { images: encoded.map(({ b64 }) => decodeBase64(b64)) }
 }
 
 function isEncoded(instance: unknown): instance is { b64: unknown } {

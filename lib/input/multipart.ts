@@ -4,8 +4,8 @@ import multer, { MulterError, type StorageEngine } from 'multer'
 import { traceOf } from '../http/context.ts'
 import { messageOf, RequestError } from '../inference/errors.ts'
 import { checkLength, collect, tooLarge } from './body.ts'
+import { MAX_FILES } from './image_limit.ts'
 
-export const MAX_FILES = 100
 const MAX_FIELD_BYTES = 2 ** 16
 
 export interface Part {

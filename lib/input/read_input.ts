@@ -10,7 +10,7 @@ import type { Tensor } from '../inference/tensor.ts'
 import type { ThreadPool } from '../workers/thread_pool.ts'
 import { readBody } from './body.ts'
 import { LONG_JSON, parseJson, READ_JSON, readJsonBody } from './json_input.ts'
-import { createFormReader, type Form, MAX_FILES } from './multipart.ts'
+import { createFormReader, type Form } from './multipart.ts'
 import {
   checkMetadata,
   type Metadata,
@@ -40,16 +40,9 @@ export function createInputReader(limits: TensorLimits, maxBytes: number, thread
       body.length < LONG_JSON
         ? readJsonBody({ body, limits })
         : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).interest, [body.buffer])
-    const input = req.is('multipart/form-data')
+    return req.is('multipart/form-data')
       ? fromForm(await readForm(req, res), req, limits)
       : await fromBody(await readBody(req, maxBytes, traceOf(res).place), req, limits, readJson)
-    if ('images' in input && input.images.length > MAX_FILES) {
-      throw new RequestError(
-        413,
-        `${input.images.length} images are more than ${MAX_FILES}: send them in several requests`,
-      )
-    }
-    return input
   }
 }
 

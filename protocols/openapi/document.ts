@@ -1,7 +1,7 @@
 /** The OpenAPI 3.1 document: the tables of routes and schemas, with what they have in common written out. */
 
 import type { Service } from '../../lib/http/service.ts'
-import { MAX_FILES } from '../../lib/input/multipart.ts'
+import { MAX_FILES } from '../../lib/input/image_limit.ts'
 import { maxUploadBytes } from '../../lib/process/settings.ts'
 import { version } from '../../lib/process/version.ts'
 import { listRoutes, type Protocol, type Route } from './routes.ts'
