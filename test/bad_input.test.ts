@@ -74,6 +74,53 @@ describe('bad input', () => {
       'no boundary',
       () => ['x', 400, /multipart.*[Bb]oundary/, '', { 'content-type': 'multipart/form-data' }],
     ],
+    ...[
+      '',
+      ';',
+      ';;',
+      '; boundary',
+      '; boundary=',
+      '; boundary=;',
+      '; boundary=""',
+      '; boundary=" "',
+      '; boundary="x',
+      '; boundary=x"',
+      '; boundary="x\\',
+      '; boundary="\\x"',
+      '; boundary==x',
+      '; boundary=x;',
+      '; boundary=x y',
+      '; boundary=x/y',
+      '; boundary = x',
+      '; boundary=x; boundary=x',
+      '; boundary=x; boundary=y',
+      '; boundary=x, multipart/form-data; boundary=x',
+      "; boundary*=utf-8''x",
+      '; boundary=\u00e9',
+      '; boundary="\u00e9"',
+      `; boundary=${'x'.repeat(71)}`,
+      `; boundary=${'x'.repeat(10_000)}`,
+      `; ${'a=b;'.repeat(2500)}`,
+      '; =x',
+      '; charset="; boundary=x',
+    ].map((parameters): (typeof cases)[number] => [
+      `the Content-Type multipart/form-data${parameters.slice(0, 30)}`,
+      () => [
+        `${part}\r\n--x--\r\n`,
+        400,
+        /^the Content-Type of the multipart form is .*: expected multipart\/form-data; boundary=NAME/,
+        '',
+        { 'content-type': `multipart/form-data${parameters}` },
+      ],
+    ]),
+    [
+      'a form of 21 text fields',
+      () => [
+        form(Object.fromEntries(Array.from({ length: 21 }, (_, i) => [`a${i}`, 'b']))),
+        400,
+        /20 text fields/,
+      ],
+    ],
     [
       'a wrong boundary',
       () => [`${part}\r\n--x--`, 400, /multipart/, '', { 'content-type': 'multipart/form-data; boundary=y' }],
@@ -234,6 +281,20 @@ describe('bad input', () => {
     ],
   ]
   for (const [name, make] of cases) test(name, async () => refuse(...(await make())))
+
+  for (const parameters of ['x', '"x"', 'x; charset=utf-8', 'x ']) {
+    test(`a form whose boundary is written ${parameters}`, async () => {
+      const head = 'content-disposition: form-data; name="image"; filename="a.png"'
+      const body = Buffer.concat([
+        Buffer.from(`--x\r\n${head}\r\n\r\n`),
+        SAMPLE,
+        Buffer.from('\r\n--x--\r\n'),
+      ])
+      const headers = { 'content-type': `Multipart/Form-Data;boundary=${parameters}` }
+      const response = await fetch(`${server.url}/predict`, { method: 'POST', body, headers })
+      assert.equal(response.status, 200, await response.text())
+    })
+  }
 
   test('a 1x1 pixel is an image like any other', async () => {
     const pixel = await sharp({ create: { width: 1, height: 1, channels: 3, background: '#888' } })

@@ -4,8 +4,10 @@ import multer, { MulterError, type StorageEngine } from 'multer'
 import { traceOf } from '../http/context.ts'
 import { messageOf, RequestError } from '../inference/errors.ts'
 import { checkLength, collect, tooLarge } from './body.ts'
+import { checkBoundary } from './boundary.ts'
 import { MAX_FILES } from './image_limit.ts'
 
+const MAX_FIELDS = 20
 const MAX_FIELD_BYTES = 2 ** 16
 
 export interface Part {
@@ -48,8 +50,8 @@ export function createFormReader(maxBytes: number): FormReader {
     storage: memoryStorage(maxBytes),
     limits: {
       files: MAX_FILES,
-      fields: 20,
-      parts: MAX_FILES + 20,
+      fields: MAX_FIELDS,
+      parts: MAX_FILES + MAX_FIELDS,
       fileSize: maxBytes,
       fieldSize: MAX_FIELD_BYTES,
       // names with brackets are no nested objects here, and building them can take for ever
@@ -61,6 +63,7 @@ export function createFormReader(maxBytes: number): FormReader {
 
   return (req, res) => {
     checkLength(req, maxBytes)
+    checkBoundary(req.headers['content-type'] ?? '')
     if (req.headers['content-encoding']) {
       throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it as it is')
     }
@@ -93,7 +96,7 @@ function limitBody(req: Request, maxBytes: number, reject: (error: RequestError)
 }
 
 /** multer makes a list of a field that is sent twice: of that, the last counts. */
-function onlyText(fields: Record<string, string | string[]>): Record<string, string> {
+function onlyText(fields: Record<string, string | string[]> = {}): Record<string, string> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [name, [value].flat().at(-1) ?? '']),
   )
@@ -112,6 +115,12 @@ function formError(error: unknown, maxBytes: number): RequestError {
     }
     if (error.code === 'LIMIT_FILE_COUNT') {
       return new RequestError(413, `the form has more than ${MAX_FILES} files: send them in several requests`)
+    }
+    if (error.code === 'LIMIT_FIELD_COUNT' || error.code === 'LIMIT_PART_COUNT') {
+      return new RequestError(
+        400,
+        `the form has more than ${MAX_FIELDS} text fields: send images as file parts, and leave out other fields`,
+      )
     }
   }
   return new RequestError(
