@@ -1,8 +1,9 @@
 /**
- * Mutated bodies against the running process: npm run bench:fuzz [-- COUNT [SEED]]
+ * Mutated requests against the running process: npm run bench:fuzz [-- COUNT [SEED]]
  *
- * Forms, JSON, images and V2 requests with bytes flipped, cut, doubled and exchanged; the same seed gives the same
- * bodies. No answer may be a 5xx, none may take 2 seconds, and the process must be alive and right in the end.
+ * Forms, JSON, images and V2 requests with bytes flipped, cut, doubled and exchanged, in bodies, headers and queries; the
+ * same seed gives the same requests. No answer may be a 5xx or show a marker of ours, none may take 2 seconds, and the
+ * process must be alive and right in the end.
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -137,13 +138,82 @@ function mutate(body: Buffer, others: Seed[]): Buffer {
   return bytes
 }
 
+const FORM = 'multipart/form-data'
+const HEADERS: Record<string, readonly string[]> = {
+  'content-type': [
+    FORM,
+    `${FORM}; boundary=`,
+    `${FORM}; boundary=;`,
+    `${FORM}; boundary=""`,
+    `${FORM}; boundary="x`,
+    `${FORM}; boundary=x; boundary=y`,
+    `${FORM}; boundary=\u00e9`,
+    `${FORM}; boundary=${'x'.repeat(10_000)}`,
+    'application/json; charset=utf-16',
+    'application/vnd.x+json',
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    '',
+  ],
+  accept: ['*/*', 'text/plain', 'image/png', 'application/json;q=0', 'a/b;q=x, */*;q=', ''],
+  'content-encoding': ['gzip', 'br', 'deflate', 'identity', 'gzip, br', 'GZIP', 'constructor', ''],
+  'inference-header-content-length': ['0', '1', '-1', '1e3', '99999999999999999999', '0x10', ''],
+  'x-request-id': ['a', '__proto__', 'a'.repeat(200), '{}', '\u00ff', ''],
+  expect: ['100-continue'],
+}
+const QUERIES: Record<string, readonly string[]> = {
+  top_k: ['1', '0', '-1', '1e3', '99999999999999999999', '1&top_k=2', 'NaN', ''],
+  dims: ['1,28,28', '1,1,28,28', '0', '-1', ',', '1e9', '9007199254740993', '1,28,28&dims=1', '%00', ''],
+  dtype: ['float32', 'uint8', 'constructor', ''],
+  topk: ['1'],
+  'a[b]': ['1'],
+  constructor: ['1'],
+}
+
+/** As headers and URLs can carry it. */
+const sendable = (text: Buffer, bad: RegExp) => text.toString('latin1').replace(bad, '')
+
+/** The request with another body and, every other time, another header or query. */
+function mutateRequest(seed: Seed, others: Seed[]): Seed {
+  let { path } = seed
+  let headers: Record<string, string> = {
+    'content-type': seed.contentType ?? 'application/octet-stream',
+    ...seed.headers,
+  }
+  const which = below(6)
+  if (which < 2) {
+    const name = oneOf(Object.keys(HEADERS))
+    const given = headers[name] ?? oneOf(HEADERS[name])
+    const value = below(2)
+      ? oneOf(HEADERS[name])
+      : sendable(mutate(Buffer.from(given), others), NOT_IN_HEADER)
+    headers = { ...headers, [name]: value.slice(0, 12_000) }
+  } else if (which === 2) {
+    const name = oneOf(Object.keys(QUERIES))
+    const query = Buffer.from(`${name}=${oneOf(QUERIES[name])}`)
+    const text = below(2) ? String(query) : sendable(mutate(query, others), NOT_IN_URL)
+    path += `${path.includes('?') ? '&' : '?'}${text.slice(0, 2000)}`
+  }
+  const body = which < 3 && below(2) ? seed.body : mutate(seed.body, others)
+  return { path, headers, body }
+}
+
+/** What Node's client refuses to send. */
+const NOT_IN_HEADER = /[^\t\x20-\x7e\x80-\xff]/g
+const NOT_IN_URL = /[^\x21-\x7e]|#/g
+
 const agent = new Agent({ keepAlive: true })
 
-function ask(
-  server: RunningServer,
-  { path, contentType, headers }: Seed,
-  body: Buffer,
-): Promise<{ status: number; ms: number }> {
+/** What a reader of parseExactly's result must never show. */
+const MARKER = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:/
+
+interface Outcome {
+  status: number
+  ms: number
+  text: string
+}
+
+function ask(server: RunningServer, { path, contentType, headers, body }: Seed): Promise<Outcome> {
   const begun = performance.now()
   return new Promise((resolve, reject) => {
     const req = request(server.url + path, {
@@ -157,7 +227,11 @@ function ask(
     })
     req.once('error', reject)
     req.once('response', (res) => {
-      res.resume().once('end', () => resolve({ status: res.statusCode ?? 0, ms: performance.now() - begun }))
+      let text = ''
+      res.setEncoding('latin1').on('data', (chunk) => {
+        if (text.length < 10_000) text += chunk
+      })
+      res.once('end', () => resolve({ status: res.statusCode ?? 0, ms: performance.now() - begun, text }))
     })
     req.end(body)
   })
@@ -166,7 +240,7 @@ function ask(
 const server = await startServer()
 const all = await seeds()
 for (const seed of all) {
-  const { status } = await ask(server, seed, seed.body)
+  const { status } = await ask(server, seed)
   if (status !== 200) throw new Error(`the seed for ${seed.path} is answered ${status}`)
 }
 const statuses = new Map<number, number>()
@@ -177,21 +251,26 @@ const client = async () => {
   while (sent < COUNT) {
     const number = sent++
     const seed = oneOf(all)
-    const { status, ms } = await ask(server, seed, mutate(seed.body, all)).catch((error) => ({
+    const request = mutateRequest(seed, all)
+    const { status, ms, text } = await ask(server, request).catch((error) => ({
       status: 0,
       ms: 0,
-      error,
+      text: String(error),
     }))
     statuses.set(status, (statuses.get(status) ?? 0) + 1)
     slowest = Math.max(slowest, ms)
-    if (status === 0 || status >= 500 || ms > 2000)
-      faults.push(`${number} ${seed.path}: ${status} in ${ms.toFixed(0)} ms`)
+    if (status === 0 || status >= 500 || ms > 2000 || MARKER.test(text)) {
+      const headers = JSON.stringify(request.headers).slice(0, 300)
+      faults.push(
+        `${number} ${request.path} ${headers}: ${status} in ${ms.toFixed(0)} ms: ${text.slice(0, 200)}`,
+      )
+    }
   }
 }
 await Promise.all(Array.from({ length: CLIENTS }, client))
-const { status } = await ask(server, all[0], all[0].body)
+const { status } = await ask(server, all[0])
 const counts = [...statuses].sort(([a], [b]) => a - b).map(([code, count]) => `${code}: ${count}`)
-console.log(`${COUNT} mutated bodies, seed ${SEED}: ${counts.join(', ')}; slowest ${slowest.toFixed(0)} ms`)
+console.log(`${COUNT} mutated requests, seed ${SEED}: ${counts.join(', ')}; slowest ${slowest.toFixed(0)} ms`)
 console.log(`afterwards a right request is answered ${status}; exit code ${await server.stop()}`)
 for (const fault of faults.slice(0, 20)) console.log(fault)
 process.exit(faults.length === 0 && status === 200 ? 0 : 1)
