@@ -109,8 +109,13 @@ function readTask({ body, jsonLength = body.length, limits }: Task): Inference {
   const bytes = toBytes(body)
   if (jsonLength === 0 && bytes.length > 0) return readRaw(bytes, limits)
   checkJsonSize(bytes.subarray(0, jsonLength))
-  const json = parseExactly(bytes.toString('utf8', 0, jsonLength), 'the request')
+  const { json, exact } = parseExactly(bytes.toString('utf8', 0, jsonLength), 'the request')
   const request = checkSchema(InferRequestSchema, json, 'the request')
+  // both have one shape; only data may hold numbers that a double does not
+  const exactInputs = (exact as InferRequest).inputs
+  request.inputs.forEach((input, index) => {
+    input.data = exactInputs[index].data
+  })
   const inputs = readInputs(request, bytes.subarray(jsonLength), limits)
   return { id: request.id, inputs, outputs: readOutputs(request, limits) }
 }

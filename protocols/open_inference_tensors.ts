@@ -12,7 +12,7 @@ import {
   toNumbers,
 } from '../lib/inference/tensor.ts'
 import { parseJson } from '../lib/input/json_input.ts'
-import { flatten, nestingOf } from '../lib/input/nested_lists.ts'
+import { flatten, inWords, nestingOf } from '../lib/input/nested_lists.ts'
 
 /** most elements of BYTES: each is a string of its own, made on the event loop */
 const MAX_TEXTS = 20_000
@@ -60,9 +60,9 @@ export function fromList(dtype: AnyDtype, dims: number[], data: unknown[]): AnyT
     checkTexts(dims)
     const readText = (value: unknown) =>
       typeof value === 'string' && !value.startsWith(LONG) ? value : undefined
-    return { dtype, dims, data: flatten(data, nesting, kind, readText) }
+    return { dtype, dims, data: flatten(data, nesting, kind, readText, show) }
   }
-  const values = flatten(data, nesting, kind, readerOf(dtype))
+  const values = flatten(data, nesting, kind, readerOf(dtype), show)
   const numbers = allocate(dtype, values.length)
   numbers.set(values as never)
   return { dtype, dims, data: numbers }
@@ -100,21 +100,32 @@ function digitsOf(value: string): string {
   return value.slice(LONG.length)
 }
 
-/**
- * JSON whose whole numbers of 16 digits or more, of which JSON.parse would round the last, come as marked strings.
- *
- * @throws RequestError 400
- */
-export function parseExactly(text: string, what: string): unknown {
-  if (!/\d{16}/.test(text)) return parseJson(text, what)
+/** A value as the client wrote it, without the mark. */
+function show(value: unknown): string {
+  return isLongInteger(value) ? digitsOf(value) : inWords(value)
+}
+
+/** The same JSON twice. */
+export interface ExactJson {
+  /** as JSON.parse gives it */
+  json: unknown
+  /** whole numbers of 16 digits or more, of which JSON.parse rounds the last, as marked strings: for `fromList` only */
+  exact: unknown
+}
+
+/** @throws RequestError 400 */
+export function parseExactly(text: string, what: string): ExactJson {
+  const json = parseJson(text, what)
+  if (!/\d{16}/.test(text)) return { json, exact: json }
   // texts are passed over, but for very long ones, of which the expression would run out of memory
   const marked = text.replace(/"(?:[^"\\]|\\.){0,1000}"|(?<=[[,\s])-?\d{16,20}(?=[\s,\]])/gs, (found) =>
     found.startsWith('"') ? found : `"${LONG}${found}"`,
   )
+  if (marked === text) return { json, exact: json }
   try {
-    return JSON.parse(marked)
+    return { json, exact: JSON.parse(marked) }
   } catch {
-    return parseJson(text, what) // a long text with such a number in it, or no JSON at all
+    return { json, exact: json } // a very long text with such a number in it
   }
 }
 

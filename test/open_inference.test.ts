@@ -431,6 +431,57 @@ describe('several inputs and outputs', () => {
     }
   })
 
+  test('a long number where none is expected is refused in plain words', async () => {
+    const [words, x, counts] = inputs
+    const cases: [unknown, number, RegExp][] = [
+      [{ inputs: [{ ...words, shape: ['LONG', 1] }, x, counts] }, 400, /shape/],
+      [{ inputs: [words, x, { ...counts, shape: [2, 'LONG'] }] }, 400, /shape/],
+      [{ inputs: [words, { ...x, shape: 'LONG' }, counts] }, 400, /shape is 12345678901234567/],
+      [{ inputs: [{ ...words, name: 'LONG' }, x, counts] }, 400, /name is 12345678901234567/],
+      [{ inputs: [{ ...words, datatype: 'LONG' }, x, counts] }, 400, /datatype is 12345678901234567/],
+      [{ inputs: [{ ...words, parameters: 'LONG' }, x, counts] }, 400, /parameters is 12345678901234567/],
+      [{ inputs: [{ ...words, data: 'LONG' }, x, counts] }, 400, /data/],
+      [{ inputs: [{ ...words, data: ['a', 'LONG'] }, x, counts] }, 400, /has 12345678901234567 where.*BYTES/],
+      [{ inputs: [{ ...words, data: [['a'], 'LONG'] }, x, counts] }, 400, /12345678901234567 where a list/],
+      [
+        { inputs: [words, x, { ...counts, data: [1, 2, 3, 'LONG000'] }] },
+        400,
+        /has 12345678901234567000 where/,
+      ],
+      [{ inputs: ['LONG', x, counts] }, 400, /inputs.0 is 12345678901234567/],
+      [{ inputs: 'LONG' }, 400, /inputs is 12345678901234567/],
+      [{ inputs, id: 'LONG' }, 400, /id is 12345678901234567/],
+      [{ inputs, outputs: 'LONG' }, 400, /outputs is 12345678901234567/],
+      [{ inputs, outputs: [{ name: 'LONG' }] }, 400, /name is 12345678901234567/],
+      [{ inputs, parameters: { binary_data_output: 'LONG' } }, 400, /binary_data_output/],
+      [{ inputs, outputs: [{ name: 'scores', parameters: { classification: 'LONG' } }] }, 400, /classif/],
+      [{ inputs, outputs: [{ name: 'scores', parameters: { binary_data: 'LONG' } }] }, 400, /binary_data/],
+      [
+        { inputs: [{ ...words, data: undefined, parameters: { binary_data_size: 'LONG' } }, x, counts] },
+        400,
+        /binary_data_size/,
+      ],
+      // whole numbers of 16 digits that a double holds are numbers like any other
+      [{ inputs: [{ ...words, shape: [1234567890123456, 1] }, x, counts] }, 413, /MAX_QUEUE/],
+      [
+        { inputs, outputs: [{ name: 'scores', parameters: { classification: 1234567890123456 } }] },
+        200,
+        /:dog/,
+      ],
+    ]
+    for (const [request, status, said] of cases) {
+      // with spaces, as Python writes it
+      const json = JSON.stringify(request)
+        .replace(/"LONG(0*)"/g, ' 12345678901234567$1')
+        .replaceAll(/(?<=[:,])1234567890123456\b/g, ' $&')
+      const response = await infer(server, 'several', json)
+      const text = await response.text()
+      assert.equal(response.status, status, `${json}: ${text}`)
+      assert.match(text.replaceAll('12345678901234568', '12345678901234567'), said)
+      assert.doesNotMatch(text, /[0-9a-f]{8}-[0-9a-f]{4}-/)
+    }
+  })
+
   test('requests that ask for different things at once each get their own', async () => {
     const asks = Array.from({ length: 60 }, async (_, i) => {
       const rows = 1 + (i % 3)

@@ -25,6 +25,7 @@ export function nestingOf(data: unknown): number[] {
  * @param nesting of it, by `nestingOf`
  * @param kind of value in words, such as "a number"
  * @param read what a value is; undefined for one that is not of the kind
+ * @param show a value in words short enough for any
  * @throws RequestError 400 where the lists are ragged or `read` knows no value
  */
 export function flatten<T>(
@@ -32,6 +33,7 @@ export function flatten<T>(
   nesting: number[],
   kind: string,
   read: (value: unknown) => T | undefined,
+  show = inWords,
 ): T[] {
   const flat: T[] = []
   const visit = (item: unknown, depth: number): void => {
@@ -39,7 +41,7 @@ export function flatten<T>(
       if (!Array.isArray(item) || item.length !== nesting[depth]) {
         throw new RequestError(
           400,
-          `the data is ragged: ${inWords(item)} where a list of ${nesting[depth]} was expected`,
+          `the data is ragged: ${show(item)} where a list of ${nesting[depth]} was expected`,
         )
       }
       for (const inner of item) visit(inner, depth + 1)
@@ -49,7 +51,7 @@ export function flatten<T>(
     if (value === undefined) {
       throw new RequestError(
         400,
-        `the data has ${inWords(item)} where ${kind} was expected: it is ragged, or of something else`,
+        `the data has ${show(item)} where ${kind} was expected: it is ragged, or of something else`,
       )
     }
     flat.push(value)
@@ -59,7 +61,7 @@ export function flatten<T>(
 }
 
 /** What a JSON value is, in words short enough for any of them. */
-function inWords(value: unknown): string {
+export function inWords(value: unknown): string {
   if (Array.isArray(value)) return `a list of ${value.length}`
   if (value !== null && typeof value === 'object') return 'an object'
   return JSON.stringify(typeof value === 'string' ? value.slice(0, 40) : value)
