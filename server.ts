@@ -17,6 +17,7 @@ import type { Metrics } from './lib/http/metrics.ts'
 import { PAGE_PATHS, page } from './lib/http/page.ts'
 import { allowOnly, errorSender, notFound, problems } from './lib/http/problem.ts'
 import { observe, refuseWhenFull } from './lib/http/request_log.ts'
+import { servedRoute } from './lib/http/served_route.ts'
 import type { Service } from './lib/http/service.ts'
 import { asJson, inWords } from './lib/inference/description.ts'
 import { messageOf, RequestError, StartError } from './lib/inference/errors.ts'
@@ -32,7 +33,7 @@ import { version } from './lib/process/version.ts'
 import { createThreadPool, type ThreadFunction, type ThreadPool } from './lib/workers/thread_pool.ts'
 import { loadModel, type Model, type Watcher } from './model.ts'
 import { loadDecoder } from './preprocess/decode/decode.ts'
-import { clouds } from './protocols/clouds.ts'
+import { sageMaker, vertexAi } from './protocols/clouds.ts'
 import { openInference, openInferenceError } from './protocols/open_inference.ts'
 import { openApi } from './protocols/openapi/router.ts'
 import { tfServing, tfServingError } from './protocols/tf_serving.ts'
@@ -239,9 +240,10 @@ export function createApp(parts: Parts): Express {
       return results
     },
   }
-  app.use(torchServe(service), tfServing(service), openInference(service), clouds(service, answerPredict))
+  app.use(torchServe(service), tfServing(service), openInference(service), sageMaker(answerPredict))
   app.use(openApi(service))
   app.use(page())
+  app.use(vertexAi(service, (path) => servedRoute(app.router, path))) // after all the routes it must not clash with
 
   app.use(notFound)
   app.use(problems(log, sendError))

@@ -26,6 +26,10 @@ for (const [name, value] of [
   ['MAX_BATCH_SIZE', '0'],
   ['DEVICE', 'gpu'],
   ['LOG_LEVEL', 'loud'],
+  ['AIP_HEALTH_ROUTE', 'health'],
+  ['AIP_PREDICT_ROUTE', 'https://example.org/predict'],
+  ['AIP_PREDICT_ROUTE', '/predict?top_k=1'],
+  ['AIP_PREDICT_ROUTE', '/pr\u00e9dire'],
 ]) {
   test(`${name}=${value} is refused in one line that names the range`, () => {
     assert.throws(
@@ -39,6 +43,14 @@ for (const [name, value] of [
     )
   })
 }
+
+test('a token that no header can carry is refused, and not shown', () => {
+  for (const token of ['two words', 'tab\ttab', 'gr\u00fcn', 'line\nline', 'nul\0']) {
+    const expected = 'API_TOKEN=(not shown): expected ASCII without spaces'
+    assert.throws(() => readSettings({ API_TOKEN: token }), new StartError(expected))
+  }
+  assert.equal(readSettings({ API_TOKEN: 'a-Z09._~+/=,:' }).API_TOKEN, 'a-Z09._~+/=,:')
+})
 
 test('the README and .env.example know every setting with its default', () => {
   const readme = readFileSync(`${ROOT}/README.md`, 'utf8')

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import sharp from 'sharp'
-import { ROOT, type RunningServer, startServer } from './running_server.ts'
+import { createApp, loadModel } from '../index.ts'
+import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
 const SAMPLE = new Uint8Array(readFileSync(join(ROOT, 'models/mnist/sample.png')))
@@ -216,6 +217,61 @@ test('Vertex AI: routes and port come from its variables, a colon is a colon', a
   await server.stop()
 })
 
+test('Vertex AI: routes that answer as its own may be named', async () => {
+  const predict = '/v1/models/mnist:predict'
+  const server = await startServer({
+    env: { AIP_HEALTH_ROUTE: '/readyz', AIP_PREDICT_ROUTE: predict, API_TOKEN: 'secret' },
+  })
+  assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
+  assert.equal((await fetch(server.url + predict, { method: 'POST', body: SAMPLE })).status, 401)
+  const headers = { authorization: 'Bearer secret' }
+  const answer = await fetch(server.url + predict, { method: 'POST', body: SAMPLE, headers })
+  assert.equal((await json(answer)).predictions.length, 1)
+  const { paths } = await json(await fetch(`${server.url}/openapi.json`, { headers }))
+  assert.ok(paths['/readyz'] && !paths[predict])
+  await server.stop()
+})
+
+test('Vertex AI: a path that is taken stops the start in one line', async () => {
+  const API_TOKEN = 'secret'
+  for (const AIP_HEALTH_ROUTE of ['', '/']) {
+    const env = { API_TOKEN, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE: '/' }
+    const { code, stderr } = await run(['server.js'], env)
+    assert.equal(code, 1)
+    assert.match(stderr, /^onnxpress: AIP_\w+_ROUTE=[^\n]+: choose another path, such as \/[^\n]+\n$/)
+  }
+  const model = await loadModel(join(ROOT, 'models/mnist'))
+  const open = async (settings: object) => {
+    const app = await createApp(model, { API_TOKEN, ...settings })
+    assert.ok(app)
+  }
+  for (const path of [
+    '/page.css',
+    '/predict',
+    '/PREDICT/',
+    '/docs',
+    '/docs/docs.mjs',
+    '/openapi.json',
+    '/metrics',
+    '/model',
+    '/invocations',
+    '/predictions/mnist',
+    '/models/mnist',
+    '/v1/models/other:predict',
+    '/v2/models/mnist/infer',
+  ]) {
+    await assert.rejects(open({ AIP_PREDICT_ROUTE: path }), /is a route of this server/, path)
+    await assert.rejects(open({ AIP_HEALTH_ROUTE: path }), /is a route of this server/, path)
+  }
+  await assert.rejects(open({ AIP_HEALTH_ROUTE: '/a', AIP_PREDICT_ROUTE: '/a' }), /predict route are one/)
+  for (const path of ['/livez', '/readyz', '/ping', '/v2/health/live', '/v2/health/ready']) {
+    await assert.rejects(open({ AIP_PREDICT_ROUTE: path }), /is a route of this server/, path)
+    await assert.rejects(open({ AIP_PREDICT_ROUTE: path, AIP_HEALTH_ROUTE: path }), /this server/, path)
+    await open({ AIP_HEALTH_ROUTE: path, AIP_PREDICT_ROUTE: '/v1/endpoints/1/deployedModels/2:predict' })
+  }
+  await model.close()
+})
+
 describe('API_TOKEN', () => {
   let server: RunningServer
   before(async () => {
@@ -226,6 +282,11 @@ describe('API_TOKEN', () => {
   test('the probes need none', async () => {
     for (const path of ['/livez', '/readyz', '/ping'])
       assert.equal((await fetch(server.url + path)).status, 200)
+  })
+
+  test('a probe is open to those who read only', async () => {
+    for (const method of ['POST', 'PUT', 'DELETE'])
+      assert.equal((await fetch(`${server.url}/livez`, { method })).status, 401)
   })
 
   test('all else does', async () => {

@@ -13,10 +13,18 @@ interface Setting<T> {
   help: string
   /** undefined = not allowed */
   parse: (text: string) => T | undefined
+  /** not to be shown, not even where it is wrong */
+  isSecret?: boolean
 }
 
 function text(defaultValue: string, range: string, help: string, shownDefault?: string): Setting<string> {
   return { default: defaultValue, shownDefault, range, help, parse: (value) => value }
+}
+
+/** As a request has it before the query: what is not ASCII comes percent-encoded. */
+function path(help: string): Setting<string> {
+  const parse = (value: string) => (/^\/[!-~]*$/.test(value) && !/[?#]/.test(value) ? value : undefined)
+  return { default: '', shownDefault: 'none', range: 'path that starts with /', help, parse }
 }
 
 function whole(
@@ -66,12 +74,14 @@ export const SETTINGS = {
   MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest body of a request; 1 MB = 2^20 bytes'),
   MAX_PIXELS: whole(50_000_000, 1, 1_000_000_000, 'largest image, width x height'),
   TOP_K: whole(5, 1, 100_000, 'how many predictions a single-label answer lists'),
-  API_TOKEN: text(
-    '',
-    'text',
-    'clients must send it as Authorization: Bearer; probes and the page are exempt',
-    'none',
-  ),
+  API_TOKEN: {
+    default: '',
+    shownDefault: 'none',
+    range: 'ASCII without spaces',
+    help: 'clients must send it as Authorization: Bearer; probes and the page are exempt',
+    parse: (value: string) => (/^[!-~]+$/.test(value) ? value : undefined), // else no header can carry it
+    isSecret: true,
+  },
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'least level that is logged'),
   INFERENCE_THREADS: whole(
     0,
@@ -80,8 +90,8 @@ export const SETTINGS = {
     "ONNX Runtime's threads; 0 is one per core, or a single one for a model that runs in under 1 ms",
   ),
   PREPROCESS_THREADS: whole(CORES, 1, 1024, 'threads that resize and normalise images', 'number of cores'),
-  AIP_HEALTH_ROUTE: text('', 'path', "Vertex AI's health route, set by it", 'none'),
-  AIP_PREDICT_ROUTE: text('', 'path', "Vertex AI's predict route, set by it", 'none'),
+  AIP_HEALTH_ROUTE: path("Vertex AI's health route, set by it"),
+  AIP_PREDICT_ROUTE: path("Vertex AI's predict route, set by it"),
   REQUEST_TIMEOUT_MS: whole(
     30_000,
     1,
@@ -118,7 +128,10 @@ export function readSettings(
     const given = (name === 'PORT' ? env.PORT?.trim() || env.AIP_HTTP_PORT : env[name])?.trim()
     if (!given) return [name, name === 'PORT' ? port : setting.default]
     const value = setting.parse(given)
-    if (value === undefined) throw new StartError(`${name}=${given}: expected ${setting.range}`)
+    if (value === undefined) {
+      const shown = 'isSecret' in setting ? '(not shown)' : given
+      throw new StartError(`${name}=${shown}: expected ${setting.range}`)
+    }
     return [name, value]
   })
   return Object.fromEntries(entries)

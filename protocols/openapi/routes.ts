@@ -3,6 +3,7 @@
 import type { Service } from '../../lib/http/service.ts'
 import { DTYPES } from '../../lib/inference/tensor.ts'
 import { sampleDims } from '../../preprocess/recipe.ts'
+import { isOwnHealthRoute, isOwnPredictRoute } from '../clouds.ts'
 import { BINARY, content, inferExample, inputBody, type Json, OBJECT, ref, TEXT } from './schemas.ts'
 
 export interface Route {
@@ -206,11 +207,11 @@ function tfServing(service: Service, body: Json): Protocol {
 function clouds(service: Service, body: Json): Protocol {
   const { AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE } = service.settings
   const routes: Route[] = [{ at: 'post /invocations', ...predict(service, body) }]
-  if (AIP_HEALTH_ROUTE) {
+  if (AIP_HEALTH_ROUTE && !isOwnHealthRoute(AIP_HEALTH_ROUTE)) {
     const summary = 'Whether requests are answered'
     routes.push({ at: `get ${AIP_HEALTH_ROUTE}`, summary, ok: readiness, errors: [503], isOpen: true })
   }
-  if (AIP_PREDICT_ROUTE) {
+  if (AIP_PREDICT_ROUTE && !isOwnPredictRoute(AIP_PREDICT_ROUTE, service)) {
     const route = classify(service, body, json(ref('V1Predictions')))
     routes.push({ at: `post ${AIP_PREDICT_ROUTE}`, ...route })
   }
