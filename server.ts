@@ -29,6 +29,7 @@ import { helpText, readCommand } from './lib/process/command_line.ts'
 import { live } from './lib/process/lifecycle.ts'
 import { createLog, type Log } from './lib/process/log.ts'
 import { maxUploadBytes, readSettings, type Settings } from './lib/process/settings.ts'
+import { unknownSettings } from './lib/process/unknown_settings.ts'
 import { version } from './lib/process/version.ts'
 import { createThreadPool, type ThreadFunction, type ThreadPool } from './lib/workers/thread_pool.ts'
 import { loadModel, type Model, type Watcher } from './model.ts'
@@ -270,8 +271,9 @@ function sendTensors(res: Response, tensors: Tensor[]): void {
 }
 
 /** Print what is understood of the model folder, and serve nothing. */
-async function printDescription(settings: Settings): Promise<void> {
+async function printDescription(settings: Settings, notes: string[]): Promise<void> {
   const warn = (message: string) => console.log(`note     ${message}`)
+  notes.forEach(warn)
   const model = await loadModel(settings.MODEL_DIR, settings, { warn })
   console.log(inWords(model))
   await model.close()
@@ -304,8 +306,9 @@ export function watcherOf(log: Log, metrics: () => Metrics): Watcher {
 }
 
 /** Answer requests, until a signal ends it. */
-async function serve(settings: Settings): Promise<void> {
+async function serve(settings: Settings, warnings: string[]): Promise<void> {
   const log = await createLog(settings.LOG_LEVEL)
+  if (cluster.isPrimary) for (const warning of warnings) log.warn(warning)
   if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) return runPrimary(settings.WEB_CONCURRENCY, log)
   let metrics: Metrics
   const threads = createThreads(settings, () => metrics)
@@ -341,9 +344,10 @@ async function main(): Promise<void> {
   const { action, env, port } = readCommand(process.argv.slice(2))
   if (action === 'help') return console.log(helpText())
   if (action === 'version') return console.log(version)
-  dotenv.config({ quiet: true })
+  const { parsed: file = {} } = dotenv.config({ quiet: true })
   const settings = readSettings({ ...process.env, ...env }, port)
-  await (action === 'describe' ? printDescription(settings) : serve(settings))
+  const warnings = unknownSettings(process.env, file)
+  await (action === 'describe' ? printDescription(settings, warnings) : serve(settings, warnings))
 }
 
 if (isMain()) {

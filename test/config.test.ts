@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { StartError } from '../lib/inference/errors.ts'
 import { readSettings, SETTINGS } from '../lib/process/settings.ts'
-import { ROOT } from './running_server.ts'
+import { unknownSettings } from '../lib/process/unknown_settings.ts'
+import { ROOT, run, startServer } from './running_server.ts'
 
 test('unset and empty variables mean the default', () => {
   const settings = readSettings({ PORT: '', MAX_QUEUE: ' ' })
@@ -50,6 +53,53 @@ test('a token that no header can carry is refused, and not shown', () => {
     assert.throws(() => readSettings({ API_TOKEN: token }), new StartError(expected))
   }
   assert.equal(readSettings({ API_TOKEN: 'a-Z09._~+/=,:' }).API_TOKEN, 'a-Z09._~+/=,:')
+})
+
+test('a variable that is nearly a setting is one line', () => {
+  const env = {
+    PROT: '1',
+    top_k: '3',
+    PORTS: '80',
+    HOSTNAME: 'a',
+    HOME: '/',
+    TERM: 'x',
+    DEVICES: 'y',
+    PATH: 'z',
+  }
+  const others = {
+    npm_config_port: '1',
+    LOGNAME: 'a',
+    PWD: '/',
+    MODE: 'x',
+    HOSTTYPE: 'y',
+    MAX_UPLOADS_MBS: '9',
+  }
+  assert.deepEqual(unknownSettings({ ...env, ...others }, {}), [
+    'PROT is not a setting: did you mean PORT?',
+    'top_k is not a setting: did you mean TOP_K?',
+  ])
+  const file = { MAX_UPLOADS_MBS: '9', PORTS: '80', TOP_K: '3', NODE_OPTIONS: '' }
+  assert.deepEqual(unknownSettings({ ...file, PATH: '' }, file), [
+    'MAX_UPLOADS_MBS is not a setting: did you mean MAX_UPLOAD_MB?',
+    'PORTS is not a setting: did you mean PORT?',
+  ])
+  assert.deepEqual(unknownSettings({ Port: '80', PORT: '80' }, {}), []) // one variable, on Windows
+})
+
+test('the server logs a variable that is nearly a setting once, with several processes too', async () => {
+  const cwd = mkdtempSync(join(tmpdir(), 'onnxpress-env-'))
+  writeFileSync(join(cwd, '.env'), 'MAX_UPLOADS_MB=5\nTOP_k=3\n')
+  const env = { PROT: '1', WEB_CONCURRENCY: '2' }
+  const server = await startServer({ env, args: [join(ROOT, 'server.js')], cwd })
+  const warnings = server.log.map((line) => JSON.parse(line)).filter(({ level }) => level === 40)
+  assert.deepEqual(warnings.map(({ msg }) => msg).sort(), [
+    'MAX_UPLOADS_MB is not a setting: did you mean MAX_UPLOAD_MB?',
+    'PROT is not a setting: did you mean PORT?',
+    'TOP_k is not a setting: did you mean TOP_K?',
+  ])
+  await server.stop()
+  const { stdout } = await run([join(ROOT, 'server.js'), '--describe'], env, cwd)
+  assert.match(stdout, /^note {5}TOP_k is not a setting: did you mean TOP_K\?$/m)
 })
 
 test('the README and .env.example know every setting with its default', () => {
