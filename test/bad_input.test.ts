@@ -165,6 +165,17 @@ describe('bad input', () => {
       () => [form({ data: TENSOR, metadata: '{"__proto__":{"dims":[1,28,28]}}' }), 400, /dims/],
     ],
     ['top_k=0', () => [form({ image: SAMPLE }), 400, /top_k/, '?top_k=0']],
+    ...['topk', 'top-k', 'Top_K', 'TOP_K', 'dim', 'Dims', 'dtpe', 'd_type'].map(
+      (key): (typeof cases)[number] => [
+        `?${key}=`,
+        () => [
+          SAMPLE,
+          400,
+          new RegExp(`^\\?${key}= is not known: did you mean \\?(dims|dtype|top_k)=\\?$`),
+          `?${key}=1`,
+        ],
+      ],
+    ),
     ['top_k=1.5', () => [form({ image: SAMPLE }), 400, /top_k/, '?top_k=1.5']],
     ['top_k twice', () => [form({ image: SAMPLE }), 400, /top_k/, '?top_k=1&top_k=2']],
     [
@@ -295,6 +306,29 @@ describe('bad input', () => {
       assert.equal(response.status, 200, await response.text())
     })
   }
+
+  test('a query key that is nearly ours is refused by every route that takes inputs, another one is ignored', async () => {
+    const json = JSON.stringify({ instances: [{ b64: SAMPLE.toString('base64') }] })
+    const headers = { 'content-type': 'application/json' }
+    for (const path of [
+      '/predict',
+      '/test',
+      '/preprocess',
+      '/predictions/mnist',
+      '/invocations',
+      '/v1/models/mnist:predict',
+    ]) {
+      const ask = async (query: string) => {
+        const response = await fetch(server.url + path + query, { method: 'POST', body: json, headers })
+        return { status: response.status, text: await response.text() }
+      }
+      const near = await ask('?topk=3')
+      assert.equal(near.status, 400, path)
+      assert.match(near.text, /\?topk= is not known: did you mean \?top_k=\?/)
+      for (const query of ['?key=abc&k=3', '?v=1', '?_=1', '?utm_source=x', '?constructor=1'])
+        assert.equal((await ask(query)).status, 200, path + query)
+    }
+  })
 
   test('a 1x1 pixel is an image like any other', async () => {
     const pixel = await sharp({ create: { width: 1, height: 1, channels: 3, background: '#888' } })

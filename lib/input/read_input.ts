@@ -11,6 +11,7 @@ import type { ThreadPool } from '../workers/thread_pool.ts'
 import { readBody } from './body.ts'
 import { LONG_JSON, parseJson, READ_JSON, readJsonBody } from './json_input.ts'
 import { createFormReader, type Form } from './multipart.ts'
+import { checkQueryKeys } from './query.ts'
 import {
   checkMetadata,
   type Metadata,
@@ -36,6 +37,7 @@ export function createInputReader(limits: TensorLimits, maxBytes: number, thread
   const readForm = createFormReader(maxBytes)
 
   return async (req, res) => {
+    checkQueryKeys(req)
     const readJson = (body: Buffer<ArrayBuffer>): Promise<Input> | Input =>
       body.length < LONG_JSON
         ? readJsonBody({ body, limits })

@@ -1,0 +1,16 @@
+/** The keys of a query. */
+import type { Request } from 'express'
+import { RequestError } from '../inference/errors.ts'
+import { nearest } from '../inference/nearest.ts'
+
+/** Those of the routes that take inputs. */
+const KEYS = ['dims', 'dtype', 'top_k']
+
+/** @throws RequestError 400 for a key that is nearly one of ours; others are ignored */
+export function checkQueryKeys(req: Request): void {
+  if (!req.url.includes('?')) return
+  for (const key of Object.keys(req.query)) {
+    const right = nearest(key, KEYS, 1)
+    if (right) throw new RequestError(400, `?${key}= is not known: did you mean ?${right}=?`)
+  }
+}
