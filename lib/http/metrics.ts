@@ -2,6 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ModelDescription } from '../inference/description.ts'
 import { metricsOf } from '../process/cluster.ts'
+import { droppedLines } from '../process/log.ts'
 
 // milliseconds to half a minute
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
@@ -57,6 +58,16 @@ export function createMetrics() {
     registers,
     collect() {
       this.set(isReady() ? 1 : 0)
+    },
+  })
+
+  new Counter({
+    name: 'onnxpress_log_lines_dropped_total',
+    help: 'Log lines lost because standard output could not be written.',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(droppedLines())
     },
   })
 

@@ -1,20 +1,40 @@
-/** The log: JSON lines for machines, words on a terminal. */
-import { destination, type Logger, pino } from 'pino'
+/** The log on standard output: JSON lines for machines, words on a terminal. A line may be lost, a request never. */
+import { write } from 'node:fs'
+import { isatty } from 'node:tty'
+import { type Logger, pino } from 'pino'
+import { LineWriter } from './line_writer.ts'
 
 export type Log = Logger
 
-/**
- * Lines are written some at a time, at most as many milliseconds late, which costs a busy server much less than each on
- * its own; what is logged when the process ends must be flushed.
- */
-const LATE_MS = 50
+const STDOUT = 1
+const STDERR = 2
+
+let writer: LineWriter | undefined
+
+/** Lines that could not be written, in this process. */
+export function droppedLines(): number {
+  return writer?.dropped ?? 0
+}
 
 /** @param level least level that is written */
 export async function createLog(level: string): Promise<Log> {
-  const options = { level, base: undefined }
-  if (!process.stdout.isTTY) {
-    return pino(options, destination({ sync: false, minLength: 4096, periodicFlush: LATE_MS }))
+  const isTerminal = isatty(STDOUT)
+  writer ??= openStdout()
+  const { toTerminalLine } = isTerminal ? await import('./terminal_line.ts') : {}
+  const log = pino({ level, base: undefined, hooks: { streamWrite: toTerminalLine } }, writer)
+  writer.onRecovery = (dropped) => {
+    log.warn({ dropped }, `${dropped} log lines were dropped: standard output took none for a while`)
   }
-  const { default: pretty } = await import('pino-pretty')
-  return pino(options, pretty({ ignore: 'pid,hostname' }))
+  return log
+}
+
+function openStdout(): LineWriter {
+  // Node sets a pipe to non-blocking when it makes this stream; a write that blocks would keep the process from ending
+  void process.stdout
+  const stdout = new LineWriter(STDOUT)
+  stdout.onFailure = ({ message }) => {
+    const text = `onnxpress: the log cannot be written to standard output: ${message}; requests are still served\n`
+    write(STDERR, text, () => {})
+  }
+  return stdout
 }
