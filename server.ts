@@ -19,6 +19,7 @@ import { allowOnly, errorSender, notFound, problems } from './lib/http/problem.t
 import { observe, refuseWhenFull } from './lib/http/request_log.ts'
 import { servedRoute } from './lib/http/served_route.ts'
 import type { Service } from './lib/http/service.ts'
+import { staticFile } from './lib/http/static_file.ts'
 import { asJson, inWords } from './lib/inference/description.ts'
 import { messageOf, RequestError, StartError } from './lib/inference/errors.ts'
 import { checkScores, type Result, toText } from './lib/inference/output_spec.ts'
@@ -199,11 +200,12 @@ export function createApp(parts: Parts): Express {
     .route('/model')
     .get((_req, res) => res.json(asJson(model, settings)))
     .all(allowOnly('GET'))
+  const sendSample = model.samplePath && staticFile(model.samplePath)
   app
     .route('/model/sample')
-    .get((_req, res) => {
-      if (!model.samplePath) throw new RequestError(404, `the folder of ${model.name} has no sample image`)
-      res.sendFile(model.samplePath)
+    .get((req, res, next) => {
+      if (!sendSample) throw new RequestError(404, `the folder of ${model.name} has no sample image`)
+      return sendSample(req, res, next)
     })
     .all(allowOnly('GET'))
   app

@@ -2,9 +2,10 @@
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Router } from 'express'
+import { type RequestHandler, Router } from 'express'
 import { allowOnly } from '../../lib/http/problem.ts'
 import type { Service } from '../../lib/http/service.ts'
+import { staticFile } from '../../lib/http/static_file.ts'
 import { RequestError } from '../../lib/inference/errors.ts'
 
 const PUBLIC = fileURLToPath(new URL('../../public', import.meta.url))
@@ -16,10 +17,11 @@ const POLICY =
 export function openApi(service: Service): Router {
   const router = Router()
   const swaggerUi = createRequire(import.meta.url).resolve('swagger-ui-dist/package.json')
-  const files: Record<string, string> = {
-    'docs.mjs': join(PUBLIC, 'docs.mjs'),
-    'swagger-ui.css': join(swaggerUi, '../swagger-ui.css'),
-    'swagger-ui-bundle.js': join(swaggerUi, '../swagger-ui-bundle.js'),
+  const sendPage = staticFile(join(PUBLIC, 'docs.html'))
+  const files: Record<string, RequestHandler> = {
+    'docs.mjs': staticFile(join(PUBLIC, 'docs.mjs')),
+    'swagger-ui.css': staticFile(join(swaggerUi, '../swagger-ui.css')),
+    'swagger-ui-bundle.js': staticFile(join(swaggerUi, '../swagger-ui-bundle.js')),
   }
   let document: Promise<object> | undefined
 
@@ -38,14 +40,14 @@ export function openApi(service: Service): Router {
     .all(allowOnly('GET'))
   router
     .route('/docs')
-    .get((_req, res) => res.set('content-security-policy', POLICY).sendFile(join(PUBLIC, 'docs.html')))
+    .get((req, res, next) => sendPage(req, res.set('content-security-policy', POLICY), next))
     .all(allowOnly('GET'))
   router
     .route('/docs/:file')
-    .get((req, res) => {
+    .get((req, res, next) => {
       const { file } = req.params
       if (!Object.hasOwn(files, file)) throw new RequestError(404, `there is no ${file} in /docs`)
-      res.sendFile(files[file])
+      return files[file](req, res, next)
     })
     .all(allowOnly('GET'))
   return router
