@@ -40,14 +40,15 @@ export async function loadModel(dir: string, settings: Partial<Settings> = {}): 
  * An Express app with all routes of the server: /predict, /, /docs, /v2, ...
  *
  * @param model of `loadModel`
- * @param settings those that are not the default; LOG_LEVEL is `warn` here: the app around it logs its own requests
+ * @param settings those that are not the default. LOG_LEVEL is `warn` here: the app around it logs its own requests.
+ * HOST is unknown here: Host headers are checked only with ALLOWED_HOSTS, or with the HOST that is listened on
  * @returns the app; `close` ends the threads and the model
  */
 export async function createApp(
   model: Model,
   settings: Partial<Settings> = {},
 ): Promise<Express & { close(): Promise<void> }> {
-  const all: Settings = { ...readSettings({}), LOG_LEVEL: 'warn', ...settings }
+  const all: Settings = { ...readSettings({}), HOST: '', LOG_LEVEL: 'warn', ...settings }
   const metrics = metricsOf.get(model)
   if (!metrics) throw new TypeError('createApp: expected a model that loadModel gave')
   const threads = createThreads(all, () => metrics)

@@ -11,6 +11,7 @@ import express, { type Express, type Request, type Response } from 'express'
 import helmet, { type HelmetOptions } from 'helmet'
 import { IN_THREAD, postprocess } from './handler.ts'
 import { Admission } from './lib/http/admission.ts'
+import { requireAllowedHost } from './lib/http/allowed_hosts.ts'
 import { requireToken } from './lib/http/bearer_auth.ts'
 import { serverTiming, type Trace, traceOf } from './lib/http/context.ts'
 import type { Metrics } from './lib/http/metrics.ts'
@@ -88,6 +89,7 @@ export function createApp(parts: Parts): Express {
   const secure = helmet(SECURITY_HEADERS)
   app.use((req, res, next) => (req.method === 'GET' ? secure(req, res, next) : next()))
 
+  app.use(requireAllowedHost(settings))
   const { API_TOKEN, AIP_HEALTH_ROUTE } = settings
   if (API_TOKEN) app.use(requireToken(API_TOKEN, [AIP_HEALTH_ROUTE, ...PAGE_PATHS]))
 

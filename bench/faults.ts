@@ -83,7 +83,7 @@ async function departures(): Promise<void> {
     const socket = connect(Number(port), hostname).on('error', () => {})
     await once(socket, 'connect')
     const samples = 20
-    const head = `POST /predict?dims=${samples},1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${4 * samples}\r\n\r\n`
+    const head = `POST /predict?dims=${samples},1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${4 * samples}\r\n\r\n`
     const sent = index % 2 === 0 ? 2 * samples : 4 * samples // in the upload, or in the queue
     socket.write(Buffer.concat([Buffer.from(head), Buffer.alloc(sent)]))
     await setTimeout(5 + (index % 40))

@@ -351,7 +351,7 @@ describe('bad input', () => {
   test('100 MB are refused before they are sent, when the client asks', async () => {
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     socket.write(
-      `POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: ${100 * MB}\r\nexpect: 100-continue\r\n\r\n`,
+      `POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${100 * MB}\r\nexpect: 100-continue\r\n\r\n`,
     )
     const [answer] = await once(socket, 'data')
     assert.match(String(answer), /^HTTP\/1\.1 413 /)
@@ -398,7 +398,7 @@ describe('bad input', () => {
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     await once(socket, 'connect')
     socket.write(
-      `POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 9999\r\n\r\n${part}`,
+      `POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 9999\r\n\r\n${part}`,
     )
     socket.destroy()
     const response = await fetch(`${server.url}/predict`, { method: 'POST', body: form({ image: SAMPLE }) })

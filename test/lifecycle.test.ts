@@ -109,7 +109,7 @@ describe('admission', () => {
     await untilWaiting(server, 10)
     const socket = open(server)
     socket.write(
-      'POST /predict?dims=1,1 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\n',
+      'POST /predict?dims=1,1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nConnection: close\r\n\r\n',
     )
     assert.match(await textOf(socket), /^HTTP\/1\.1 503 /)
     assert.equal((await waiting).status, 200)
@@ -121,17 +121,17 @@ describe('admission', () => {
       const waiting = predict(server, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
       await untilWaiting(server, 10)
       const socket = open(server)
-      socket.write(`POST /predict?dims=1,1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes}\r\n\r\n`)
+      socket.write(`POST /predict?dims=1,1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${bytes}\r\n\r\n`)
       const [refused] = await once(socket, 'data')
       assert.match(String(refused), /^HTTP\/1\.1 503 /)
       socket.write(Buffer.alloc(bytes, 'x'))
-      socket.write('GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+      socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
       assert.match(await textOf(socket), /^HTTP\/1\.1 200 .*alive/s)
       assert.equal((await waiting).status, 200)
     })
 
   const head = (length: number | string, more = '') =>
-    `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\n${more}${typeof length === 'number' ? `Content-Length: ${length}` : length}\r\n\r\n`
+    `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: localhost\r\n${more}${typeof length === 'number' ? `Content-Length: ${length}` : length}\r\n\r\n`
 
   test('bodies that are being sent may only have so many bytes together', async (t) => {
     const server = await start(t, { MAX_UPLOAD_MB: '1' })
@@ -197,7 +197,9 @@ describe('admission', () => {
     const socket = open(server)
     const body = Buffer.alloc(4 * 50)
     const one = Buffer.concat([
-      Buffer.from(`POST /predict?dims=50,1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`),
+      Buffer.from(
+        `POST /predict?dims=50,1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`,
+      ),
       body,
     ])
     socket.write(Buffer.concat([one, one, one, one]))
@@ -212,8 +214,8 @@ describe('admission', () => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear'), REQUEST_TIMEOUT_MS: '300' })
     const socket = open(server)
     socket.pause()
-    socket.write('GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(8))
-    socket.write('GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n')
+    socket.write('GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(8))
+    socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n')
     await until(async () => (await metricsOf(server)).get('onnxpress_requests_in_flight')! > 0)
     await untilMetric(server, 'onnxpress_requests_in_flight', 0)
     await assertRight(await predict(server, [5]), [9])
@@ -244,7 +246,7 @@ describe('admission', () => {
     const server = await start(t, { MAX_UPLOAD_MB: '1' })
     const socket = open(server)
     socket.write(
-      'POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n',
+      'POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n',
     )
     socket.write('x'.repeat(0x400))
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0x400)
@@ -275,7 +277,7 @@ describe('admission', () => {
     for (const type of ['application/octet-stream', 'multipart/form-data; boundary=b']) {
       const socket = open(server)
       socket.write(
-        `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: x\r\nContent-Length: 3136\r\nContent-Type: ${type}\r\n\r\n--b\r\n`,
+        `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3136\r\nContent-Type: ${type}\r\n\r\n--b\r\n`,
       )
       const answer = await textOf(socket)
       assert.match(answer, /^HTTP\/1\.1 408 /)

@@ -311,7 +311,7 @@ describe('starting and stopping', () => {
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     socket.setEncoding('latin1')
     const body = Buffer.alloc(784 * 4)
-    const head = `POST /predict?dims=1,28,28 HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\nexpect: 100-continue`
+    const head = `POST /predict?dims=1,28,28 HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\nexpect: 100-continue`
     socket.write(`${head}\r\n\r\n`)
     assert.match((await once(socket, 'data'))[0], /^HTTP\/1\.1 100 /)
 

@@ -12,9 +12,11 @@ const SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 const REASONS: Record<number, string> = {
   400: 'invalid',
   401: 'token',
+  403: 'origin',
   408: 'slow_sender',
   413: 'too_large',
   415: 'invalid',
+  421: 'host',
   422: 'invalid',
   499: 'client_gone',
   500: 'fault',

@@ -1,5 +1,6 @@
 /** The life of one process: the model is loaded, requests are answered, the model is changed, the end comes in order. */
 import { setTimeout } from 'node:timers/promises'
+import { isLoopback } from '../http/allowed_hosts.ts'
 import { type App, type HttpServer, listen } from '../http/http_server.ts'
 import { messageOf } from '../inference/errors.ts'
 import { onSignals } from './cluster.ts'
@@ -108,8 +109,4 @@ export async function live<Model extends Served>({
   log.flush()
   isLoading = false
   if (isOutdated) await reload()
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.')
 }

@@ -46,6 +46,19 @@ function oneOf<T extends string>(defaultValue: T, values: readonly T[], help: st
   return { default: defaultValue, range: values.join(', '), help, parse }
 }
 
+/** Host names without ports, in lower case. */
+function hostNames(help: string): Setting<readonly string[]> {
+  const parse = (value: string) => {
+    const names = value
+      .toLowerCase()
+      .split(',')
+      .map((name) => name.trim().replace(/\.$/, ''))
+      .filter((name) => name !== '')
+    return names.every((name) => /^([\w-]+(\.[\w-]+)*|\[[\da-f:.]+\])$/.test(name)) ? names : undefined
+  }
+  return { default: [], shownDefault: 'none', range: 'host names, separated by commas', help, parse }
+}
+
 export const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
 
@@ -82,6 +95,9 @@ export const SETTINGS = {
     parse: (value: string) => (/^[!-~]+$/.test(value) ? value : undefined), // else no header can carry it
     isSecret: true,
   },
+  ALLOWED_HOSTS: hostNames(
+    'Host headers to accept besides localhost and 127.0.0.1; unset and HOST not a loopback address: all',
+  ),
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'least level that is logged'),
   INFERENCE_THREADS: whole(
     0,
