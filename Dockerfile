@@ -1,5 +1,5 @@
 # docker build -t digit_recognizer . && docker run -p 8890:8890 digit_recognizer
-FROM node:24-bookworm-slim AS build
+FROM node:24.20.0-bookworm-slim@sha256:ba849c60be29959425b8734d57b8b4b7d56f98edd9504c9af091d5281095a71e AS build
 WORKDIR /app
 ENV ONNXRUNTIME_NODE_INSTALL=skip
 COPY package.json package-lock.json ./
@@ -17,7 +17,7 @@ RUN npm prune --omit=dev --ignore-scripts \
   && find . -type d \( -name test -o -name tests -o -name benchmarks -o -name docs \) -prune -exec rm -r {} + \
   && find . -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.md' \) ! -iname 'licen*' -delete
 
-FROM node:24-bookworm-slim
+FROM node:24.20.0-bookworm-slim@sha256:ba849c60be29959425b8734d57b8b4b7d56f98edd9504c9af091d5281095a71e
 LABEL org.opencontainers.image.title="onnxpress" \
       org.opencontainers.image.description="Serve one ONNX image classifier over HTTP" \
       org.opencontainers.image.licenses="MIT" \
