@@ -1,6 +1,8 @@
 /**
  * The model's two ends: an image becomes the tensor that the model was trained on, its output becomes an answer.
  */
+
+import { RequestError } from './lib/inference/errors.ts'
 import {
   type Answer,
   bestClasses,
@@ -8,11 +10,14 @@ import {
   type Result,
   type ScoreFunction,
 } from './lib/inference/output_spec.ts'
-import { convert, sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
+import { convert, type Dtype, sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
 import { inThread } from './lib/workers/thread_pool.ts'
-import { decode, encodePng } from './preprocess/decode/decode.ts'
-import type { Pixels } from './preprocess/pixels.ts'
-import { type Recipe, shapePixels, toPlanes } from './preprocess/recipe.ts'
+import {
+  ImageError,
+  preprocess as preprocessImage,
+  preview as previewImage,
+  type Recipe,
+} from './preprocess/index.ts'
 
 export interface ImageTask {
   /** bytes of a JPEG, PNG, WebP, GIF, AVIF or TIFF */
@@ -20,32 +25,35 @@ export interface ImageTask {
   recipe: Recipe
   /** largest width x height that is decoded */
   maxPixels: number
+  /** of the model's input; default: the recipe's */
+  dtype?: Dtype
+}
+
+const STATUS = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broken: 422 }
+
+function refuse(error: unknown): never {
+  throw error instanceof ImageError ? new RequestError(STATUS[error.code], error.message) : error
 }
 
 /**
- * An image file as the model wants to see it, bit for bit what Pillow and NumPy make of it in Python.
+ * An image file as the tensor that the model was trained on.
  *
- * @returns [1, channels, height, width] of the recipe's dtype
- * @throws RequestError 413, 415 or 422, see `decode`
+ * @returns [1, channels, height, width]
+ * @throws RequestError 413, 415 or 422
  */
-export async function preprocess(task: ImageTask): Promise<Tensor> {
-  const pixels = await preview(task)
-  const { recipe } = task
-  const dims = [1, recipe.channels, pixels.height, pixels.width]
-  return convert({ dtype: 'float32', dims, data: toPlanes(pixels, recipe) }, recipe.dtype)
+export async function preprocess({ file, recipe, maxPixels, dtype }: ImageTask): Promise<Tensor> {
+  const tensor = await preprocessImage(file, recipe, { maxPixels }).catch(refuse)
+  return convert(tensor, dtype ?? tensor.dtype)
 }
 
-/** The 8-bit picture on the way to the tensor: decoded, resized and cropped, not yet scaled. */
-export async function preview({ file, recipe, maxPixels }: ImageTask): Promise<Pixels> {
-  return decode(file, maxPixels, (picture) => shapePixels(picture, recipe, maxPixels))
+/** The 8-bit picture on the way to the tensor, as a PNG file. */
+export function preview({ file, recipe, maxPixels }: ImageTask): Promise<Uint8Array> {
+  return previewImage(file, recipe, { maxPixels }).catch(refuse)
 }
 
-// the same two as the thread pool runs them, the picture as a PNG file
+// the same two as the thread pool runs them
 export const preprocessInThread = inThread(preprocess, ({ data }) => [data])
-export const previewInThread = inThread(
-  async (task: ImageTask) => new Uint8Array(await encodePng(await preview(task))),
-  (png) => [png],
-)
+export const previewInThread = inThread(preview, (png) => [png])
 export const IN_THREAD = {
   preprocess: { file: import.meta.filename, name: 'preprocessInThread' },
   preview: { file: import.meta.filename, name: 'previewInThread' },

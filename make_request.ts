@@ -9,19 +9,17 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { preprocess } from './handler.ts'
 import { messageOf } from './lib/inference/errors.ts'
-import { readModelFolder } from './lib/inference/model_folder.ts'
 import { toBytes } from './lib/inference/tensor.ts'
-import { readRecipe } from './preprocess/config/read_recipe.ts'
+import { loadRecipe, preprocess } from './preprocess/index.ts'
 
 const MODEL_DIR = fileURLToPath(new URL('./models/mnist', import.meta.url))
 const USAGE = 'usage: node make_request.js [IMAGE] [--url http://localhost:8890/predict] [--upload]'
 
 /** An image as the tensor form of /predict: float32 little-endian bytes and their dims, here [1, 28, 28]. */
 async function tensorForm(file: Uint8Array): Promise<FormData> {
-  const recipe = readRecipe(await readModelFolder(MODEL_DIR), console.error)!
-  const tensor = await preprocess({ file, recipe, maxPixels: 50_000_000 })
+  const recipe = loadRecipe(MODEL_DIR, { note: console.error })!
+  const tensor = await preprocess(file, recipe, { maxPixels: 50_000_000 })
   const form = new FormData()
   form.set(
     'metadata',

@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { Batcher, type BatcherOptions, type JobTrace } from './lib/inference/batcher.ts'
 import type { ModelDescription } from './lib/inference/description.ts'
 import { messageOf, StartError } from './lib/inference/errors.ts'
-import { type JsonFile, readModelFolder, wrongKey } from './lib/inference/model_folder.ts'
+import { type JsonFile, orStartError, readModelFolder, wrongKey } from './lib/inference/model_folder.ts'
 import { readAnswer } from './lib/inference/output_spec.ts'
 import { type Session, startSession } from './lib/inference/session.ts'
 import {
@@ -21,8 +21,7 @@ import {
   zeros,
 } from './lib/inference/tensor.ts'
 import type { Settings } from './lib/process/settings.ts'
-import { readRecipe } from './preprocess/config/read_recipe.ts'
-import { type Recipe, sampleDims } from './preprocess/recipe.ts'
+import { type Recipe, readRecipe, sampleDims } from './preprocess/index.ts'
 
 export interface Model extends ModelDescription {
   /** SHA-256 of the graph's file, in hex */
@@ -83,7 +82,9 @@ export async function loadModel(dir: string, settings: ModelSettings, watcher: W
     const { inputs } = session
     const input = firstInput(inputs)
     checkDtypes(session)
-    const recipe = isDtype(input.dtype) ? readRecipe(folder, warn, input) : undefined
+    const recipe = isDtype(input.dtype)
+      ? orStartError(() => readRecipe(folder, { input, note: warn }))
+      : undefined
     const { scores, outputs, isFast, batchSize, isFixed } = await warmUp(session, recipe, settings, warn)
     if (settings.INFERENCE_THREADS === 0 && isFast) await session.useThreads(1)
     const batcher = new Batcher(session.run, {

@@ -35,7 +35,7 @@ import { unknownSettings } from './lib/process/unknown_settings.ts'
 import { version } from './lib/process/version.ts'
 import { createThreadPool, type ThreadFunction, type ThreadPool } from './lib/workers/thread_pool.ts'
 import { loadModel, type Model, type Watcher } from './model.ts'
-import { loadDecoder } from './preprocess/decode/decode.ts'
+import { loadSharp } from './preprocess/index.ts'
 import { sageMaker, vertexAi } from './protocols/clouds.ts'
 import { openInference, openInferenceError } from './protocols/open_inference.ts'
 import { openApi } from './protocols/openapi/router.ts'
@@ -161,7 +161,7 @@ export function createApp(parts: Parts): Express {
     if (!recipe) throw new RequestError(415, `${model.name} takes no images: send a tensor, see GET /model`)
     place!.admit(images.length)
     const run = (file: Uint8Array) => {
-      const task = { file, recipe, maxPixels: settings.MAX_PIXELS }
+      const task = { file, recipe, maxPixels: settings.MAX_PIXELS, dtype: model.input.dtype }
       return threads.run<T>(work, task, interest, [file.buffer as ArrayBuffer])
     }
     return Promise.all(images.map(run))
@@ -288,7 +288,7 @@ export function createThreads({ PREPROCESS_THREADS }: Settings, metrics: () => M
   return createThreadPool({
     threads: PREPROCESS_THREADS,
     usual: IN_THREAD.preprocess,
-    prepare: loadDecoder,
+    prepare: loadSharp,
     onDone: (ms) => metrics().preprocess.observe(ms / 1000),
   })
 }

@@ -11,8 +11,7 @@ import { preprocess } from '../handler.ts'
 import { join } from '../lib/input/body.ts'
 import { readSettings } from '../lib/process/settings.ts'
 import { loadModel } from '../model.ts'
-import { decode } from '../preprocess/decode/decode.ts'
-import { crop, wholeOf } from '../preprocess/pixels.ts'
+import { preprocess as preprocessImage, type Recipe } from '../preprocess/index.ts'
 import { dimsOf, MODELS } from './servers.ts'
 import { WORKLOADS } from './workloads.ts'
 
@@ -60,8 +59,8 @@ for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
   const { MAX_PIXELS: maxPixels } = settings
   const model = await loadModel(folder, settings, { warn: () => {} })
   const recipe = model.recipe!
-  const decoded =
-    CORES * (await rate(() => decode(file, maxPixels, (picture) => crop(picture, wholeOf(picture)))))
+  const levels: Recipe = { channels: recipe.channels, normalize: [], dtype: 'uint8' }
+  const decoded = CORES * (await rate(() => preprocessImage(file, levels, { maxPixels })))
   const prepared = await rate(() => preprocess({ file, recipe, maxPixels }))
   await model.close()
   // both kinds of work share the cores

@@ -1,146 +1,90 @@
-/** Pixels, and pictures that have not all of their pixels at once. */
+/** 8-bit pixels, and image sources that produce them a few rows at a time. */
+import { type Orientation, orientPixels, orientSize, storedBox, UPRIGHT } from './orientation.ts'
 
-/** Interleaved 8-bit pixels, row by row: `data.length === width * height * channels`. */
-export interface Pixels {
-  data: Uint8Array
+/** In pixels. */
+export interface Size {
   width: number
   height: number
-  /** 1 = grey, 3 = RGB */
-  channels: 1 | 3
 }
 
 /** A rectangle in pixels. */
-export interface Box {
+export interface Box extends Size {
   left: number
   top: number
-  width: number
-  height: number
 }
 
-/** How a picture is seen, against how it is stored. */
-export interface Turn {
-  /** what is stored as a row is seen as a column */
-  isTransposed: boolean
-  /** what is stored first is seen on the right */
-  mirrorsX: boolean
-  /** what is stored first is seen at the bottom */
-  mirrorsY: boolean
-}
-
-const UPRIGHT: Turn = { isTransposed: false, mirrorsX: false, mirrorsY: false }
-
-function isUpright({ isTransposed, mirrorsX, mirrorsY }: Turn): boolean {
-  return !isTransposed && !mirrorsX && !mirrorsY
-}
-
-/** An image that gives its rows one after the other, as they are stored. */
-export interface Picture {
-  /** as it is seen */
-  width: number
-  height: number
+/** Interleaved 8-bit pixels, row by row: `data.length === width * height * channels`. */
+export interface Pixels extends Size {
+  data: Uint8Array
   /** 1 = grey, 3 = RGB */
   channels: 1 | 3
-  turn: Turn
+}
+
+/** An image whose rows are decoded on demand; width and height are the displayed ones. */
+export interface ImageSource extends Size {
+  /** 1 = grey, 3 = RGB */
+  channels: 1 | 3
+  orientation: Orientation
   /**
-   * The rows of a box, some at a time, interleaved 8-bit pixels.
+   * The stored rows of a box, top to bottom, as interleaved 8-bit pixels.
    *
-   * @param box within the picture as it is stored; the rows are whole ones, but only its columns have to be right
-   * @returns rows that the next ones may overwrite
-   * @throws NotPlain where that shows only now
+   * @param box in stored coordinates; rows come at their full width, but only the columns of the box are valid
+   * @returns chunks of one or more rows; each is valid until the next is asked for
    */
-  strips(box: Box): Iterable<Uint8Array>
+  rowChunks(box: Box): Iterable<Uint8Array>
 }
 
-/** A file is not what one of our own decoders is for: it is of another kind, or broken. The general one will know. */
-export class NotPlain extends Error {}
-
-/** @throws NotPlain if it is not so */
-export function mustBePlain(condition: unknown): asserts condition {
-  if (!condition) throw new NotPlain()
-}
-
-/** @param pixels as they are stored */
-export function asPicture({ data, channels, ...size }: Pixels, turn = UPRIGHT): Picture {
+/** Decoded pixels, in stored order, as a source. */
+export function sourceOf({ data, channels, ...size }: Pixels, orientation = UPRIGHT): ImageSource {
   const rowBytes = size.width * channels
   return {
-    ...turnedSize(size, turn),
+    ...orientSize(size, orientation),
     channels,
-    turn,
-    strips: ({ top, height }) => [data.subarray(top * rowBytes, (top + height) * rowBytes)],
+    orientation,
+    rowChunks: ({ top, height }) => [data.subarray(top * rowBytes, (top + height) * rowBytes)],
   }
 }
 
-interface Size {
-  width: number
-  height: number
-}
-
-/** The size of what is seen from that of what is stored, and the other way round. */
-export function turnedSize({ width, height }: Size, { isTransposed }: Turn): Size {
-  return isTransposed ? { width: height, height: width } : { width, height }
-}
-
-/** The whole picture as a box. */
-export function wholeOf({ width, height }: Size): Box {
+/** The whole image as a box. */
+export function fullBox({ width, height }: Size): Box {
   return { left: 0, top: 0, width, height }
 }
 
-/** Where a box of what is seen is stored. */
-function storedBox({ width, height, turn }: Picture, box: Box): Box {
-  const left = turn.mirrorsX ? width - box.left - box.width : box.left
-  const top = turn.mirrorsY ? height - box.top - box.height : box.top
-  const size = turnedSize(box, turn)
-  return turn.isTransposed ? { left: top, top: left, ...size } : { left, top, ...size }
+/** The pixels of a box, which must lie within the displayed image. */
+export function crop(source: ImageSource, box: Box): Pixels {
+  const { channels, orientation } = source
+  const stored = storedBox(source, orientation, box)
+  const { left, width, height } = stored
+  const rowBytes = orientSize(source, orientation).width * channels
+  const chunks = cutColumns(source.rowChunks(stored), rowBytes, left * channels, width * channels)
+  const data = collect(chunks, new Uint8Array(width * height * channels))
+  return orientPixels({ data, width, height, channels }, orientation)
 }
 
-/** The pixels inside a box that lies within the picture. */
-export function crop(picture: Picture, box: Box): Pixels {
-  const { channels, turn } = picture
-  const { left, top, width, height } = storedBox(picture, box)
-  const [rowBytes, outBytes] = [turnedSize(picture, turn).width * channels, width * channels]
-  const data = new Uint8Array(outBytes * height)
+/** Copy chunks one after the other; a source that ends early leaves the rest as it is. */
+export function collect(chunks: Iterable<Uint8Array>, to: Uint8Array): Uint8Array {
   let end = 0
-  const strips = picture.strips({ left, top, width, height })
-  for (const strip of columns(strips, rowBytes, left * channels, outBytes)) {
-    data.set(strip, end)
-    end += strip.length
+  for (const chunk of chunks) {
+    to.set(chunk, end)
+    end += chunk.length
   }
-  return turned({ data, width, height, channels }, turn)
+  return to
 }
 
-/** So many bytes of each row, from `from` on; the next ones may overwrite them. */
-export function* columns(
-  strips: Iterable<Uint8Array>,
+/** The bytes `from` to `from + bytes` of each row; each chunk is valid until the next is asked for. */
+export function* cutColumns(
+  chunks: Iterable<Uint8Array>,
   rowBytes: number,
   from: number,
   bytes: number,
 ): Iterable<Uint8Array> {
-  if (bytes === rowBytes) return yield* strips
+  if (bytes === rowBytes) return yield* chunks
   let memory = new Uint8Array()
-  for (const strip of strips) {
-    const length = (strip.length / rowBytes) * bytes
+  for (const chunk of chunks) {
+    const length = (chunk.length / rowBytes) * bytes
     if (memory.length < length) memory = new Uint8Array(length)
     for (let at = from, to = 0; to < length; at += rowBytes, to += bytes)
-      memory.set(strip.subarray(at, at + bytes), to)
+      memory.set(chunk.subarray(at, at + bytes), to)
     yield memory.subarray(0, length)
   }
-}
-
-/** Stored pixels in the order in which they are seen. */
-export function turned(stored: Pixels, turn: Turn): Pixels {
-  if (isUpright(turn)) return stored
-  const { isTransposed, mirrorsX, mirrorsY } = turn
-  const { channels } = stored
-  const { width, height } = turnedSize(stored, turn)
-  const data = new Uint8Array(stored.data.length)
-  let end = 0
-  for (let y = 0; y < height; y++) {
-    const down = mirrorsY ? height - 1 - y : y
-    for (let x = 0; x < width; x++) {
-      const across = mirrorsX ? width - 1 - x : x
-      const from = (isTransposed ? across * height + down : down * width + across) * channels
-      for (let c = 0; c < channels; c++) data[end++] = stored.data[from + c]
-    }
-  }
-  return { data, width, height, channels }
 }

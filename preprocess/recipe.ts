@@ -1,19 +1,11 @@
-/**
- * What happens between 8-bit pixels and the tensor: resize, crop or pad, scale, normalise, planes.
- *
- * The formulas are those of transformers' image processors (PIL and NumPy) and torchvision's transforms on
- * PIL images; given the same pixels the tensor is theirs bit for bit.
- */
-import { RequestError } from '../lib/inference/errors.ts'
-import type { AnySpec, Dtype } from '../lib/inference/tensor.ts'
-import { asPicture, type Box, crop, type Picture, type Pixels, turnedSize, wholeOf } from './pixels.ts'
-import { type Filter, resize } from './resample.ts'
-import { mapRows } from './wasm/pixel_kernel.ts'
+/** Recipes: everything that is done to an image before the model sees it, as plain data. */
+import type { Size } from './pixels.ts'
+import type { Filter } from './resample/filters.ts'
 
-/** How large the image becomes, in pixels. */
+/** The size of the resized image, in pixels. */
 export type Resize = { filter: Filter } & (
   | {
-      /** squashed to exactly this size */
+      /** stretched to exactly this size */
       to: 'size'
       width: number
       height: number
@@ -25,214 +17,87 @@ export type Resize = { filter: Filter } & (
       longest?: number
     }
   | {
-      /** timm's ResizeKeepRatio: as large as fits into this size, or as small as covers it */
+      /** timm's ResizeKeepRatio: the largest size that fits into this one, or the smallest that covers it */
       to: 'fit' | 'cover'
       width: number
       height: number
     }
 )
 
-export interface Crop {
-  width: number
-  height: number
+export interface Crop extends Size {
   /** whose rounding: where the margins are odd, transformers and torchvision differ by a pixel */
   centring: 'transformers' | 'torchvision'
-  /** levels of the border where the image is smaller, one for all channels or one for each */
+  /** levels of the padding where the image is smaller: one for all channels, or one per channel */
   fill: number[]
 }
 
-/** Everything that is done to an image, in this order; plain data, so that it can be sent to a thread. */
+/** The steps, in this order. Plain data: it can be sent to a thread or written to a file. */
 export interface Recipe {
-  /** 1 = grey (ITU-R 601 luma, taken before the resize), 3 = colour */
+  /** 1 = grey (ITU-R 601 luma, taken before the resize), 3 = RGB */
   channels: 1 | 3
   resize?: Resize
-  /** cut from the centre, or padded around */
+  /** cut from the centre, or padded around it */
   crop?: Crop
-  /** level * factor, in double, rounded to float32, plus offset; absent: the levels 0 to 255 */
+  /** float32(level * factor) + offset; absent: the levels 0 to 255 */
   rescale?: { factor: number; offset: number }
-  /** (value - mean) / std in float32, one number per channel; EfficientNet does it twice */
+  /** (value - mean) / std in float32, one number per channel; EfficientNet normalizes twice */
   normalize: { mean: number[]; std: number[] }[]
-  /** the planes go blue, green, red */
+  /** the planes are in the order blue, green, red */
   isBgr?: boolean
-  /** of the tensor */
-  dtype: Dtype
+  /** of the tensor; uint8 = levels, neither rescaled nor normalized */
+  dtype: 'float32' | 'uint8'
 }
 
-/** The luma of Pillow's `convert("L")`, from interleaved RGB. */
-function toGrey(picture: Picture): Picture {
-  const { turn } = picture
-  const { width, height } = turnedSize(picture, turn)
-  const grey = mapRows(
-    {
-      strips: picture.strips(wholeOf({ width, height })),
-      rowBytes: width * 3,
-      to: new Uint8Array(width * height),
-      toRowBytes: width,
-    },
-    (kernel, { source, rows, out }) => kernel.luma(source, rows * width, out),
-  )
-  return asPicture({ data: grey, width, height, channels: 1 }, turn)
-}
-
-/** The size that every image gets; undefined where it depends on the image. */
-export function fixedSize({ crop, resize }: Recipe): { width: number; height: number } | undefined {
+/** The size of every preprocessed image; undefined where it depends on the image. */
+export function fixedSize({ crop, resize }: Recipe): Size | undefined {
   return crop ?? (resize?.to === 'size' ? resize : undefined)
 }
 
 /**
- * The dims of one sample, without the batch axis.
+ * The dims of one sample of a model's input, without the batch axis.
  *
- * @returns the graph's; where it leaves them open, those that the recipe makes, or 1 without a recipe
+ * @param input dims as the graph declares them; the name of a symbolic dim is a string
+ * @returns the graph's; symbolic ones as the recipe makes them (224 where that depends on the image), 1 without a recipe
  */
-export function sampleDims({ dims }: AnySpec, recipe: Recipe | undefined): number[] {
+export function sampleDims(
+  { dims }: { dims: readonly (number | string)[] },
+  recipe: Recipe | undefined,
+): number[] {
   const size = recipe && fixedSize(recipe)
-  const open = [recipe?.channels ?? 1, size?.height ?? 224, size?.width ?? 224]
-  return dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : recipe ? open[axis] : 1))
+  const made = [recipe?.channels, size?.height ?? 224, size?.width ?? 224]
+  return dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : ((recipe && made[axis]) ?? 1)))
 }
 
-/** The size that a resize gives an image of width x height, as [width, height]. */
-function resizedSize(rule: Resize | undefined, width: number, height: number): [number, number] {
-  if (!rule) return [width, height]
-  if (rule.to === 'size') return [rule.width, rule.height]
-  if (rule.to === 'shortest edge') return shortestEdgeSize(rule.edge, rule.longest, width, height)
-  // timm.data.transforms.ResizeKeepRatio.get_params
-  const choose = rule.to === 'fit' ? Math.max : Math.min
-  const ratio = choose(height / rule.height, width / rule.width)
-  return [atLeastOne(roundHalfEven(width / ratio)), atLeastOne(roundHalfEven(height / ratio))]
-}
-
-/** transformers' get_size_with_aspect_ratio, and torchvision's Resize(edge), which has no longest edge. */
-function shortestEdgeSize(
-  edge: number,
-  longest: number | undefined,
-  width: number,
-  height: number,
-): [number, number] {
-  const [short, long] = width < height ? [width, height] : [height, width]
-  let shorter = edge
-  let exact = edge
-  if (longest !== undefined && (long / short) * edge > longest) {
-    exact = (longest * short) / long
-    shorter = atLeastOne(roundHalfEven(exact))
+/** The steps in words, one line each. */
+export function describeRecipe({
+  channels,
+  resize,
+  crop,
+  rescale,
+  normalize,
+  isBgr,
+  dtype,
+}: Recipe): string[] {
+  const colours = channels === 1 ? 'convert to grey (ITU-R 601)' : 'convert to RGB, drop alpha'
+  const steps = [`decode, turn as EXIF says, ${colours}`]
+  if (resize) steps.push(`resize ${describeTarget(resize)}, ${resize.filter}`)
+  if (crop) {
+    const { width, height, centring, fill } = crop
+    steps.push(`crop ${width}x${height} from the centre as ${centring} does, pad with ${fill}`)
   }
-  // one multiplication, one division, cut off: Python's int(edge * long / short)
-  const longer = short === shorter ? long : atLeastOne(Math.trunc((exact * long) / short))
-  return width < height ? [shorter, longer] : [longer, shorter]
+  if (rescale) steps.push(`multiply by ${rescale.factor}${rescale.offset ? `, add ${rescale.offset}` : ''}`)
+  for (const { mean, std } of normalize)
+    steps.push(`subtract ${mean.join(', ')}; divide by ${std.join(', ')}`)
+  const planes = channels === 1 ? 'of grey' : isBgr ? 'blue, green, red' : 'red, green, blue'
+  steps.push(`planes ${planes}, ${dtype}`)
+  return steps
 }
 
-function atLeastOne(size: number): number {
-  return Math.max(1, size)
-}
-
-/** Python's `round`. */
-export function roundHalfEven(value: number): number {
-  const floor = Math.floor(value)
-  const rest = value - floor
-  if (rest !== 0.5) return Math.round(value)
-  return floor % 2 === 0 ? floor : floor + 1
-}
-
-/** Along one axis: which samples of the image are kept, and where they lie in the result. */
-interface Span {
-  from: number
-  length: number
-  offset: number
-}
-
-/** Cut in the middle, or pad around. */
-function centre(size: number, wanted: number, centring: Crop['centring']): Span {
-  const isTransformers = centring === 'transformers'
-  if (wanted > size) {
-    const margin = (wanted - size) / 2
-    return { from: 0, length: size, offset: isTransformers ? Math.ceil(margin) : Math.floor(margin) }
+function describeTarget(resize: Resize): string {
+  if (resize.to === 'shortest edge') {
+    const limit = resize.longest === undefined ? '' : `, the longer at most ${resize.longest}`
+    return `the shorter side to ${resize.edge}${limit}`
   }
-  const margin = (size - wanted) / 2
-  return { from: isTransformers ? Math.floor(margin) : roundHalfEven(margin), length: wanted, offset: 0 }
-}
-
-/** Paste the pixels into a picture of the crop's size, filled with its border. */
-function pad(source: Pixels, left: number, top: number, { width, height, fill }: Crop): Pixels {
-  const isFlat = fill.every((level) => level === fill[0])
-  const { data: from, channels } = isFlat ? source : toColour(source)
-  const data = new Uint8Array(width * height * channels)
-  for (let i = 0; i < data.length; i++) data[i] = fill[isFlat ? 0 : i % channels]
-  for (let y = 0; y < source.height; y++) {
-    const row = from.subarray(y * source.width * channels, (y + 1) * source.width * channels)
-    data.set(row, ((top + y) * width + left) * channels)
-  }
-  return { data, width, height, channels }
-}
-
-function toColour(pixels: Pixels): Pixels {
-  if (pixels.channels === 3) return pixels
-  const data = new Uint8Array(pixels.data.length * 3)
-  for (let i = 0; i < data.length; i++) data[i] = pixels.data[Math.floor(i / 3)]
-  return { ...pixels, data, channels: 3 }
-}
-
-/**
- * The 8-bit picture that the model gets to see: grey if it wants grey, resized, cropped or padded.
- * An image without colour stays at one channel; `toPlanes` repeats it.
- *
- * @param maxPixels largest width x height, of the result and on the way to it
- * @throws RequestError 413 when it becomes larger on the way
- */
-export function shapePixels(image: Picture, recipe: Recipe, maxPixels: number): Pixels {
-  const source = recipe.channels === 1 && image.channels === 3 ? toGrey(image) : image
-  const { resize: rule, crop: frame } = recipe
-  const [width, height] = resizedSize(rule, source.width, source.height)
-  const x = frame ? centre(width, frame.width, frame.centring) : { from: 0, length: width, offset: 0 }
-  const y = frame ? centre(height, frame.height, frame.centring) : { from: 0, length: height, offset: 0 }
-  // the resize goes along x first: there it has the height of the image
-  const rows = rule ? Math.max(source.height, y.length) : y.length
-  if (x.length * rows > maxPixels) {
-    const detail = `the image of ${source.width}x${source.height} becomes ${x.length}x${rows} pixels on the way`
-    throw new RequestError(
-      413,
-      `${detail}, more than the ${maxPixels} of MAX_PIXELS: send one that is not so narrow`,
-    )
-  }
-  const box: Box = { left: x.from, top: y.from, width: x.length, height: y.length }
-  const kept = rule ? resize(source, width, height, rule.filter, box) : crop(source, box)
-  if (!frame || (kept.width === frame.width && kept.height === frame.height)) return kept
-  return pad(kept, x.offset, y.offset, frame)
-}
-
-/** The value of each of the 256 levels in one channel of the tensor, rounded where NumPy rounds. */
-function levels({ rescale, normalize }: Recipe, channel: number): Float32Array {
-  const { fround } = Math
-  return Float32Array.from({ length: 256 }, (_, level) => {
-    let value = rescale ? fround(fround(level * rescale.factor) + rescale.offset) : level
-    for (const { mean, std } of normalize)
-      value = fround(fround(value - fround(mean[channel])) / fround(std[channel]))
-    return value
-  })
-}
-
-/**
- * Pixels to planes: numbers of shape [channels, height, width].
- *
- * @param pixels what `shapePixels` gave
- */
-export function toPlanes(pixels: Pixels, recipe: Recipe): Float32Array {
-  const { data, width, height, channels } = pixels
-  const planes = new Float32Array(recipe.channels * width * height)
-  const bytes = new Uint8Array(planes.buffer)
-  const [rowBytes, planeBytes] = [width * channels, width * height * 4]
-  for (let c = 0; c < recipe.channels; c++) {
-    const at = (recipe.isBgr ? recipe.channels - 1 - c : c) * planeBytes
-    const first = channels === 1 ? 0 : c
-    mapRows(
-      {
-        strips: [data],
-        rowBytes,
-        to: bytes.subarray(at, at + planeBytes),
-        toRowBytes: width * 4,
-        tables: [levels(recipe, c)],
-      },
-      (kernel, { source, rows, out }, [table]) =>
-        kernel.plane(source + first, rows * width, channels, table, out),
-    )
-  }
-  return planes
+  const target = `${resize.width}x${resize.height}`
+  return { size: `to ${target}`, fit: `to fit into ${target}`, cover: `to cover ${target}` }[resize.to]
 }

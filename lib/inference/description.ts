@@ -1,6 +1,6 @@
 /** What is served: in words for `npm run describe`, as JSON for `GET /model`. */
 
-import type { Recipe, Resize } from '../../preprocess/recipe.ts'
+import { describeRecipe, type Recipe } from '../../preprocess/index.ts'
 import { maxUploadBytes, type Settings } from '../process/settings.ts'
 import type { Answer } from './output_spec.ts'
 import type { AnySpec, TensorSpec } from './tensor.ts'
@@ -66,7 +66,7 @@ export function inWords({
     ['input', inputs.map(specInWords)],
     [
       'images',
-      recipe ? imageSteps(recipe).map((step, i) => `${i + 1}. ${step}`) : ['none: it takes tensors'],
+      recipe ? describeRecipe(recipe).map((step, i) => `${i + 1}. ${step}`) : ['none: it takes tensors'],
     ],
     ['output', outputs.map(specInWords)],
     ['answer', [answerInWords(answer)]],
@@ -79,39 +79,6 @@ export function inWords({
 
 function specInWords({ name, dtype, dims }: AnySpec): string {
   return `${name}: ${dtype} [${dims.map((dim) => dim || '?')}]`
-}
-
-function imageSteps({ channels, resize, crop, rescale, normalize, isBgr, dtype }: Recipe): string[] {
-  const steps = [
-    `decode, turn as EXIF says, ${channels === 1 ? 'convert to grey (ITU-R 601)' : 'convert to RGB, drop alpha'}`,
-  ]
-  if (resize) steps.push(`resize ${targetInWords(resize)}, ${resize.filter}`)
-  if (crop) {
-    const { width, height, centring, fill } = crop
-    steps.push(`crop ${width}x${height} from the centre as ${centring} does, pad with ${fill}`)
-  }
-  if (rescale) steps.push(`multiply by ${rescale.factor}${rescale.offset ? `, add ${rescale.offset}` : ''}`)
-  for (const { mean, std } of normalize)
-    steps.push(`subtract ${mean.join(', ')}; divide by ${std.join(', ')}`)
-  steps.push(
-    `planes ${channels === 1 ? 'of grey' : isBgr ? 'blue, green, red' : 'red, green, blue'}, ${dtype}`,
-  )
-  return steps
-}
-
-function targetInWords(resize: Resize): string {
-  switch (resize.to) {
-    case 'size':
-      return `to ${resize.width}x${resize.height}`
-    case 'shortest edge': {
-      const limit = resize.longest === undefined ? '' : `, the longer at most ${resize.longest}`
-      return `the shorter side to ${resize.edge}${limit}`
-    }
-    case 'fit':
-      return `to fit into ${resize.width}x${resize.height}`
-    case 'cover':
-      return `to cover ${resize.width}x${resize.height}`
-  }
 }
 
 function answerInWords({ kind, scoreFunction, threshold, labels }: Answer): string {

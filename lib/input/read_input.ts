@@ -3,7 +3,7 @@
  * inputs reads them here.
  */
 import type { Request, Response } from 'express'
-import { FORMATS, imageFormat } from '../../preprocess/decode/format.ts'
+import { FORMATS, imageFormat } from '../../preprocess/index.ts'
 import { traceOf } from '../http/context.ts'
 import { RequestError } from '../inference/errors.ts'
 import type { Tensor } from '../inference/tensor.ts'

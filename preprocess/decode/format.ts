@@ -1,9 +1,12 @@
-/** What a file is, by its first bytes: the formats that are decoded. */
+/** Image formats by their first bytes. */
 
+/** Those that are decoded, for messages. */
 export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
 
-/** Which image format the first bytes announce; undefined for anything else. */
-export function imageFormat(bytes: Uint8Array): string | undefined {
+export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff' | 'heic'
+
+/** The format that the first bytes announce; undefined for anything else. HEIC is recognized, but not decoded. */
+export function imageFormat(bytes: Uint8Array): ImageFormat | undefined {
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 64)).toString('latin1')
   if (head.startsWith('\xff\xd8\xff')) return 'jpeg'
   if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'

@@ -1,8 +1,7 @@
-/** WebAssembly modules of this folder and the memory that they work in, one a thread. */
+/** The WebAssembly kernels of this folder, and the memory that they work in. */
 import { readFileSync } from 'node:fs'
-import { toBytes } from '../../lib/inference/tensor.ts'
 
-// TypeScript has this among the browser's types only
+// @types/node does not declare WebAssembly
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object
   Instance: new (module: object) => { exports: object }
@@ -12,57 +11,65 @@ export interface Kernel {
   memory: { buffer: ArrayBuffer; grow(pages: number): number }
 }
 
-const PAGE = 2 ** 16
-/** The kernels read and write a little past the data, and addresses are multiples of 16. */
-const MARGIN = 32
-const ALIGNMENT = 16
-/** A memory never shrinks: one that an odd image has made larger is given up. */
-const KEPT_BYTES = 2 ** 24
+const PAGE_BYTES = 2 ** 16
+/** Kernels may read and write up to 31 bytes past their data, and before its first row. */
+const MARGIN_BYTES = 32
+const ALIGNMENT_BYTES = 16
+/** WebAssembly memory never shrinks: an instance that a large image has grown beyond this is not used again. */
+const MAX_IDLE_BYTES = 2 ** 24
 
-const compiled = new Map<string, object>()
-const kept = new Map<string, Kernel>()
+const modules = new Map<string, object>()
+const idle = new Map<string, Kernel[]>()
 
-/** A kernel for one piece of work, and its memory, given out from the beginning; the next piece of work overwrites it. */
-export class Pass<Exports extends Kernel> {
+/**
+ * A kernel instance for one stage of the work, and its memory, handed out from the start and never freed piece by
+ * piece. Stages that run interleaved (one reads rows while the previous one makes them) each have an arena.
+ */
+export class Arena<Exports extends Kernel> {
   readonly kernel: Exports
   readonly #name: string
-  #used = MARGIN
+  #used = MARGIN_BYTES
 
-  /** @param name of the file, without .wasm */
+  /** @param name of the kernel's file, without .wasm */
   constructor(name: string) {
     this.#name = name
-    const kernel = kept.get(name) ?? instantiate(name)
-    kept.set(name, kernel)
-    this.kernel = kernel as Exports
+    this.kernel = (idle.get(name)?.pop() ?? instantiate(name)) as Exports
   }
 
-  /** @returns the address of so many bytes */
+  /** @returns the address of this many bytes, of any content */
   reserve(bytes: number): number {
     const address = this.#used
-    this.#used += Math.ceil((bytes + MARGIN) / ALIGNMENT) * ALIGNMENT
+    this.#used += Math.ceil((bytes + MARGIN_BYTES) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES
     const { memory } = this.kernel
     const missing = this.#used - memory.buffer.byteLength
-    if (missing > 0) memory.grow(Math.ceil(missing / PAGE))
-    if (memory.buffer.byteLength > KEPT_BYTES) kept.delete(this.#name)
+    if (missing > 0) memory.grow(Math.ceil(missing / PAGE_BYTES))
     return address
   }
 
   /** @returns the address of a copy */
-  put(numbers: ArrayBufferView<ArrayBufferLike>): number {
-    const address = this.reserve(numbers.byteLength)
-    this.view(address, numbers.byteLength).set(toBytes(numbers))
+  put({ buffer, byteOffset, byteLength }: ArrayBufferView): number {
+    const address = this.reserve(byteLength)
+    this.view(address, byteLength).set(new Uint8Array(buffer, byteOffset, byteLength))
     return address
   }
 
-  /** The bytes at an address, to read or to write; until more is reserved, which may move all of it. */
+  /** The bytes at an address; valid until the next `reserve` or `put`, which may move the memory. */
   view(address: number, bytes: number): Uint8Array {
     return new Uint8Array(this.kernel.memory.buffer, address, bytes)
+  }
+
+  /** Leave the instance to the next arena. */
+  release(): void {
+    if (this.kernel.memory.buffer.byteLength > MAX_IDLE_BYTES) return
+    const instances = idle.get(this.#name)
+    if (instances) instances.push(this.kernel)
+    else idle.set(this.#name, [this.kernel])
   }
 }
 
 function instantiate(name: string): Kernel {
   const module =
-    compiled.get(name) ?? new WebAssembly.Module(readFileSync(new URL(`${name}.wasm`, import.meta.url)))
-  compiled.set(name, module)
+    modules.get(name) ?? new WebAssembly.Module(readFileSync(new URL(`${name}.wasm`, import.meta.url)))
+  modules.set(name, module)
   return new WebAssembly.Instance(module).exports as Kernel
 }

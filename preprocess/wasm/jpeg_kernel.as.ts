@@ -1,27 +1,28 @@
 /**
  * The inner loops of decoding a baseline JPEG file, in AssemblyScript: compiled to WebAssembly.
  *
- * Source: ITU-T T.81; for the arithmetic, which T.81 leaves open, libjpeg's jidctint.c, jdsample.c and jdcolor.c, whose
- * integers Pillow's pixels come from. Loads and stores may reach up to 31 bytes past the data: the caller leaves room.
+ * Source: ITU-T T.81. It leaves the arithmetic open: this is libjpeg's (jidctint.c, jdsample.c, jdcolor.c), since Pillow's
+ * pixels come from it. Loads and stores may reach up to 31 bytes past the data: the caller leaves room for them.
  */
 
 import { words } from './simd.as.ts'
 
-// The bits of the scan
+// Entropy-coded data (T.81, annex F)
 
 /**
- * Take the stuffing out of a scan: behind each byte 0xff stands a 0, which is not data.
+ * Remove byte stuffing (the 0x00 after each 0xFF), and split the scan at its restart markers.
  *
- * @param segments receives for each piece between restart markers its start and its length in bytes, i32
- * @param most of them that there is room for
- * @param out the pieces, each from a multiple of 4 on, as big-endian words of 32 bits; behind each are 8 to 11 bytes free, and
- * behind the last must be room for what is read of broken codes before it is noticed: an MCU of the longest
- * @returns how many segments there are; 0 if they are not in order, or are not followed by the end of the image
+ * @param segments receives the address and the length in bytes of each segment, i32
+ * @param maxSegments how many there is room for
+ * @param out receives the segments, each aligned to 4 bytes, as 32-bit words of the machine's byte order, and followed by
+ * 8 to 11 free bytes. After the last one there must be room for an MCU of the longest codes: that much is read of damaged
+ * data before it is noticed
+ * @returns the number of segments; 0 if restart markers are out of sequence, or the end of the image is missing
  */
-export function unstuff(source: usize, end: usize, segments: usize, most: i32, out: usize): i32 {
+export function unstuff(source: usize, end: usize, segments: usize, maxSegments: i32, out: usize): i32 {
   const first = out
   let start = out
-  for (let count = 0; count < most; ) {
+  for (let count = 0; count < maxSegments; ) {
     const bytes = v128.load(source)
     if (!v128.any_true(i8x16.eq(bytes, i8x16.splat(-1))) && source + 16 <= end) {
       v128.store(out, bytes)
@@ -40,12 +41,12 @@ export function unstuff(source: usize, end: usize, segments: usize, most: i32, o
     store<i32>(segments, <i32>start)
     store<i32>(segments, <i32>(out - start), 4)
     segments += 8
-    // what is read past the end of a piece is zeros
+    // reads past the end of a segment give zeros
     v128.store(out, i64x2.splat(0))
     start = (out + 11) & ~3
     out = start
     if (next === EOI) {
-      bigEndian(first, out)
+      swapBytes(first, out)
       return count + 1
     }
     if (next !== RST0 + (count & 7)) return 0
@@ -58,23 +59,26 @@ export function unstuff(source: usize, end: usize, segments: usize, most: i32, o
 const RST0 = 0xd0
 const EOI = 0xd9
 
-function bigEndian(from: usize, to: usize): void {
+/** Words of 32 bits from big-endian to little-endian. */
+function swapBytes(from: usize, to: usize): void {
   const order = i8x16(3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12)
   for (; from < to; from += 16) v128.store(from, i8x16.swizzle(v128.load(from), order))
 }
 
-// Huffman codes. A table has for each value of the next LOOK bits an entry: how many bits are taken, how
-// many zeros come before the coefficient, and the coefficient, or, with IS_OPEN, how many bits it has. IS_OPEN alone: the
-// code is longer.
-// Behind the entries stand, by the length of a code, the first that is longer, left-aligned to 16 bits, and where the
-// symbols of that length are.
+// A Huffman table has an i32 entry for each value of the next LOOK bits:
+//   bits 0 to 6   how many bits are consumed
+//   bit 7         IS_OPEN: the coefficient's bits do not fit into LOOK. Without any other bit: neither does the code
+//   bits 8 to 15  how many zeros come before the coefficient
+//   bits 16 to 31 the coefficient, or under IS_OPEN its number of bits
+// After the entries, by code length: the first longer code, left-aligned to 16 bits; the offset from a code to its symbol's
+// place; then the symbols.
 
 const LOOK = 10
 const ENTRIES = 4 << LOOK
 const OFFSETS = ENTRIES + 17 * 4
 const SYMBOLS = OFFSETS + 17 * 4
 const IS_OPEN = 0x80
-/** as a run of zeros: the rest of the block */
+/** as a run of zeros: the rest of the block is zero */
 const REST = 128
 
 /** Bytes of a table. */
@@ -82,10 +86,10 @@ export const TABLE_BYTES: i32 = SYMBOLS + 256
 
 /**
  * @param counts how many codes have 1, 2, ... 16 bits
- * @param symbols in the order of their codes: zeros before the coefficient, times 16, and bits of the coefficient
- * @returns whether there can be such codes
+ * @param symbols in the order of their codes: the zeros before a coefficient in the upper half, its bits in the lower
+ * @returns whether the code is valid
  */
-export function table(counts: usize, symbols: usize, out: usize): bool {
+export function buildHuffmanTable(counts: usize, symbols: usize, out: usize): bool {
   for (let i = 0; i < ENTRIES; i += 4) store<i32>(out + i, IS_OPEN)
   let code: u32 = 0
   let index = 0
@@ -94,10 +98,10 @@ export function table(counts: usize, symbols: usize, out: usize): bool {
     for (let i = <i32>load<u8>(counts + length - 1); i > 0; i--, index++, code++) {
       const symbol = load<u8>(symbols + index)
       const isKnown = (symbol & 15) > 0 || symbol === 0 || symbol === 0xf0
-      // no code is all ones
+      // a code must not be all ones
       if (code + 1 >= 1 << length || index > 255 || !isKnown) return false
       store<u8>(out + index, symbol, SYMBOLS)
-      if (length <= LOOK) enter(out, code << (LOOK - length), length, symbol)
+      if (length <= LOOK) setEntries(out, code << (LOOK - length), length, symbol)
     }
     store<i32>(out + (length << 2), code << (16 - length), ENTRIES)
     code <<= 1
@@ -113,28 +117,27 @@ function openEntry(length: i32, symbol: i32): i32 {
   return length | IS_OPEN | (runOf(symbol) << 8) | ((symbol & 15) << 16)
 }
 
-/** The entries of one code: all that begin with it. */
-function enter(out: usize, first: i32, length: i32, symbol: i32): void {
+/** Set the entries of one code: all values that begin with it. */
+function setEntries(out: usize, first: i32, length: i32, symbol: i32): void {
   const size = symbol & 15
-  const behind = LOOK - length
-  for (let i = 0; i < 1 << behind; i++) {
+  const rest = LOOK - length
+  for (let i = 0; i < 1 << rest; i++) {
     const entry =
-      size <= behind
-        ? (length + size) | (runOf(symbol) << 8) | (extend(i >> (behind - size), size) << 16)
+      size <= rest
+        ? (length + size) | (runOf(symbol) << 8) | (extend(i >> (rest - size), size) << 16)
         : openEntry(length, symbol)
     store<i32>(out + ((first + i) << 2), entry)
   }
 }
 
-/** A coefficient by its bits: those that begin with 0 are negative (T.81, F.2.2.1). */
-// @ts-expect-error
+/** A coefficient from its bits: negative if they begin with 0; of no bits it is 0 (T.81, F.2.2.1). */
 @inline
 function extend(bits: i32, size: i32): i32 {
-  // which it is, is as good as random: a branch would be taken wrongly half of the time. Of no bits it is 0.
+  // without a branch: the sign is random, and would be mispredicted half of the time
   return bits + (((bits >> (size - 1)) - 1) & (1 - (1 << size)))
 }
 
-/** A code of more than LOOK bits, as an open entry. @returns 0 if there is none */
+/** The open entry for a code longer than LOOK bits. @returns 0 if no code begins with these bits */
 function longCode(table: usize, next: i32): i32 {
   for (let length = LOOK + 1; length <= 16; length++) {
     if (next < load<i32>(table + (length << 2), ENTRIES)) {
@@ -145,40 +148,41 @@ function longCode(table: usize, next: i32): i32 {
   return 0
 }
 
-/** Of the piece that is read: the next bits, left-aligned, how many they are, and where they go on. */
+/** The bit reader: the next bits, left-aligned; how many are valid; the address of those that follow. */
 let bits: u64 = 0
-let held: i32 = 0
+let bitCount: i32 = 0
 let at: usize = 0
-let pieces: usize = 0
-let pieceStart: usize = 0
-let pieceBytes: i32 = 0
+/** the segment that is read, and what remains of it */
+let nextSegment: usize = 0
+let segmentStart: usize = 0
+let segmentBytes: i32 = 0
 let untilRestart: i32 = 0
 let restartEvery: i32 = 0
 
-/** @param interval of restart markers, in MCUs; 0 if there are none */
-export function begin(segments: usize, interval: i32): void {
-  pieces = segments
+/** @param interval MCUs between restart markers; 0 if there are none */
+export function beginScan(segments: usize, interval: i32): void {
+  nextSegment = segments
   restartEvery = interval > 0 ? interval : i32.MAX_VALUE
-  nextPiece()
+  startSegment()
 }
 
-function nextPiece(): void {
-  pieceStart = load<i32>(pieces)
-  pieceBytes = load<i32>(pieces, 4)
-  pieces += 8
-  at = pieceStart
+function startSegment(): void {
+  segmentStart = load<i32>(nextSegment)
+  segmentBytes = load<i32>(nextSegment, 4)
+  nextSegment += 8
+  at = segmentStart
   bits = 0
-  held = 0
+  bitCount = 0
   untilRestart = restartEvery
 }
 
-/** @returns how many bytes of a piece have not been read; less than 0 if it was not long enough */
+/** @returns how many bytes of the segment have not been read; negative if reads went past its end */
 export function bytesLeft(): i32 {
-  const taken = ((<i32>(at - pieceStart)) << 3) - held
-  return pieceBytes - ((taken + 7) >> 3)
+  const taken = ((<i32>(at - segmentStart)) << 3) - bitCount
+  return segmentBytes - ((taken + 7) >> 3)
 }
 
-// A component: eight i32
+// The offsets in a component's description: eight i32
 const DC = 0
 const AC = 4
 const QUANTS = 8
@@ -192,16 +196,16 @@ const COMPONENT_BYTES = 32
 /**
  * Decode one row of MCUs.
  *
- * @param components `count` of them: the addresses of their tables for DC and AC, of their quantisers (64 i16, row by row)
- * and of the rows that they are decoded to, the bytes of such a row, blocks across and down in an MCU, the last DC
+ * @param components `count` descriptions: the addresses of the DC and AC tables, of the quantization table (64 i16, row by
+ * row) and of the rows to decode to; the bytes of such a row; blocks in an MCU across and down; the last DC coefficient
  * @param mcus in the row
- * @param from the first of them whose pixels are wanted
- * @param to behind the last
- * @param block room for 64 i16, zeros
- * @param zigzag the place of each coefficient in `block`, in bytes, u8
- * @returns whether it was in order
+ * @param from first MCU whose pixels are wanted
+ * @param to first MCU after them
+ * @param block scratch of 64 i16, all zero
+ * @param zigzag offset in `block` of each coefficient, in bytes, u8
+ * @returns whether the data were intact
  */
-export function decodeRow(
+export function decodeMcuRow(
   components: usize,
   count: i32,
   mcus: i32,
@@ -213,7 +217,7 @@ export function decodeRow(
   for (let mcu = 0; mcu < mcus; mcu++) {
     if (untilRestart-- === 0) {
       if (bytesLeft() !== 0) return false
-      nextPiece()
+      startSegment()
       untilRestart--
       for (let c = 0; c < count; c++) store<i32>(components + c * COMPONENT_BYTES, 0, PREDICTION)
     }
@@ -225,7 +229,7 @@ export function decodeRow(
       const stride = load<i32>(component, STRIDE)
       for (let y = 0; y < down; y++) {
         for (let x = 0; x < across; x++) {
-          const last = coefficients(component, block, zigzag)
+          const last = readCoefficients(component, block, zigzag)
           if (last < 0) return false
           if (!isWanted) memory.fill(block, 0, 128)
           else {
@@ -237,15 +241,15 @@ export function decodeRow(
         }
       }
     }
-    if (at > pieceStart + pieceBytes + 8) return false
+    if (at > segmentStart + segmentBytes + 8) return false
   }
   return true
 }
 
-/** @returns the number of the last coefficient that was there; -1 if the codes are not in order */
-function coefficients(component: usize, block: usize, zigzag: usize): i32 {
+/** Read the coefficients of a block. @returns the index of the last one; -1 if the data are damaged */
+function readCoefficients(component: usize, block: usize, zigzag: usize): i32 {
   let ahead = bits
-  let left = held
+  let left = bitCount
   let p = at
   let table = <usize>load<i32>(component, DC)
   let k = -1
@@ -270,7 +274,7 @@ function coefficients(component: usize, block: usize, zigzag: usize): i32 {
     left -= taken
     const run = (entry >> 8) & 0xff
     if (k < 0) {
-      // the difference from the last block's
+      // DC is coded as the difference to the last block's
       value += load<i32>(component, PREDICTION)
       store<i32>(component, value, PREDICTION)
       store<i16>(block, value)
@@ -287,12 +291,12 @@ function coefficients(component: usize, block: usize, zigzag: usize): i32 {
     last = k
   } while (k < 63)
   bits = ahead
-  held = left
+  bitCount = left
   at = p
   return last
 }
 
-// The inverse DCT of jidctint.c, as its SIMD forms do it: of 16-bit numbers, with products and their sums in 32 bits.
+// The inverse DCT of jidctint.c as its SIMD versions compute it: on 16-bit numbers, with products and sums of 32 bits.
 
 const CONST_BITS = 13
 const PASS1_BITS = 2
@@ -309,8 +313,7 @@ const F_2_053 = 16819
 const F_2_562 = 20995
 const F_3_072 = 25172
 
-/** A block of one coefficient. */
-// @ts-expect-error
+/** A block of DC only. */
 @inline
 function flat(block: usize, quants: usize, out: usize, stride: i32): void {
   const dc = <i32>(<i16>((<i32>load<i16>(block) * <i32>load<i16>(quants)) << PASS1_BITS))
@@ -320,40 +323,34 @@ function flat(block: usize, quants: usize, out: usize, stride: i32): void {
   for (let y = 0; y < 8; y++) v128.store64_lane(out + y * stride, eight, 0)
 }
 
-/** The lower halves of two vectors, lane beside lane; the upper ones. */
-// @ts-expect-error
+/** The lower (upper) halves of two vectors, interleaved. */
 @inline
 function lowWords(a: v128, b: v128): v128 {
   return v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 }
 
-// @ts-expect-error
 @inline
 function highWords(a: v128, b: v128): v128 {
   return v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 }
 
-/** Two of four products' sums: of the lower half of two vectors' lanes, or of the upper one, with a pair of factors. */
-// @ts-expect-error
+/** a * factor + b * other factor in 32 bits, for the lower (upper) half of the lanes. */
 @inline
 function low(a: v128, b: v128, factors: v128): v128 {
   return i32x4.dot_i16x8_s(lowWords(a, b), factors)
 }
 
-// @ts-expect-error
 @inline
 function high(a: v128, b: v128, factors: v128): v128 {
   return i32x4.dot_i16x8_s(highWords(a, b), factors)
 }
 
-// @ts-expect-error
 @inline
 function pair(first: i32, second: i32): v128 {
   return i32x4.splat((first & 0xffff) | (second << 16))
 }
 
-/** Both halves' sums and differences, scaled back to 16 bits. */
-// @ts-expect-error
+/** even + odd and even - odd, scaled back to 16 bits, to the rows `first` and `last`. */
 @inline
 function butterfly(
   block: usize,
@@ -380,8 +377,7 @@ function butterfly(
   v128.store(block + (last << 4), difference)
 }
 
-/** Along y, all eight columns at once. */
-// @ts-expect-error
+/** One pass of the inverse DCT: along y, all eight columns at once. */
 @inline
 function columns(block: usize, shift: i32): void {
   const in0 = v128.load(block)
@@ -437,8 +433,7 @@ function columns(block: usize, shift: i32): void {
   )
 }
 
-/** Rows become columns. */
-// @ts-expect-error
+/** Transpose a block. */
 @inline
 function transpose(block: usize): void {
   const a0 = v128.load(block)
@@ -449,7 +444,7 @@ function transpose(block: usize): void {
   const a5 = v128.load(block, 80)
   const a6 = v128.load(block, 96)
   const a7 = v128.load(block, 112)
-  // three times the same: each lane of the first half beside that of the second
+  // interleave the first half of the rows with the second, three times
   const b0 = lowWords(a0, a4)
   const b1 = highWords(a0, a4)
   const b2 = lowWords(a1, a5)
@@ -476,7 +471,7 @@ function transpose(block: usize): void {
   v128.store(block, highWords(c3, c7), 112)
 }
 
-/** A block back to 8 x 8 levels; leaves zeros in it. */
+/** A block of coefficients to 8 x 8 levels; leaves the block zero. */
 function inverse(block: usize, quants: usize, out: usize, stride: i32): void {
   const first = i16x8.mul(v128.load(block), v128.load(quants))
   v128.store(block, first)
@@ -488,13 +483,13 @@ function inverse(block: usize, quants: usize, out: usize, stride: i32): void {
   }
   if (v128.any_true(others)) columns(block, CONST_BITS - PASS1_BITS)
   else {
-    // the same, but for numbers that no picture has: those run over in another way
+    // DC of each column only: the same result, except for values so large that they overflow
     const row = i16x8.shl(first, PASS1_BITS)
     for (let i = 0; i < 128; i += 16) v128.store(block + i, row)
   }
   transpose(block)
   columns(block, CONST_BITS + PASS1_BITS + 3)
-  // levels of two columns in each, and three times interleaved: of two rows
+  // two columns of levels each; interleaved three times, two rows each
   const a0 = levels(block)
   const a1 = levels(block + 32)
   const a2 = levels(block + 64)
@@ -513,8 +508,7 @@ function inverse(block: usize, quants: usize, out: usize, stride: i32): void {
   storeRows(highBytes(c1, c3), out + 6 * stride, stride)
 }
 
-/** Sixteen numbers as levels, with zeros left in their place. */
-// @ts-expect-error
+/** Sixteen numbers as levels; leaves them zero. */
 @inline
 function levels(block: usize): v128 {
   const bytes = i8x16.narrow_i16x8_s(v128.load(block), v128.load(block, 16))
@@ -523,29 +517,26 @@ function levels(block: usize): v128 {
   return i8x16.add(bytes, i8x16.splat(-128))
 }
 
-// @ts-expect-error
 @inline
 function lowBytes(a: v128, b: v128): v128 {
   return v128.shuffle<i8>(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
 }
 
-// @ts-expect-error
 @inline
 function highBytes(a: v128, b: v128): v128 {
   return v128.shuffle<i8>(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 }
 
-// @ts-expect-error
 @inline
 function storeRows(two: v128, out: usize, stride: i32): void {
   v128.store64_lane(out, two, 0)
   v128.store64_lane(out + stride, two, 1)
 }
 
-// Colours: jdsample.c ("fancy" upsampling) and jdcolor.c
+// Upsampling (jdsample.c, "fancy") and colours (jdcolor.c)
 
-/** Three parts of one row and one of another, above or below, i16; one more at either end, as those at the ends. */
-export function blend(near: usize, far: usize, width: i32, out: usize): void {
+/** 3 * near + far, i16, for upsampling along y; the first and the last are repeated beyond the ends. */
+export function blendRows(near: usize, far: usize, width: i32, out: usize): void {
   for (let x = 0; x < width; x += 8) {
     const a = words(near + x)
     const b = words(far + x)
@@ -554,8 +545,8 @@ export function blend(near: usize, far: usize, width: i32, out: usize): void {
   repeatEnds(out, width)
 }
 
-/** The row itself, likewise. */
-export function copy(row: usize, width: i32, out: usize): void {
+/** The row itself, i16, with its ends repeated likewise. */
+export function copyRow(row: usize, width: i32, out: usize): void {
   for (let x = 0; x < width; x += 8)
     v128.store(out + ((x + 1) << 1), words(row + x))
   repeatEnds(out, width)
@@ -567,14 +558,14 @@ function repeatEnds(row: usize, width: i32): void {
 }
 
 /**
- * Two levels of each: three parts of it and one of its neighbour's.
+ * Two levels from each number: 3 * itself + its left or right neighbour, rounded.
  *
- * @param row of `width` numbers, as `blend` or `copy` left them
- * @param even added to the sum before it is divided, for the one that lies nearer to the left
- * @param odd likewise to the right
- * @param shift the divisor, a power of two
+ * @param row `width` numbers of `blendRows` or `copyRow`
+ * @param even added before the division, for the left one of the two
+ * @param odd likewise, for the right one
+ * @param shift log2 of the divisor
  */
-export function widen(row: usize, width: i32, even: i32, odd: i32, shift: i32, out: usize): void {
+export function doubleWidth(row: usize, width: i32, even: i32, odd: i32, shift: i32, out: usize): void {
   const toEven = i16x8.splat(<i16>even)
   const toOdd = i16x8.splat(<i16>odd)
   for (let x = 0; x < width; x += 8) {
@@ -588,12 +579,12 @@ export function widen(row: usize, width: i32, even: i32, odd: i32, shift: i32, o
 }
 
 /**
- * RGB of a row: R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb, chroma counted from 128.
+ * R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb, with chroma relative to 128.
  *
- * jdcolor.c rounds each product of a factor with 16 bits behind the point, for G the sum of both. For R and B one with 14
- * bits gives the same for every level; for G the whole Cr is taken apart, so that the factors have 16 bits.
+ * jdcolor.c rounds products with factors of 16 fraction bits (for G the sum of both). For R and B factors of 14 bits
+ * give the same for every level. For G a whole Cr is subtracted separately, so that the factors fit into 16 bits.
  */
-export function toRgb(y: usize, cb: usize, cr: usize, width: i32, out: usize): void {
+export function yccToRgb(y: usize, cb: usize, cr: usize, width: i32, out: usize): void {
   const toG = pair(-22554, 65536 - 46802)
   const half = i32x4.splat(1 << 15)
   for (let x = 0; x < width; x += 8) {

@@ -1,21 +1,20 @@
 /**
  * The inner loops over pixels, in AssemblyScript: compiled to WebAssembly, because JavaScript has no SIMD.
  *
- * Loads and stores may reach up to 31 bytes past the data: the caller leaves room for it.
+ * Arguments are addresses, and sizes in bytes or pixels. Loads and stores may reach up to 31 bytes past the data: the
+ * caller leaves room for them.
  */
 
 import { words } from './simd.as.ts'
 
-// What resample.ts does. Sums are 32-bit integers with FRACTION_BITS behind the point, as there; they are the same bits
-// in any order, and whatever runs over in between.
+// For resample/: sums are 32-bit fixed point with FRACTION_BITS. Wrapping integer sums are the same in any order.
 
 const FRACTION_BITS = 22
 const HALF = 1 << (FRACTION_BITS - 1)
-/** The weights of a row come in two 16-bit halves, which are multiplied twice as fast: this many bits are in the lower. */
+/** Weights of the horizontal pass are split into two 16-bit halves, of which SIMD multiplies twice as many at once. */
 const LOW_BITS = 15
 
-/** Four sums as four bytes, rounded down and clamped to 0 to 255, in the lowest 32 bits. */
-// @ts-expect-error a decorator of AssemblyScript's
+/** Four sums to four bytes, rounded down and clamped to 0..255, in the lowest 32 bits. */
 @inline
 function toBytes(sums: v128): v128 {
   const whole = i32x4.shr_s(sums, FRACTION_BITS)
@@ -23,16 +22,15 @@ function toBytes(sums: v128): v128 {
   return i8x16.narrow_i16x8_u(words, words)
 }
 
-/** One RGB pixel of `taken` pixels from `p`, with the weights from `w`; stores a fourth byte, which the next overwrites. */
-// @ts-expect-error
+/** One RGB pixel: `count` pixels from `p` times the weights from `w`. Stores a fourth byte, which the next overwrites. */
 @inline
-function rgb(p: usize, w: usize, taken: i32, out: usize): void {
+function rgb(p: usize, w: usize, count: i32, out: usize): void {
   let low = i32x4.splat(HALF)
   let high = i32x4.splat(0)
-  // four at a time: a weight behind the last is 0
-  for (let j = 0; j < taken; j += 4) {
+  // four pixels at a time: weights after the last are 0
+  for (let j = 0; j < count; j += 4) {
     const bytes = v128.load(p)
-    // two reds, two greens, two blues of 16 bits
+    // two reds, two greens, two blues, widened to 16 bits
     const pair = i8x16.swizzle(bytes, i8x16(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1))
     const next = i8x16.swizzle(bytes, i8x16(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1))
     low = i32x4.add(low, i32x4.dot_i16x8_s(pair, v128.load32_splat(w)))
@@ -45,13 +43,12 @@ function rgb(p: usize, w: usize, taken: i32, out: usize): void {
   v128.store32_lane(out, toBytes(i32x4.add(low, i32x4.shl(high, LOW_BITS))), 0)
 }
 
-/** One grey pixel. */
-// @ts-expect-error
+/** One grey pixel, likewise. */
 @inline
-function grey(p: usize, w: usize, taken: i32, out: usize): void {
+function grey(p: usize, w: usize, count: i32, out: usize): void {
   let sums = i32x4.splat(0)
-  for (let j = 0; j < taken; j += 4) {
-    // the four for the lower halves of their weights, and again for the higher
+  for (let j = 0; j < count; j += 4) {
+    // once for the lower halves of the weights, once for the upper
     const twice = i8x16(0, -1, 1, -1, 2, -1, 3, -1, 0, -1, 1, -1, 2, -1, 3, -1)
     const bytes = i8x16.swizzle(v128.load32_zero(p), twice)
     sums = i32x4.add(sums, i32x4.dot_i16x8_s(bytes, v128.load(w)))
@@ -65,13 +62,13 @@ function grey(p: usize, w: usize, taken: i32, out: usize): void {
 }
 
 /**
- * Rows along x.
+ * Resample rows.
  *
  * @param source rows of `rowBytes` bytes
  * @param channels 1 or 3
- * @param first for each output pixel the first input pixel, i32
- * @param count and how many it reads, i32
- * @param weights `stride` of them for each output pixel; of each four, i16, the lower halves and then the higher
+ * @param first per output pixel its first input pixel, i32
+ * @param counts per output pixel how many input pixels it reads, i32
+ * @param weights per output pixel `stride` of them: of every four, i16, the lower halves and then the upper
  * @param stride a multiple of 4
  * @param out rows of `channels` * `width` bytes
  */
@@ -81,7 +78,7 @@ export function horizontal(
   rows: i32,
   channels: i32,
   first: usize,
-  count: usize,
+  counts: usize,
   weights: usize,
   stride: i32,
   width: i32,
@@ -92,15 +89,15 @@ export function horizontal(
     for (let x = 0; x < width; x++) {
       const p = row + load<i32>(first + (x << 2)) * channels
       const w = weights + ((x * stride) << 2)
-      const taken = load<i32>(count + (x << 2))
-      if (channels === 3) rgb(p, w, taken, out)
-      else grey(p, w, taken, out)
+      const count = load<i32>(counts + (x << 2))
+      if (channels === 3) rgb(p, w, count, out)
+      else grey(p, w, count, out)
       out += channels
     }
   }
 }
 
-/** One output row along y: `count` rows of `rowBytes` bytes, from `source`, each with a weight, i32. */
+/** One output row of the vertical pass: `count` rows of `rowBytes` bytes, each times its weight, i32. */
 export function vertical(source: usize, rowBytes: i32, count: i32, weights: usize, out: usize): void {
   for (let x = 0; x < rowBytes; x += 8) {
     let low = i32x4.splat(HALF)
@@ -118,10 +115,9 @@ export function vertical(source: usize, rowBytes: i32, count: i32, weights: usiz
   }
 }
 
-// What png.ts does.
+// For decode/png.ts.
 
-/** The neighbour that is nearest to left + above - corner; of equally near ones the first (RFC 2083, 6.6). */
-// @ts-expect-error
+/** The neighbour nearest to left + above - corner, on a tie in this order (RFC 2083, 6.6). */
 @inline
 function paeth(left: v128, above: v128, corner: v128): v128 {
   const toLeft = i16x8.abs(i16x8.sub(above, corner))
@@ -137,30 +133,29 @@ const UP = 2
 const AVERAGE = 3
 const PAETH = 4
 
-/** One row whose bytes are differences from what `filter` makes of their neighbours, a pixel at a time. */
-// @ts-expect-error
+/** One row of differences to what `filter` predicts from the neighbours, a pixel at a time. */
 @inline
 function unfilterRow(filter: i32, source: usize, rowBytes: i32, pixelBytes: i32, above: usize, out: usize): void {
   let left = i16x8.splat(0)
   let corner = i16x8.splat(0)
   for (let x = 0; x < rowBytes; x += pixelBytes) {
     const up = words(above + x)
-    const guess =
+    const predicted =
       filter === SUB ? left : filter === AVERAGE ? i16x8.shr_u(i16x8.add(left, up), 1) : paeth(left, up, corner)
-    left = v128.and(i16x8.add(words(source + x), guess), i16x8.splat(255))
+    left = v128.and(i16x8.add(words(source + x), predicted), i16x8.splat(255))
     corner = up
-    // four bytes: those behind the pixel are overwritten by the next
+    // four bytes: the next pixel overwrites those after this one
     v128.store32_lane(out + x, i8x16.narrow_i16x8_u(left, left), 0)
   }
 }
 
 /**
- * Rows of a PNG file back to pixels (RFC 2083, 6).
+ * Undo the filters of a PNG file's rows (RFC 2083, 6).
  *
- * @param source rows of one byte, the filter, 0 to 4, and `rowBytes`
+ * @param source rows of the filter type, 0 to 4, in one byte, and `rowBytes` bytes
  * @param pixelBytes 1 to 4
- * @param previous the row before the first, `rowBytes`; afterwards it is the last one
- * @param out rows of `rowBytes`
+ * @param previous the row above the first one; receives the last one
+ * @param out rows of `rowBytes` bytes
  */
 export function unfilter(
   source: usize,
@@ -187,8 +182,8 @@ export function unfilter(
   memory.copy(previous, above, rowBytes)
 }
 
-/** Of pixels of `pixelBytes` the first `kept`, 1 to 4. */
-export function keep(source: usize, pixels: i32, pixelBytes: i32, kept: i32, out: usize): void {
+/** The first `kept` bytes, 1 to 4, of each pixel. */
+export function dropChannels(source: usize, pixels: i32, pixelBytes: i32, kept: i32, out: usize): void {
   for (let i = 0; i < pixels; i++) {
     store<u32>(out, load<u32>(source))
     source += pixelBytes
@@ -196,19 +191,19 @@ export function keep(source: usize, pixels: i32, pixelBytes: i32, kept: i32, out
   }
 }
 
-/** RGB for each index into a palette, of four bytes a colour. */
-export function lookUp(source: usize, pixels: i32, palette: usize, out: usize): void {
+/** RGB for each index into a palette of four bytes a colour. */
+export function expandPalette(source: usize, pixels: i32, palette: usize, out: usize): void {
   for (let i = 0; i < pixels; i++) {
     store<u32>(out, load<u32>(palette + (<usize>load<u8>(source + i) << 2)))
     out += 3
   }
 }
 
-// What recipe.ts does.
+// For shape.ts and tensor.ts.
 
-/** The luma of Pillow's `convert("L")`, from interleaved RGB: (19595 R + 38470 G + 7471 B + 2^15) >> 16, four at a time. */
+/** The luma of Pillow's `convert("L")`: (19595 R + 38470 G + 7471 B + 2^15) >> 16, four pixels at a time. */
 export function luma(source: usize, pixels: i32, out: usize): void {
-  // half of green's factor, which has more than 15 bits, with red and half with blue
+  // green's factor has more than 15 bits: half of it goes with red, half with blue
   const redGreen = i16x8(19595, 19235, 19595, 19235, 19595, 19235, 19595, 19235)
   const greenBlue = i16x8(19235, 7471, 19235, 7471, 19235, 7471, 19235, 7471)
   for (let i = 0; i < pixels; i += 4) {
@@ -223,7 +218,7 @@ export function luma(source: usize, pixels: i32, out: usize): void {
   }
 }
 
-/** The float32 that a table of 256 has for a byte, for each `step`th byte. */
+/** For every `step`th byte its float32 in a table of 256. */
 export function plane(source: usize, pixels: i32, step: i32, table: usize, out: usize): void {
   for (let i = 0; i < pixels; i++) {
     store<f32>(out, load<f32>(table + (<usize>load<u8>(source) << 2)))

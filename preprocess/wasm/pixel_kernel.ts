@@ -1,8 +1,8 @@
-/** pixel_kernel.wasm. */
-import { type Kernel, Pass } from './arena.ts'
+/** Stages of the work that turn each row into another: pixel_kernel.wasm, fed a few rows at a time. */
+import { Arena, type Kernel } from './arena.ts'
 
-/** addresses and sizes in bytes, see pixel_kernel.as.ts */
-interface PixelKernel extends Kernel {
+/** Arguments are addresses, and sizes in bytes or pixels: see pixel_kernel.as.ts. */
+export interface PixelKernel extends Kernel {
   horizontal(
     source: number,
     rowBytes: number,
@@ -21,74 +21,69 @@ interface PixelKernel extends Kernel {
     rowBytes: number,
     rows: number,
     pixelBytes: number,
-    previous: number,
+    above: number,
     out: number,
   ): void
-  keep(source: number, pixels: number, pixelBytes: number, kept: number, out: number): void
-  lookUp(source: number, pixels: number, palette: number, out: number): void
+  dropChannels(source: number, pixels: number, pixelBytes: number, kept: number, out: number): void
+  expandPalette(source: number, pixels: number, palette: number, out: number): void
   luma(source: number, pixels: number, out: number): void
   plane(source: number, pixels: number, step: number, table: number, out: number): void
 }
 
-type Table = Uint8Array | Int16Array | Int32Array | Float32Array
-
-export function newPass(): Pass<PixelKernel> {
-  return new Pass('pixel_kernel')
+export function pixelArena(): Arena<PixelKernel> {
+  return new Arena('pixel_kernel')
 }
 
-/** Rows are copied into the kernel's memory some at a time, so that it stays small. */
-const MOST_BYTES = 2 ** 18
+/** Rows are copied into the kernel's memory in pieces of about this size, so that they stay in the CPU's cache. */
+const PIECE_BYTES = 2 ** 18
 
-/** @returns how many rows of so many bytes are copied at once */
-export function rowsAtOnce(rowBytes: number): number {
-  return Math.max(1, Math.floor(MOST_BYTES / rowBytes))
+/** @returns how many rows are copied at once, at least 1 */
+export function rowsPerPiece(rowBytes: number): number {
+  return Math.max(1, Math.floor(PIECE_BYTES / rowBytes))
 }
 
-/** Cut strips into pieces of at most so many rows. */
-export function* pieces(strips: Iterable<Uint8Array>, rowBytes: number, most: number): Iterable<Uint8Array> {
-  for (const strip of strips)
-    for (let at = 0; at < strip.length; at += most * rowBytes) yield strip.subarray(at, at + most * rowBytes)
+/** Split chunks into pieces of at most `maxRows` rows. */
+export function* pieces(
+  chunks: Iterable<Uint8Array>,
+  rowBytes: number,
+  maxRows: number,
+): Iterable<Uint8Array> {
+  for (const chunk of chunks)
+    for (let at = 0; at < chunk.length; at += maxRows * rowBytes)
+      yield chunk.subarray(at, at + maxRows * rowBytes)
 }
 
-/** Rows in the kernel's memory, by their addresses. */
-interface Strip {
-  rows: number
-  source: number
-  out: number
-}
-
-interface Rows {
-  /** the rows, some at a time */
-  strips: Iterable<Uint8Array>
+interface RowStage {
+  /** rows, one or more a chunk */
+  chunks: Iterable<Uint8Array>
   rowBytes: number
-  /** receives other rows */
-  to: Uint8Array
-  toRowBytes: number
-  /** that the work needs */
-  tables?: Table[]
+  outRowBytes: number
+  /** constants that the work needs in the kernel's memory */
+  tables?: ArrayBufferView[]
 }
 
 /**
- * Make another row of each row.
+ * Map each row to a row of another length.
  *
- * @param work told where some rows are, and where the tables
- * @returns `to`
+ * @param work called with the number of rows, the addresses of the rows and of the result, and those of the tables
+ * @returns the results in chunks, each valid until the next is asked for
  */
-export function mapRows(
-  { strips, rowBytes, to, toRowBytes, tables = [] }: Rows,
-  work: (kernel: PixelKernel, strip: Strip, tables: number[]) => void,
-): Uint8Array {
-  const pass = newPass()
-  const tablesAt = tables.map((table) => pass.put(table))
-  const most = rowsAtOnce(Math.max(rowBytes, toRowBytes))
-  const [source, out] = [pass.reserve(most * rowBytes), pass.reserve(most * toRowBytes)]
-  let end = 0
-  for (const some of pieces(strips, rowBytes, most)) {
-    const rows = some.length / rowBytes
-    pass.view(source, some.length).set(some)
-    work(pass.kernel, { rows, source, out }, tablesAt)
-    to.set(pass.view(out, rows * toRowBytes), end)
-    end += rows * toRowBytes
+export function* mapRows(
+  { chunks, rowBytes, outRowBytes, tables = [] }: RowStage,
+  work: (kernel: PixelKernel, rows: number, source: number, out: number, tables: number[]) => void,
+): Iterable<Uint8Array> {
+  const arena = pixelArena()
+  try {
+    const tablesAt = tables.map((table) => arena.put(table))
+    const maxRows = rowsPerPiece(Math.max(rowBytes, outRowBytes))
+    const [source, out] = [arena.reserve(maxRows * rowBytes), arena.reserve(maxRows * outRowBytes)]
+    for (const piece of pieces(chunks, rowBytes, maxRows)) {
+      const rows = piece.length / rowBytes
+      arena.view(source, piece.length).set(piece)
+      work(arena.kernel, rows, source, out, tablesAt)
+      yield arena.view(out, rows * outRowBytes)
+    }
+  } finally {
+    arena.release()
   }
-  return to
 }

@@ -1,7 +1,6 @@
-/** What the kernels have in common. */
+/** Shared by the kernels. */
 
-/** Sixteen bits of each of the eight bytes from an address. */
-// @ts-expect-error a decorator of AssemblyScript's
+/** Eight bytes, widened to 16 bits each. */
 @inline
 export function words(address: usize): v128 {
   return i16x8.extend_low_i8x16_u(v128.load64_zero(address))

@@ -2,7 +2,7 @@
 
 import type { Service } from '../../lib/http/service.ts'
 import { DTYPES } from '../../lib/inference/tensor.ts'
-import { sampleDims } from '../../preprocess/recipe.ts'
+import { sampleDims } from '../../preprocess/index.ts'
 import { isOwnHealthRoute, isOwnPredictRoute } from '../clouds.ts'
 import { BINARY, content, inferExample, inputBody, type Json, OBJECT, ref, TEXT } from './schemas.ts'
 

@@ -9,9 +9,7 @@ import { MAX_FILES } from '../../lib/input/image_limit.ts'
 import { DataSchema, InstancesSchema } from '../../lib/input/json_input.ts'
 import { ListSchema } from '../../lib/input/schema.ts'
 import { MetadataSchema } from '../../lib/input/tensor_input.ts'
-import { encodePng } from '../../preprocess/decode/decode.ts'
-import { FORMATS } from '../../preprocess/decode/format.ts'
-import { sampleDims } from '../../preprocess/recipe.ts'
+import { encodePng, FORMATS, sampleDims } from '../../preprocess/index.ts'
 import { InferRequestSchema } from '../open_inference_request.ts'
 import { DATATYPES } from '../open_inference_tensors.ts'
 
@@ -190,13 +188,13 @@ async function exampleImage({ samplePath, recipe }: ModelDescription): Promise<s
   const sample = samplePath && (await readFile(samplePath, 'base64').catch(() => undefined))
   if (sample) return sample
   const channels = recipe?.channels ?? 3
-  const png = await encodePng({
+  const png = encodePng({
     data: new Uint8Array(64 * channels).fill(128),
     width: 8,
     height: 8,
     channels,
   })
-  return png.toString('base64')
+  return Buffer.from(png).toString('base64')
 }
 
 /** A request of one sample of zeros, where that is short. */

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { asPicture, crop, type Picture, type Pixels, type Turn, turned } from '../preprocess/pixels.ts'
-import { FILTERS, resize } from '../preprocess/resample.ts'
+import { type Orientation, orientPixels } from '../../preprocess/orientation.ts'
+import { crop, type ImageSource, type Pixels, sourceOf } from '../../preprocess/pixels.ts'
+import { FILTERS } from '../../preprocess/resample/filters.ts'
+import { resize } from '../../preprocess/resample/resize.ts'
 
 const image = fc
   .record({
@@ -19,12 +21,12 @@ const image = fc
 const side = fc.integer({ min: 1, max: 50 })
 const filter = fc.constantFrom(...FILTERS)
 
-// that the pixels are Pillow's is proven by the goldens of handler.test.ts
+// that the pixels are Pillow's is proven by goldens.test.ts
 
 // evenly, which fast-check's doubles are not
 const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
 
-/** A part of a picture, by four fractions of it. */
+/** A part of an image, by four fractions of it. */
 const boxes = fc
   .tuple(fraction, fraction, fraction, fraction)
   .map((box) => (width: number, height: number) => {
@@ -43,47 +45,51 @@ test('a box of the resized image is what cropping all of it gives', () => {
     fc.property(image, side, side, filter, boxes, (source, width, height, by, boxOf) => {
       const box = boxOf(width, height)
       assert.deepEqual(
-        resize(asPicture(source), width, height, by, box),
-        crop(asPicture(resize(asPicture(source), width, height, by)), box),
+        resize(sourceOf(source), width, height, by, box),
+        crop(sourceOf(resize(sourceOf(source), width, height, by)), box),
       )
     }),
   )
 })
 
-const turn = fc.record<Turn>({ isTransposed: fc.boolean(), mirrorsX: fc.boolean(), mirrorsY: fc.boolean() })
+const orientation = fc.record<Orientation>({
+  swapAxes: fc.boolean(),
+  flipX: fc.boolean(),
+  flipY: fc.boolean(),
+})
 
-/** The same picture, its rows some at a time, in memory that the next ones overwrite. */
-function inStrips(picture: Picture, rows: number): Picture {
+/** The same image, a few rows at a time, in memory that the next ones overwrite. */
+function inChunks(source: ImageSource, rows: number): ImageSource {
   return {
-    ...picture,
-    *strips(box) {
+    ...source,
+    *rowChunks(box) {
       const some = new Uint8Array(2 ** 14)
       for (let row = 0; row < box.height; row += rows) {
         const height = Math.min(rows, box.height - row)
-        const [strip] = picture.strips({ ...box, top: box.top + row, height })
-        some.set(strip)
-        yield some.subarray(0, strip.length)
+        const [chunk] = source.rowChunks({ ...box, top: box.top + row, height })
+        some.set(chunk)
+        yield some.subarray(0, chunk.length)
       }
     },
   }
 }
 
-test('a picture that is stored turned, and gives some rows at a time, becomes what it becomes upright', () => {
+test('an image that is stored rotated or flipped is resized to the same pixels as upright', () => {
   fc.assert(
     fc.property(
       image,
-      turn,
+      orientation,
       fc.integer({ min: 1, max: 40 }),
       side,
       side,
       filter,
       boxes,
-      (stored, turn, rows, width, height, by, boxOf) => {
+      (stored, orientation, rows, width, height, by, boxOf) => {
         const box = boxOf(width, height)
-        const lying = inStrips(asPicture(stored, turn), rows)
+        const lying = inChunks(sourceOf(stored, orientation), rows)
         assert.deepEqual(
           resize(lying, width, height, by, box),
-          resize(asPicture(turned(stored, turn)), width, height, by, box),
+          resize(sourceOf(orientPixels(stored, orientation)), width, height, by, box),
         )
       },
     ),
@@ -100,8 +106,8 @@ test('three equal channels become what one becomes', () => {
         channels: 1,
       }
       const data = Uint8Array.from({ length: grey.data.length * 3 }, (_, i) => grey.data[Math.floor(i / 3)])
-      const rgb = resize(asPicture({ ...grey, data, channels: 3 }), width, height, by)
-      const single = resize(asPicture(grey), width, height, by)
+      const rgb = resize(sourceOf({ ...grey, data, channels: 3 }), width, height, by)
+      const single = resize(sourceOf(grey), width, height, by)
       assert.deepEqual(
         rgb.data.filter((_, i) => i % 3 === 1),
         single.data,
@@ -120,8 +126,8 @@ test('a flat image stays flat, and a size that stays the same changes nothing', 
       fc.integer({ min: 0, max: 255 }),
       (source, width, height, by, level) => {
         const flat = { ...source, data: source.data.map(() => level) }
-        assert.ok(resize(asPicture(flat), width, height, by).data.every((value) => value === level))
-        assert.deepEqual(resize(asPicture(source), source.width, source.height, by), source)
+        assert.ok(resize(sourceOf(flat), width, height, by).data.every((value) => value === level))
+        assert.deepEqual(resize(sourceOf(source), source.width, source.height, by), source)
       },
     ),
   )

@@ -1,0 +1,85 @@
+/** JSON files of a model folder, and the errors about them. */
+import { existsSync, readFileSync } from 'node:fs'
+import { ConfigError } from '../errors.ts'
+
+export type Json = Record<string, unknown>
+
+/** A JSON file's object, and the path that errors name it by. */
+export interface JsonFile {
+  path: string
+  json: Json
+}
+
+/**
+ * Keys that are null are left out, as transformers does.
+ *
+ * @returns undefined if there is no such file
+ * @throws ConfigError if it cannot be read, is not valid JSON, or not an object
+ */
+export function readJsonFile(path: string): JsonFile | undefined {
+  if (!existsSync(path)) return undefined
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8').replace(/^\ufeff/, '')
+  } catch (cause) {
+    throw new ConfigError(`${path} cannot be read: ${messageOf(cause)}`, { cause })
+  }
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    const line = text.slice(0, errorOffset(text, messageOf(cause))).split('\n').length
+    const [reason] = messageOf(cause).split(/(?: in JSON|,? (?:\.\.\.)?"| \(line)/)
+    throw new ConfigError(`${path}, line ${line}: not valid JSON: ${reason}`, { cause })
+  }
+  if (json === null || typeof json !== 'object' || Array.isArray(json)) {
+    throw new ConfigError(`${path}: expected a JSON object`)
+  }
+  return { path, json: Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null)) }
+}
+
+/** Where JSON.parse gave up. Its message says so only for some errors, depending on the version of Node. */
+function errorOffset(text: string, message: string): number {
+  const position = /at position (\d+)/.exec(message)
+  if (position) return Number(position[1])
+  if (!isTokenError(message)) return text.length // the end came too early
+  // the shortest beginning of the text that has the unexpected token
+  let [without, withToken] = [0, text.length]
+  while (withToken - without > 1) {
+    const middle = (without + withToken) >> 1
+    if (isTokenError(parseError(text.slice(0, middle)))) withToken = middle
+    else without = middle
+  }
+  return without
+}
+
+function isTokenError(message: string): boolean {
+  return message.startsWith('Unexpected token')
+}
+
+function parseError(text: string): string {
+  try {
+    JSON.parse(text)
+    return ''
+  } catch (error) {
+    return messageOf(error)
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** The error for a key whose value is missing or wrong. */
+export function invalidKey(file: JsonFile, key: string, received: unknown, expected: string): ConfigError {
+  return new ConfigError(`${file.path}: ${key} is ${shorten(received)}, expected ${expected}`)
+}
+
+function shorten(value: unknown): string {
+  try {
+    const text = JSON.stringify(value) ?? 'missing'
+    return text.length > 100 ? `${text.slice(0, 100)}...` : text
+  } catch {
+    return 'nested too deep'
+  }
+}

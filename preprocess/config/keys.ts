@@ -1,0 +1,23 @@
+/** Values of keys that transformers' and timm's files share, checked. */
+import { invalidKey, type JsonFile } from './json_file.ts'
+
+/** A number of pixels. */
+export function pixelCount(file: JsonFile, key: string, value: unknown): number {
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65536) return value as number
+  throw invalidKey(file, key, value, 'a whole number of pixels, 1 to 65536')
+}
+
+/** One number per channel; a single number counts for all. */
+export function perChannel(file: JsonFile, key: string, value: unknown, channels: number): number[] {
+  const list = typeof value === 'number' ? new Array<number>(channels).fill(value) : value
+  const isList = Array.isArray(list) && list.every((item) => typeof item === 'number')
+  if (isList && list.length === channels) return list
+  throw invalidKey(file, key, value, `a number or a list of ${channels}, one per channel of the model`)
+}
+
+/** `perChannel` for a standard deviation. */
+export function divisors(file: JsonFile, key: string, value: unknown, channels: number): number[] {
+  const list = perChannel(file, key, value, channels)
+  if (list.includes(0)) throw invalidKey(file, key, value, 'numbers other than 0')
+  return list
+}

@@ -1,0 +1,97 @@
+/** Every supported file, by sharp: pixels as Pillow's `Image.open`, `exif_transpose` and `convert("RGB")` make them. */
+import { isMainThread } from 'node:worker_threads'
+import type { Sharp } from 'sharp'
+import { ImageError } from '../errors.ts'
+import type { Pixels, Size } from '../pixels.ts'
+import { imageFormat } from './format.ts'
+import { countPasses } from './jpeg/segments.ts'
+import { withoutText } from './png_chunks.ts'
+
+/** The loaders of libvips that may run; all others (SVG, PDF, ...) stay blocked, whatever a file claims to be. */
+const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff']
+
+/** Stops formats that are decoded in strips; libjpeg's work on a progressive file cannot be interrupted. */
+const TIMEOUT_SECONDS = 30
+
+let loading: Promise<typeof import('sharp').default> | undefined
+
+/**
+ * Load sharp, which takes a moment: the first image that needs it does it otherwise.
+ *
+ * In the main thread this also blocks libvips' other loaders, for the whole process. A program that preprocesses in
+ * worker threads calls it in the main thread first: blocking again would briefly block every loader.
+ */
+export function loadSharp() {
+  loading ??= import('sharp').then(({ default: sharp }) => {
+    sharp.cache(false) // an image is seen once
+    sharp.concurrency(1) // libvips' threads would compete with those that preprocess
+    if (isMainThread) {
+      sharp.block({ operation: ['VipsForeignLoad'] })
+      sharp.unblock({ operation: LOADERS.map((name) => `VipsForeignLoad${name}`) })
+    }
+    return sharp
+  })
+  return loading
+}
+
+export interface GeneralImage extends Size {
+  /** how often a decoder goes over the pixels, see `countPasses` */
+  passes: number
+  /** @throws ImageError 'broken' */
+  decode(): Promise<Pixels>
+}
+
+/**
+ * Read the header of an image file.
+ *
+ * EXIF orientation is applied, alpha dropped (not composited), ICC profiles ignored, 16-bit samples reduced to their high
+ * byte, CMYK converted as Pillow does. Of an animation or a multi-page file, the first image.
+ *
+ * @throws ImageError 'broken'
+ */
+export async function openGeneral(bytes: Uint8Array): Promise<GeneralImage> {
+  const format = imageFormat(bytes)
+  const given = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const file = format === 'png' ? withoutText(given) : given
+  const sharp = await loadSharp()
+  const image = sharp(file, { ignoreIcc: true, failOn: 'error', limitInputPixels: false })
+  const { autoOrient, space } = await image.metadata().catch(broken)
+  return {
+    ...autoOrient,
+    passes: format === 'jpeg' ? countPasses(file) : 1,
+    decode: () => toPixels(image.autoOrient(), space).catch(broken),
+  }
+
+  function broken(cause: unknown): never {
+    const message = `the image is a broken ${format?.toUpperCase()} file, cut off or damaged: save or export it again`
+    throw new ImageError('broken', message, { cause })
+  }
+}
+
+async function toPixels(image: Sharp, space: string): Promise<Pixels> {
+  if (space === 'cmyk') return fromCmyk(image)
+  // grey stays one channel: a third of the work
+  const colours = space === 'b-w' ? 'b-w' : 'srgb'
+  const { data, info } = await rawPixels(image.removeAlpha().toColourspace(colours))
+  return { data, width: info.width, height: info.height, channels: info.channels === 1 ? 1 : 3 }
+}
+
+/** `toBuffer()`, since `toUint8Array()` never frees its pixels (sharp 0.35.5). */
+function rawPixels(image: Sharp) {
+  return image.timeout({ seconds: TIMEOUT_SECONDS }).raw().toBuffer({ resolveWithObject: true })
+}
+
+/** Pillow's CMYK to RGB (libImaging/Convert.c); libvips has already undone the inversion of Adobe's files. */
+async function fromCmyk(image: Sharp): Promise<Pixels> {
+  const { data, info } = await rawPixels(image.pipelineColourspace('cmyk').toColourspace('cmyk'))
+  const { width, height } = info
+  const rgb = new Uint8Array(width * height * 3)
+  for (let i = 0, p = 0; i < rgb.length; p += 4) {
+    const notBlack = 255 - data[p + 3]
+    for (let c = 0; c < 3; c++) {
+      const product = data[p + c] * notBlack + 128
+      rgb[i++] = Math.max(0, notBlack - (((product >> 8) + product) >> 8))
+    }
+  }
+  return { data: rgb, width, height, channels: 3 }
+}

@@ -1,0 +1,62 @@
+/** The marker segments of a JPEG file (ITU-T T.81, annex B). */
+
+// table B.1
+export const DHT = 0xc4
+export const DQT = 0xdb
+export const DRI = 0xdd
+export const SOS = 0xda
+export const APP0 = 0xe0
+export const APP1 = 0xe1
+export const APP14 = 0xee
+export const APP15 = 0xef
+export const COM = 0xfe
+/** frames: baseline, and extended sequential; those after it are progressive, lossless, arithmetic */
+export const SOF0 = 0xc0
+export const SOF1 = 0xc1
+const SOF15 = 0xcf
+const JPG = 0xc8
+const DAC = 0xcc
+const EOI = 0xd9
+/** 0 is no marker but stuffing in a scan's data; the others are TEM, RST0 to RST7 and SOI */
+const WITHOUT_BODY = [0, 1, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8]
+
+export interface Segment {
+  marker: number
+  /** without the marker and the length */
+  body: Buffer
+  /** offset of the marker */
+  start: number
+  /** offset of what follows */
+  end: number
+}
+
+/** All segments with a body, up to the end of the image or to one that is cut off; scan data are skipped. */
+export function* segments(file: Buffer): Iterable<Segment> {
+  for (let at = file.indexOf(0xff, 2); at >= 0 && at + 4 <= file.length; at = file.indexOf(0xff, at)) {
+    const marker = file[at + 1]
+    if (marker === EOI) return
+    if (marker === 0xff) at++
+    else if (WITHOUT_BODY.includes(marker)) at += 2
+    else {
+      const end = at + 2 + file.readUInt16BE(at + 2)
+      if (end < at + 4 || end > file.length) return
+      yield { marker, body: file.subarray(at + 4, end), start: at, end }
+      at = end
+    }
+  }
+}
+
+/**
+ * How many times a decoder goes over all samples: 1 for a file of one scan, about 5 for a usual progressive one.
+ *
+ * Scans can be nearly empty: a file of 200 kB can hold thousands of them, each over all of 50 megapixels.
+ */
+export function countPasses(file: Buffer): number {
+  let components = 0
+  let scanned = 0
+  for (const { marker, body } of segments(file)) {
+    if (marker === SOS) scanned += body[0] ?? 0
+    else if (marker >= SOF0 && marker <= SOF15 && ![DHT, JPG, DAC].includes(marker)) components = body[5] ?? 0
+  }
+  return components > 0 ? scanned / components : 0
+}

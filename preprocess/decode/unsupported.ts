@@ -1,0 +1,7 @@
+/** Thrown by our own decoders for a file that they leave to sharp: of another kind, or damaged. Caught in fast.ts. */
+export class UnsupportedImage extends Error {}
+
+/** @throws UnsupportedImage */
+export function requireSupported(condition: unknown): asserts condition {
+  if (!condition) throw new UnsupportedImage()
+}

@@ -1,0 +1,17 @@
+/**
+ * Image bytes to model input, bit for bit as Python's pipelines make it: the package's entry `onnxpress/preprocess`.
+ *
+ *     const recipe = loadRecipe('my_model')
+ *     const { data, dims } = await preprocess(await readFile('photo.jpg'), recipe, { maxPixels: 50e6 })
+ */
+export { invalidKey, type JsonFile, readJsonFile } from './config/json_file.ts'
+export { type InputSpec, loadRecipe, type RecipeOptions, readRecipe } from './config/read_recipe.ts'
+export { FORMATS, imageFormat } from './decode/format.ts'
+export { loadSharp } from './decode/general.ts'
+export { encodePng } from './encode_png.ts'
+export { ConfigError, ImageError, type ImageErrorCode } from './errors.ts'
+export type { Limits } from './limits.ts'
+export type { Pixels } from './pixels.ts'
+export { type NotFast, preprocess, preprocessFast, preview, previewFast } from './preprocess.ts'
+export { describeRecipe, fixedSize, type Recipe, sampleDims } from './recipe.ts'
+export type { ImageTensor } from './tensor.ts'

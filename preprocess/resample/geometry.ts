@@ -1,0 +1,79 @@
+/** Sizes and margins of resize and crop, with the rounding of transformers, torchvision and timm. */
+import type { Size } from '../pixels.ts'
+import type { Crop, Recipe, Resize } from '../recipe.ts'
+
+/** Along one axis: the samples of the resized image that are kept, and where they go in the result. */
+interface Span {
+  from: number
+  length: number
+  offset: number
+}
+
+/** What becomes of an image of a certain size. */
+export interface Plan {
+  /** the resized image */
+  resized: Size
+  /** of it, what is kept */
+  x: Span
+  y: Span
+  /** of the picture between the two passes of the resize: already as wide as the result, still as high as the image */
+  intermediate: Size
+}
+
+/** @param size of the displayed image */
+export function planOf(size: Size, { resize, crop }: Recipe): Plan {
+  const resized = resizedSize(resize, size)
+  const keepAll = (length: number): Span => ({ from: 0, length, offset: 0 })
+  const x = crop ? centre(resized.width, crop.width, crop.centring) : keepAll(resized.width)
+  const y = crop ? centre(resized.height, crop.height, crop.centring) : keepAll(resized.height)
+  const height = resize ? Math.max(size.height, y.length) : y.length
+  return { resized, x, y, intermediate: { width: x.length, height } }
+}
+
+function resizedSize(rule: Resize | undefined, size: Size): Size {
+  if (!rule) return size
+  if (rule.to === 'size') return { width: rule.width, height: rule.height }
+  if (rule.to === 'shortest edge') return shortestEdgeSize(rule, size)
+  // timm.data.transforms.ResizeKeepRatio.get_params
+  const choose = rule.to === 'fit' ? Math.max : Math.min
+  const ratio = choose(size.height / rule.height, size.width / rule.width)
+  const scale = (side: number) => atLeastOne(roundHalfEven(side / ratio))
+  return { width: scale(size.width), height: scale(size.height) }
+}
+
+/** transformers' get_size_with_aspect_ratio, and torchvision's Resize(edge), which has no longest edge. */
+function shortestEdgeSize({ edge, longest }: { edge: number; longest?: number }, size: Size): Size {
+  const { width, height } = size
+  const [short, long] = width < height ? [width, height] : [height, width]
+  let shorter = edge
+  let exact = edge
+  if (longest !== undefined && (long / short) * edge > longest) {
+    exact = (longest * short) / long
+    shorter = atLeastOne(roundHalfEven(exact))
+  }
+  // Python's int(edge * long / short): the product is exact, the quotient truncated
+  const longer = short === shorter ? long : atLeastOne(Math.trunc((exact * long) / short))
+  return width < height ? { width: shorter, height: longer } : { width: longer, height: shorter }
+}
+
+function atLeastOne(size: number): number {
+  return Math.max(1, size)
+}
+
+/** Python's `round`. */
+export function roundHalfEven(value: number): number {
+  const floor = Math.floor(value)
+  if (value - floor !== 0.5) return Math.round(value)
+  return floor % 2 === 0 ? floor : floor + 1
+}
+
+/** Crop or pad an axis symmetrically. */
+function centre(size: number, wanted: number, centring: Crop['centring']): Span {
+  const isTransformers = centring === 'transformers'
+  if (wanted > size) {
+    const margin = (wanted - size) / 2
+    return { from: 0, length: size, offset: isTransformers ? Math.ceil(margin) : Math.floor(margin) }
+  }
+  const margin = (size - wanted) / 2
+  return { from: isTransformers ? Math.floor(margin) : roundHalfEven(margin), length: wanted, offset: 0 }
+}

@@ -1,0 +1,56 @@
+/** From 8-bit pixels to the planes of the tensor: rescale, normalize, interleaved to planar. */
+import { collect, type Pixels } from './pixels.ts'
+import type { Recipe } from './recipe.ts'
+import { mapRows } from './wasm/pixel_kernel.ts'
+
+/** One preprocessed image: planes of numbers, row by row, `data.length` being the product of `dims`. */
+export type ImageTensor = {
+  data: Float32Array | Uint8Array
+  /** [1, channels, height, width] */
+  dims: [1, number, number, number]
+  dtype: 'float32' | 'uint8'
+}
+
+/**
+ * @param pixels of `shapePixels`
+ * @returns float32: rescaled and normalized; uint8: the levels 0 to 255
+ */
+export function toTensor(pixels: Pixels, recipe: Recipe): ImageTensor {
+  const { width, height } = pixels
+  const { dtype, channels, isBgr } = recipe
+  const size = width * height
+  const data = dtype === 'uint8' ? new Uint8Array(channels * size) : new Float32Array(channels * size)
+  for (let c = 0; c < channels; c++) {
+    const place = isBgr ? channels - 1 - c : c
+    const plane = data.subarray(place * size, (place + 1) * size)
+    const channel = pixels.channels === 1 ? 0 : c
+    if (plane instanceof Uint8Array) copyLevels(pixels, channel, plane)
+    else mapLevels(pixels, channel, levelValues(recipe, c), plane)
+  }
+  return { data, dims: [1, channels, height, width], dtype }
+}
+
+function copyLevels({ data, channels }: Pixels, channel: number, plane: Uint8Array): void {
+  for (let i = 0; i < plane.length; i++) plane[i] = data[i * channels + channel]
+}
+
+function mapLevels(pixels: Pixels, channel: number, values: Float32Array, plane: Float32Array): void {
+  const { data, width, channels } = pixels
+  const chunks = mapRows(
+    { chunks: [data], rowBytes: width * channels, outRowBytes: width * 4, tables: [values] },
+    (kernel, rows, source, out, [table]) =>
+      kernel.plane(source + channel, rows * width, channels, table, out),
+  )
+  collect(chunks, new Uint8Array(plane.buffer, plane.byteOffset, plane.byteLength))
+}
+
+/** The value of each of the 256 levels in a channel, rounded to float32 after the same steps as in NumPy. */
+function levelValues({ rescale, normalize }: Recipe, channel: number): Float32Array {
+  const { fround } = Math
+  return Float32Array.from({ length: 256 }, (_, level) => {
+    let value = rescale ? fround(fround(level * rescale.factor) + rescale.offset) : level
+    for (const { mean, std } of normalize)
+      value = fround(fround(value - fround(mean[channel])) / fround(std[channel]))
+    return value
+  })
+}
