@@ -1,126 +1,81 @@
-/**
- * The model's two ends: an image becomes the tensor that the model was trained on, its output becomes an answer.
- */
-
+/** The model's two ends: images become the tensor it was trained on, its output becomes predictions. */
+import type { AdmittedContext } from './lib/http/admission.ts'
 import { RequestError } from './lib/inference/errors.ts'
-import {
-  type Answer,
-  bestClasses,
-  type Prediction,
-  type Result,
-  type ScoreFunction,
-} from './lib/inference/output_spec.ts'
-import { convert, type Dtype, sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
-import { inThread } from './lib/workers/thread_pool.ts'
-import {
-  ImageError,
-  preprocess as preprocessImage,
-  preview as previewImage,
-  type Recipe,
-} from './preprocess/index.ts'
-
-export interface ImageTask {
-  /** bytes of a JPEG, PNG, WebP, GIF, AVIF or TIFF */
-  file: Uint8Array
-  recipe: Recipe
-  /** largest width x height that is decoded */
-  maxPixels: number
-  /** of the model's input; default: the recipe's */
-  dtype?: Dtype
-}
-
-const STATUS = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broken: 422 }
-
-function refuse(error: unknown): never {
-  throw error instanceof ImageError ? new RequestError(STATUS[error.code], error.message) : error
-}
+import { sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
+import type { ModelInfo } from './lib/model/model_info.ts'
+import type { OutputSpec } from './lib/model/output_spec.ts'
+import { applyScoreFunction, type Prediction, type Result, topKClasses } from './lib/model/predictions.ts'
+import type { ImageInput, ImageWorkers } from './lib/workers/image_workers.ts'
 
 /**
- * An image file as the tensor that the model was trained on.
+ * Image files as the model was trained to see them, bit for bit what Pillow and NumPy make of them in Python.
  *
- * @returns [1, channels, height, width]
- * @throws RequestError 413, 415 or 422
+ * @param images the files' bytes, whose memory is transferred
+ * @returns one tensor per image, [1, channels, height, width] of the model's dtype
+ * @throws RequestError 413 too large, 415 not a known format, or the model takes no images, 422 broken
  */
-export async function preprocess({ file, recipe, maxPixels, dtype }: ImageTask): Promise<Tensor> {
-  const tensor = await preprocessImage(file, recipe, { maxPixels }).catch(refuse)
-  return convert(tensor, dtype ?? tensor.dtype)
+export async function preprocess(
+  images: Uint8Array[],
+  model: ModelInfo,
+  workers: ImageWorkers,
+  ctx: AdmittedContext,
+): Promise<Tensor[]> {
+  const startedAt = performance.now()
+  const input = imageInput(model)
+  const tensors = await Promise.all(images.map((file) => workers.preprocess(file, input, ctx.signal)))
+  for (const { data } of tensors) ctx.reservation.own(data.buffer as ArrayBuffer)
+  ctx.timings.preprocessMs = performance.now() - startedAt
+  return tensors
 }
 
-/** The 8-bit picture on the way to the tensor, as a PNG file. */
-export function preview({ file, recipe, maxPixels }: ImageTask): Promise<Uint8Array> {
-  return previewImage(file, recipe, { maxPixels }).catch(refuse)
-}
-
-// the same two as the thread pool runs them
-export const preprocessInThread = inThread(preprocess, ({ data }) => [data])
-export const previewInThread = inThread(preview, (png) => [png])
-export const IN_THREAD = {
-  preprocess: { file: import.meta.filename, name: 'preprocessInThread' },
-  preview: { file: import.meta.filename, name: 'previewInThread' },
+/** @throws RequestError 415 for a model that takes no images */
+export function imageInput({ name, recipe, input }: ModelInfo): ImageInput {
+  if (recipe) return { recipe, dtype: input.dtype }
+  throw new RequestError(415, `${name} takes no images: send a tensor, see GET /model`)
 }
 
 /**
- * The model's output in words, one result per sample.
+ * The model's output as results, one per sample.
  *
  * @param output [n, classes]
- * @param input that it came from, [n, ...]; a regression from one number repeats it
- * @param topK how many predictions a single-label result lists; more than there are classes means all
+ * @param input [n, ...], from which the output was computed; a regression from one number repeats it
+ * @param topK number of predictions of a single-label result, clipped to the number of classes
  */
-export function postprocess(output: Tensor, input: Tensor, answer: Answer, topK: number): Result[] {
+export function postprocess(output: Tensor, input: Tensor, spec: OutputSpec, topK: number): Result[] {
   const numbers = toNumbers(output)
   const inputs = sizeOf(input.dims) === input.dims[0] ? toNumbers(input) : undefined
   const classes = sizeOf(output.dims.slice(1))
   return Array.from({ length: output.dims[0] }, (_, row) => {
     const values = new Float64Array(numbers.subarray(row * classes, (row + 1) * classes))
-    const scores = applyFunction(values, answer.scoreFunction)
-    return answer.kind === 'regression'
-      ? regression(scores, inputs?.[row])
-      : classification(scores, answer, topK)
+    const scores = applyScoreFunction(values, spec.scoreFunction)
+    return spec.kind === 'regression' ? regression(scores, inputs?.[row]) : classification(scores, spec, topK)
   })
 }
 
-function regression(values: Float64Array, input: number | undefined): Result {
-  const numbers = Array.from(values, finite)
-  const prediction = numbers.length === 1 ? numbers[0] : numbers
-  return input === undefined ? { prediction } : { input: shortest(input), prediction }
-}
-
-/** A float32 as a person would write it: the fewest digits that name it. */
-function shortest(value: number): number {
-  const { fround } = Math
-  if (fround(value) !== value) return value
-  const precise = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((digits) => Number(value.toPrecision(digits)))
-  return precise.find((short) => fround(short) === value) ?? value
-}
-
-function classification(scores: Float64Array, { kind, labels, threshold }: Answer, topK: number): Result {
+function classification(scores: Float64Array, { kind, labels, threshold }: OutputSpec, topK: number): Result {
   const isMultiLabel = kind === 'multi-label'
   const count = isMultiLabel ? scores.filter((score) => score > threshold).length : topK
-  const predictions = bestClasses(scores, count).map(
-    (index): Prediction => ({ label: labels[index], score: finite(scores[index]) }),
+  const predictions = topKClasses(scores, count).map(
+    (index): Prediction => ({ label: labels[index], score: finiteOrNull(scores[index]) }),
   )
   return isMultiLabel ? { predictions } : { ...predictions[0], predictions }
 }
 
-/** JSON has no NaN and no infinity. */
-function finite(value: number): number | null {
+function regression(values: Float64Array, input: number | undefined): Result {
+  const numbers = Array.from(values, finiteOrNull)
+  const prediction = numbers.length === 1 ? numbers[0] : numbers
+  return input === undefined ? { prediction } : { input: shortest(input), prediction }
+}
+
+/** JSON has neither NaN nor infinities. */
+function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null
 }
 
-/** `softmax` and `sigmoid` of transformers' pipelines (image_classification.py), rounded to float32. */
-function applyFunction(logits: Float64Array, name: ScoreFunction): Float64Array {
-  const { exp, fround, max } = Math
-  if (name === 'none') return logits
-  if (name === 'sigmoid') return logits.map((x) => fround(1 / (1 + exp(-x))))
-  // loops, since there can be thousands of classes, and a function called for each takes longer
-  let largest = Number.NEGATIVE_INFINITY
-  for (const x of logits) largest = max(largest, x)
-  const scores = new Float64Array(logits.length)
-  let sum = 0
-  for (let i = 0; i < scores.length; i++) {
-    scores[i] = exp(logits[i] - largest)
-    sum += scores[i]
-  }
-  for (let i = 0; i < scores.length; i++) scores[i] = fround(scores[i] / sum)
-  return scores
+/** The number with the fewest digits that is the same float32: 0.1 instead of 0.10000000149011612. */
+function shortest(value: number): number {
+  const { fround } = Math
+  if (fround(value) !== value) return value
+  const candidates = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((digits) => Number(value.toPrecision(digits)))
+  return candidates.find((short) => fround(short) === value) ?? value
 }

@@ -1,31 +1,28 @@
 /**
- * The client: sends an image of a digit to the server and prints what it reads.
+ * The client: sends an image of a digit to the server and prints the predicted digit.
  *
  *   node make_request.js [IMAGE] [--url URL] [--upload]
  *
- * By default the image becomes a tensor here, by the handler's own preprocessing, and travels as raw bytes plus
- * JSON dims; with --upload the file itself is sent and the server preprocesses it.
+ * By default the image becomes a tensor here, and is sent as raw bytes with its JSON dims; with --upload the file itself
+ * is sent, and the server makes the tensor.
  */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { messageOf } from './lib/inference/errors.ts'
-import { toBytes } from './lib/inference/tensor.ts'
 import { loadRecipe, preprocess } from './preprocess/index.ts'
 
 const MODEL_DIR = fileURLToPath(new URL('./models/mnist', import.meta.url))
 const USAGE = 'usage: node make_request.js [IMAGE] [--url http://localhost:8890/predict] [--upload]'
 
-/** An image as the tensor form of /predict: float32 little-endian bytes and their dims, here [1, 28, 28]. */
+/** The book's form: `metadata` with the dims, here [1, 28, 28], and `data` with float32 little-endian bytes. */
 async function tensorForm(file: Uint8Array): Promise<FormData> {
-  const recipe = loadRecipe(MODEL_DIR, { note: console.error })!
-  const tensor = await preprocess(file, recipe, { maxPixels: 50_000_000 })
+  const recipe = loadRecipe(MODEL_DIR)
+  if (!recipe) throw new Error(`${MODEL_DIR} has no preprocessor_config.json`)
+  const { data, dims } = await preprocess(file, recipe, { maxPixels: 50_000_000 })
+  const metadata = JSON.stringify({ dims: dims.slice(1) })
   const form = new FormData()
-  form.set(
-    'metadata',
-    new Blob([JSON.stringify({ dims: tensor.dims.slice(1) })], { type: 'application/json' }),
-  )
-  form.set('data', new Blob([new Uint8Array(toBytes(tensor.data))], { type: 'application/octet-stream' }))
+  form.set('metadata', new Blob([metadata], { type: 'application/json' }))
+  form.set('data', new Blob([new Uint8Array(data.buffer)], { type: 'application/octet-stream' }))
   return form
 }
 
@@ -35,6 +32,7 @@ function uploadForm(file: Uint8Array): FormData {
   return form
 }
 
+/** @returns the label */
 async function send(url: URL, body: FormData): Promise<string> {
   let response: Response
   try {
@@ -49,6 +47,10 @@ async function send(url: URL, body: FormData): Promise<string> {
   if (answer.label === undefined)
     throw new Error(`${url} answered without a label: is it a classifier of digits?`)
   return answer.label
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 async function main(): Promise<void> {

@@ -7,11 +7,9 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join as pathOf } from 'node:path'
-import { preprocess } from '../handler.ts'
 import { join } from '../lib/input/body.ts'
 import { readSettings } from '../lib/process/settings.ts'
-import { loadModel } from '../model.ts'
-import { preprocess as preprocessImage, type Recipe } from '../preprocess/index.ts'
+import { loadRecipe, preprocess, type Recipe } from '../preprocess/index.ts'
 import { dimsOf, MODELS } from './servers.ts'
 import { WORKLOADS } from './workloads.ts'
 
@@ -55,14 +53,12 @@ for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
   }
 
   const file = readFileSync(pathOf(folder, 'image'))
-  const settings = readSettings({})
-  const { MAX_PIXELS: maxPixels } = settings
-  const model = await loadModel(folder, settings, { warn: () => {} })
-  const recipe = model.recipe!
+  const { MAX_PIXELS: maxPixels } = readSettings({})
+  const recipe = loadRecipe(folder)
+  if (!recipe) throw new Error(`${folder} takes no images`)
   const levels: Recipe = { channels: recipe.channels, normalize: [], dtype: 'uint8' }
-  const decoded = CORES * (await rate(() => preprocessImage(file, levels, { maxPixels })))
-  const prepared = await rate(() => preprocess({ file, recipe, maxPixels }))
-  await model.close()
+  const decoded = CORES * (await rate(() => preprocess(file, levels, { maxPixels })))
+  const prepared = await rate(() => preprocess(file, recipe, { maxPixels }))
   // both kinds of work share the cores
   const bound = 1 / (1 / best + 1 / (CORES * prepared))
   console.log(

@@ -1,25 +1,37 @@
-/** The ceiling of /predict: the same HTTP server, Express, log, metrics, multer and storage engine, but the answer is a constant. */
+/** The ceiling of /predict: the same HTTP server, Express, admission, log, metrics and multer, with a constant response. */
 import express from 'express'
+import { Admission } from '../lib/http/admission.ts'
 import { listen } from '../lib/http/http_server.ts'
 import { createMetrics } from '../lib/http/metrics.ts'
-import { observe } from '../lib/http/request_log.ts'
+import { requestLog } from '../lib/http/request_log.ts'
 import { createFormReader } from '../lib/input/multipart.ts'
 import { createLog } from '../lib/process/log.ts'
-import { readSettings } from '../lib/process/settings.ts'
 
-const ANSWER = {
+const RESPONSE = {
   label: '2',
   score: 0.9,
   predictions: Array.from({ length: 5 }, (_, i) => ({ label: `${i}`, score: 0.123456789 * i })),
 }
+const MAX_BYTES = 20 * 2 ** 20
 
-const app = express().disable('x-powered-by').disable('etag')
-app.use(observe(await createLog('info'), createMetrics(), readSettings({})))
-const readForm = createFormReader(20 * 2 ** 20)
-app.post('/predict', async (req, res) => {
-  await readForm(req, res)
-  res.json(ANSWER)
+const metrics = createMetrics()
+const admission = new Admission({
+  queues: [],
+  batchSize: 32,
+  maxQueue: 1000,
+  maxBodyBytes: MAX_BYTES,
+  metrics,
 })
+const app = express().disable('x-powered-by').disable('etag')
+app.use(requestLog(await createLog('info'), metrics, 30_000))
+const readForm = createFormReader(MAX_BYTES)
+app.post('/predict', (req, res) =>
+  admission.run(req.context, async (ctx) => {
+    await readForm(ctx)
+    res.json(RESPONSE)
+  }),
+)
 process.once('SIGINT', () => process.exit(0))
-const { url } = await listen({ express: app, listener: app }, readSettings({ PORT: '0' }))
+const options = { host: '127.0.0.1', port: 0, requestTimeoutMs: 30_000 }
+const { url } = await listen({ express: app, listener: app }, options)
 console.log(`serving a constant at ${url}" `)

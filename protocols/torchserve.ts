@@ -1,9 +1,11 @@
-/** TorchServe's inference and model description routes, for its users' scripts: same paths, fields and errors. */
-import { type Request, type Response, Router } from 'express'
-import { allowOnly, type ErrorShape } from '../lib/http/problem.ts'
-import type { Service } from '../lib/http/service.ts'
+/** TorchServe's inference and model description API: same paths, fields and errors, for its users' scripts. */
+
+import type { RequestContext } from '../lib/http/context.ts'
+import type { ErrorShape } from '../lib/http/error_response.ts'
 import { RequestError } from '../lib/inference/errors.ts'
-import { type Answer, type Result, toText } from '../lib/inference/output_spec.ts'
+import type { OutputSpec } from '../lib/model/output_spec.ts'
+import type { Result } from '../lib/model/predictions.ts'
+import type { Service } from './service.ts'
 
 /** TorchServe's Java exceptions, which its clients look at. */
 const EXCEPTIONS: Record<number, string> = {
@@ -16,97 +18,112 @@ const EXCEPTIONS: Record<number, string> = {
   503: 'ServiceUnavailableException',
 }
 
-export function torchServe(service: Service): Router {
-  const { model, settings } = service
-  const answer = withUniqueLabels(model.answer)
-  const router = Router()
+export function addTorchServe(service: Service): void {
+  const { model, isReady, admit, classify, settings } = service
+  const spec = withUniqueLabels(model.outputSpec)
+  const route = service.routes.of({
+    name: 'TorchServe',
+    description: "TorchServe's inference API.",
+    error: 'TorchServeError',
+  })
 
-  router
-    .route('/ping')
-    .get((_req, res) => {
-      const isHealthy = service.isReady()
+  const checkName = ({ req }: RequestContext) => {
+    const { model: name, version } = req.params
+    if (name !== model.name) throw new RequestError(404, `Model not found: ${name}`)
+    if (version === undefined || version === model.version || version === 'all') return
+    throw new RequestError(404, `Model version: ${version} does not exist for model: ${model.name}`)
+  }
+
+  route(
+    'get /ping',
+    ({ res }) => {
+      const isHealthy = isReady()
       res.status(isHealthy ? 200 : 500).json({ status: isHealthy ? 'Healthy' : 'Unhealthy' })
-    })
-    .all(allowOnly('GET'))
+    },
+    { summary: 'Whether requests are answered', response: 'status', errors: [500], isOpen: true },
+  )
 
-  const predictions = async (req: Request, res: Response) => {
-    checkName(req)
-    const isText = req.accepts(['json', 'text/plain']) === 'text/plain'
-    const results = await service.predict(req, res, settings.TOP_K, isText ? model.answer : answer)
-    if (isText) return res.type('text/plain').send(toText(results))
+  const predict = admit(async (ctx) => {
+    const { req, res } = ctx
+    if (req.accepts(['json', 'text/plain']) === 'text/plain') return ctx.replyText(await classify(ctx))
+    const results = await classify(ctx, settings.TOP_K, spec)
+    ctx.noteResults(results)
     const bodies = results.map(resultJson)
     res.type('json').send(bodies.length === 1 ? bodies[0] : `[${bodies}]`)
-  }
-  router
-    .route(['/predictions/:model', '/predictions/:model/:version'])
-    .post(predictions)
-    .put(predictions)
-    .all(allowOnly('POST', 'PUT'))
-
-  router
-    .route('/models')
-    .get((_req, res) => res.json({ models: [{ modelName: model.name, modelUrl: model.name }] }))
-    .all(allowOnly('GET'))
-  router
-    .route(['/models/:model', '/models/:model/:version'])
-    .get((req, res) => {
-      checkName(req)
-      res.json([description()])
-    })
-    .all(allowOnly('GET'))
-
-  function checkName({ params }: Request<Record<string, string | string[]>>): void {
-    if (params.model !== model.name) throw new RequestError(404, `Model not found: ${params.model}`)
-    if (params.version === undefined || params.version === model.version || params.version === 'all') return
-    throw new RequestError(404, `Model version: ${params.version} does not exist for model: ${model.name}`)
-  }
-
-  function description() {
-    const { rss } = process.memoryUsage()
-    return {
-      modelName: model.name,
-      modelVersion: model.version,
-      modelUrl: model.name,
-      runtime: 'onnxruntime',
-      minWorkers: 1,
-      maxWorkers: 1,
-      batchSize: model.batchSize,
-      maxBatchDelay: settings.MAX_BATCH_DELAY_MS,
-      loadedAtStartup: true,
-      workers: [
-        {
-          id: String(process.pid),
-          startTime: new Date(performance.timeOrigin).toISOString(),
-          status: 'READY',
-          memoryUsage: rss,
-          pid: process.pid,
-          gpu: model.device !== 'cpu',
-          gpuUsage: model.device === 'cpu' ? 'N/A' : model.device,
-        },
-      ],
-      jobQueueStatus: {
-        remainingCapacity: settings.MAX_QUEUE - model.waiting,
-        pendingRequests: model.waiting,
+  })
+  for (const path of ['/predictions/:model', '/predictions/:model/:version']) {
+    route(
+      `post put ${path}`,
+      (ctx) => {
+        checkName(ctx)
+        return predict(ctx)
       },
-    }
+      {
+        summary: 'Classify images or a tensor',
+        body: 'input',
+        query: 'tensor',
+        response: 'TorchServe results',
+      },
+    )
   }
-  return router
+
+  const models = [{ modelName: model.name, modelUrl: model.name }]
+  route('get /models', ({ res }) => res.json({ models }), { summary: 'The models', response: 'object' })
+  for (const path of ['/models/:model', '/models/:model/:version']) {
+    route(
+      `get ${path}`,
+      (ctx) => {
+        checkName(ctx)
+        ctx.res.json([describeModel(service)])
+      },
+      { summary: 'The model and its queue', response: 'list' },
+    )
+  }
 }
 
-/** In an object two classes of one name would overwrite each other: the later gets its number behind it. */
-function withUniqueLabels(answer: Answer): Answer {
-  const { labels } = answer
+/** The model as TorchServe's management API describes it. */
+function describeModel({ model, settings }: Service) {
+  const worker = {
+    id: String(process.pid),
+    startTime: new Date(performance.timeOrigin).toISOString(),
+    status: 'READY',
+    memoryUsage: process.memoryUsage().rss,
+    pid: process.pid,
+    gpu: model.device !== 'cpu',
+    gpuUsage: model.device === 'cpu' ? 'N/A' : model.device,
+  }
+  return {
+    modelName: model.name,
+    modelVersion: model.version,
+    modelUrl: model.name,
+    runtime: 'onnxruntime',
+    minWorkers: 1,
+    maxWorkers: 1,
+    batchSize: model.batchSize,
+    maxBatchDelay: settings.MAX_BATCH_DELAY_MS,
+    loadedAtStartup: true,
+    workers: [worker],
+    jobQueueStatus: {
+      remainingCapacity: settings.MAX_QUEUE - model.waiting,
+      pendingRequests: model.waiting,
+    },
+  }
+}
+
+/** Append the class number to a label that an earlier class has: as keys of an object they would be one. */
+function withUniqueLabels(spec: OutputSpec): OutputSpec {
+  const { labels } = spec
   const first = new Map([...labels.keys()].reverse().map((index) => [labels[index], index]))
   return {
-    ...answer,
+    ...spec,
     labels: labels.map((label, index) => (first.get(label) === index ? label : `${label} ${index}`)),
   }
 }
 
-/** The body of image_classifier: `{"tabby":0.5,...}`, best first; of a regression the list of its numbers. */
+/** The body of image_classifier, `{"tabby":0.5,...}`, best first; the list of numbers of a regression. */
 function resultJson(result: Result): string {
   if (!('predictions' in result)) return JSON.stringify([result.prediction].flat())
-  // written by hand: a JavaScript object would put labels that look like numbers first, in their order
+  // not an object: JavaScript sorts keys that look like integers before the others
   return `{${result.predictions.map(({ label, score }) => `${JSON.stringify(label)}:${JSON.stringify(score)}`)}}`
 }
 

@@ -1,44 +1,62 @@
 import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
 import type { Request, Response } from 'express'
 import { Admission } from '../lib/http/admission.ts'
-import { Interest, type Trace } from '../lib/http/context.ts'
+import { RequestContext } from '../lib/http/context.ts'
 import { createMetrics } from '../lib/http/metrics.ts'
-import { readSettings } from '../lib/process/settings.ts'
 
-const settings = { ...readSettings({}), MAX_QUEUE: 10 }
+const metrics = createMetrics()
+const options = { batchSize: 8, maxQueue: 10, maxBodyBytes: 1000, metrics }
 const queues = [
-  { waiting: 3, secondsLeft: 2 },
-  { waiting: 4, secondsLeft: 10 },
+  { waiting: 3, estimatedWaitSeconds: 2 },
+  { waiting: 4, estimatedWaitSeconds: 10 },
 ]
-const admission = new Admission(queues, 8, settings, createMetrics())
+const admission = new Admission({ ...options, queues })
 
-/** Ask for room for so many samples, as a request does that brings them. */
-function ask(samples: number): Promise<void> {
-  const trace: Trace = { id: 'one', interest: new Interest() }
-  const res = { locals: { trace } } as unknown as Response
-  return admission.attend({ headers: {} } as Request, res, async () => {
-    try {
-      trace.place!.admit(samples)
-    } finally {
-      trace.place!.leave()
-    }
-  })
+function context(): RequestContext {
+  const res = Object.assign(new EventEmitter(), { setHeader() {} }) as unknown as Response
+  return new RequestContext({ headers: {}, complete: true } as Request, res, 60_000)
 }
 
-test('what fits behind those that wait in both queues is let in', async () => {
+/** Reserve room for samples, as the request that brings them does. */
+async function ask(samples: number): Promise<void> {
+  const ctx = context()
+  try {
+    await admission.run(ctx, async ({ reservation }) => reservation.reserve(samples))
+  } finally {
+    ctx.res.emit('close')
+  }
+}
+
+test('samples that fit behind those that wait in both queues are admitted', async () => {
   await ask(3)
-  assert.equal(admission.refusal(), undefined)
+  assert.equal(admission.overloadError(), undefined)
 })
 
-test('what does not is 503, and told when there will be room', async () => {
+test('samples that do not fit are 503, with the estimated wait', async () => {
   await assert.rejects(ask(4), { status: 503, headers: { 'retry-after': '12' } })
-  const full = new Admission([...queues, { waiting: 3, secondsLeft: 1 }], 8, settings, createMetrics())
-  const { status, headers, message } = full.refusal()!
+  const full = new Admission({ ...options, queues: [...queues, { waiting: 3, estimatedWaitSeconds: 1 }] })
+  const { status, headers, message } = full.overloadError()!
   assert.deepEqual({ status, headers }, { status: 503, headers: { 'retry-after': '13' } })
-  assert.match(message, /10 samples wait, MAX_QUEUE is 10/)
+  assert.match(message, /10 samples wait; the limit is 10 \(MAX_QUEUE\)/)
 })
 
-test('more than a queue holds is 413', async () => {
-  await assert.rejects(ask(11), { status: 413, message: /11 samples .* the 10 of MAX_QUEUE/ })
+test('more samples than the queue can have are 413', async () => {
+  await assert.rejects(ask(11), { status: 413, message: /11 samples .* 10 \(MAX_QUEUE\)/ })
+})
+
+test('memory is counted while a request is open, and released once', async () => {
+  const ctx = context()
+  const bytes = async () => (await metrics.bytesInFlight.get()).values[0]?.value ?? 0
+  const before = await bytes()
+  const memory = new ArrayBuffer(2 ** 20)
+  await admission.run(ctx, async ({ reservation }) => {
+    reservation.countBytes(600)
+    reservation.own(memory)
+  })
+  assert.equal(await bytes(), before + 600)
+  ctx.res.emit('close')
+  assert.equal(await bytes(), before)
+  assert.equal(memory.byteLength, 0)
 })

@@ -4,8 +4,8 @@ import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { isLoopback } from '../lib/http/allowed_hosts.ts'
 import { readSettings } from '../lib/process/settings.ts'
+import { isLoopback } from '../lib/security/allowed_hosts.ts'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const MODEL_DIR = join(ROOT, 'test/fixtures/models/linear')

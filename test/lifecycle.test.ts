@@ -96,7 +96,7 @@ describe('admission', () => {
     assert.equal(refused.status, 503)
     assert.ok(Number(refused.headers.get('retry-after')) >= 1)
     const { detail } = (await refused.json()) as { detail: string }
-    assert.match(detail, /the queue is full: 7 samples wait, MAX_QUEUE is 10/)
+    assert.match(detail, /the queue is full: 7 samples wait; the limit is 10 \(MAX_QUEUE\)/)
     const rest = predict(server, [7, 8, 9])
     for (const [i, response] of (await Promise.all(admitted)).entries())
       await assertRight(response, [2 * i - 1])
@@ -361,6 +361,34 @@ describe('the end', () => {
     assert.notEqual(await cut, 200)
   })
 
+  test('clients with kept connections lose no request', async () => {
+    const server = await startServer()
+    let isRunning = true
+    let answered = 0
+    const lost: unknown[] = []
+    const clients = Array.from({ length: 16 }, async () => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+      while (isRunning) {
+        const req = request(`${server.url}/livez`, { agent })
+        try {
+          const [res] = (await once(req.end(), 'response')) as [IncomingMessage]
+          await once(res.resume(), 'end')
+          answered++
+        } catch (error) {
+          // a new connection may be refused: the server has stopped
+          if (req.reusedSocket) lost.push(error)
+          isRunning = false
+        }
+      }
+      agent.destroy()
+    })
+    await until(() => answered > 500)
+    assert.equal(await server.stop(), 0)
+    isRunning = false
+    await Promise.all(clients)
+    assert.deepEqual(lost, [])
+  })
+
   test('with nothing open, the end takes no time at all, not even SHUTDOWN_MS', async () => {
     const server = await startServer({ env: { SHUTDOWN_MS: '0' } })
     assert.equal(await server.stop(), 0)
@@ -460,7 +488,7 @@ describe('faults', () => {
       await untilMetric(server, 'onnxpress_worker_restarts_total', round)
     }
     assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
-    await logged(server, ({ msg }) => /inference worker ended .* started again/.test(String(msg)))
+    await logged(server, ({ msg }) => /inference worker ended .* starting another/.test(String(msg)))
   })
 
   test('while it cannot be started again, the server is not ready and says so', async (t) => {
@@ -619,6 +647,17 @@ describe('WEB_CONCURRENCY', () => {
     assert.match(first, /serving/) // and two are still to come
     child.kill('SIGTERM')
     assert.deepEqual(await once(child, 'exit'), [0, null])
+  })
+
+  test('a process that is killed before it is ready ends the whole with one line that says so', async () => {
+    const dying = 'data:text/javascript,if(process.env.NODE_UNIQUE_ID)process.kill(process.pid,"SIGKILL")'
+    const env = { WEB_CONCURRENCY: '2', NODE_OPTIONS: `--import=${dying}` }
+    const { code, stderr } = await run(['server.js'], env)
+    assert.equal(code, 1)
+    assert.match(
+      stderr,
+      /^onnxpress: process \d+ ended with SIGKILL before it was ready: check the memory limit\n$/,
+    )
   })
 
   test('what cannot start ends the whole with one line and code 1', async () => {

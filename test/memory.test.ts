@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { release, releaseChunk } from '../lib/http/memory.ts'
+import { release, releaseChunk } from '../lib/workers/memory.ts'
 
 const MB = 2 ** 20
 

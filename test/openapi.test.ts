@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createConfig, lintFromString } from '@redocly/openapi-core'
-import { Admission } from '../lib/http/admission.ts'
 import { createMetrics } from '../lib/http/metrics.ts'
 import { createLog } from '../lib/process/log.ts'
+import { createWorkers } from '../lib/process/main.ts'
 import { readSettings, type Settings } from '../lib/process/settings.ts'
 import { loadModel, type Model } from '../model.ts'
-import { createApp, createThreads } from '../server.ts'
+import { createApp } from '../server.ts'
 import { ROOT, type RunningServer, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
@@ -50,27 +50,27 @@ function routesOf(router: { stack: unknown[] }): string[] {
 
 test('every route of the app is in the document, and no other', async () => {
   const settings: Settings = readSettings({ LOG_LEVEL: 'silent' })
-  const model: Model = await loadModel(settings.MODEL_DIR, settings, { warn: assert.fail })
-  const log = await createLog('silent')
   const metrics = createMetrics()
-  const threads = createThreads(settings, () => metrics)
-  const admission = new Admission([threads, model], model.batchSize, settings, metrics)
-  const app = createApp({ model, threads, admission, settings, log, metrics, isReady: () => true })
+  const model: Model = await loadModel(settings.MODEL_DIR, settings, { note: assert.fail })
+  const workers = createWorkers(settings, () => metrics)
+  const readMetrics = () => metrics.registry.metrics()
+  const log = await createLog('silent')
+  const app = createApp({ model, workers, settings, log, metrics, readMetrics, isReady: () => true }).express
   const server = await startServer()
   const { paths } = await documentOf(server)
   const described = Object.entries(paths).flatMap(([path, operations]) =>
     Object.keys(operations).map((method) => `${method} ${path}`),
   )
-  // what the pages load is no part of the API
+  // files that pages load are not part of the API
   const routes = routesOf(app.router as unknown as { stack: unknown[] }).filter(
-    (route) => !/^get \/(docs\/\{file\}|\w+\.(css|mjs))$/.test(route),
+    (route) => !/^get \/(docs\/[\w-]+|\w+)\.(css|m?js)$/.test(route),
   )
   assert.ok(routes.length > 30)
   assert.deepEqual(described.sort(), routes.sort())
-  await Promise.all([server.stop(), model.close(), threads.close()])
+  await Promise.all([server.stop(), model.close(), workers.close()])
 })
 
-for (const name of ['mnist', 'linear', 'faces', 'several', 'features', 'any_size']) {
+for (const name of ['mnist', 'linear', 'faces', 'outputs', 'features', 'any_size']) {
   describe(`the document for ${name}`, () => {
     let server: RunningServer
     let document: Document
@@ -120,9 +120,8 @@ for (const name of ['mnist', 'linear', 'faces', 'several', 'features', 'any_size
             const [type] = response.headers.get('content-type')!.split(';')
             assert.ok(answer.content[type], `${operationId}: ${response.status} ${type}`)
             const isSample = operationId === 'get_model_sample'
-            // a tensor is not preprocessed, and a model of several inputs is only for V2
-            const mayFail =
-              isSample || operationId === 'post_preprocess' || name === 'several' || (requestBody && !example)
+            // a tensor is not preprocessed
+            const mayFail = isSample || operationId === 'post_preprocess' || (requestBody && !example)
             if (!mayFail) assert.equal(response.status, 200, operationId)
           }
         }

@@ -336,7 +336,7 @@ images 1. decode, turn as EXIF says, convert to grey (ITU-R 601)
  4. subtract 0.1307; divide by 0.3081
  5. planes of grey, float32
 output logits: float32 [batch_size,10]
-answer the best label: softmax of the graph's output
+result the best label: softmax of the graph's output
 labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 `,
     )
@@ -358,6 +358,6 @@ labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
     const { code, stderr } = await run(['server.js'], { PORT: String(port) })
     other.close()
     assert.equal(code, 1)
-    assert.match(stderr, /^onnxpress: HOST=127\.0\.0\.1 PORT=\d+: .*EADDRINUSE.*\n$/)
+    assert.match(stderr, /^onnxpress: port \d+ of 127\.0\.0\.1 is in use: .* PORT=\d+ npm start\n$/)
   })
 })

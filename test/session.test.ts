@@ -11,19 +11,19 @@ const five = (): Tensor => ({ dtype: 'float32', dims: [1, 1], data: Float32Array
 test('a session runs, also with other threads, and fails on what the graph cannot take', async () => {
   const session = await startSession({ modelPath, devices: ['cpu'], threads: 2 }, assert.fail)
   assert.equal(session.isRunning, true)
-  assert.equal((await session.run([five()], ['y']))[0].data[0], 9)
+  assert.equal((await session.run(five(), ['y']))[0].data[0], 9)
   await session.useThreads(1)
-  assert.equal((await session.run([five()], ['y']))[0].data[0], 9)
+  assert.equal((await session.run(five(), ['y']))[0].data[0], 9)
   const wide: Tensor = { dtype: 'float32', dims: [1, 2], data: Float32Array.of(5, 6) }
-  await assert.rejects(session.run([wide], ['y']), { status: 400 })
+  await assert.rejects(session.run(wide, ['y']), { status: 400 })
   await session.close()
 })
 
 test('a session that is closed ends what it is running, takes no more, and is not started again', async () => {
   const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, assert.fail)
-  const underWay = [1, 2, 3].map(() => session.run([five()], ['y']))
+  const underWay = [1, 2, 3].map(() => session.run(five(), ['y']))
   const closed = session.close()
-  await assert.rejects(session.run([five()], ['y']), { status: 503 })
+  await assert.rejects(session.run(five(), ['y']), { status: 503 })
   for (const outputs of await Promise.all(underWay)) assert.equal(outputs[0].data[0], 9)
   await closed
   assert.equal(session.isRunning, false)

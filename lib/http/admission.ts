@@ -1,138 +1,193 @@
-/** Who is let in: a request that could not be answered in time is told so before its body is read. */
-import type { Request, Response } from 'express'
-import { checkSamples } from '../inference/batcher.ts'
+/** Admission control: a request that could not be answered in time is refused before its body is read. */
 import { type Problem, RequestError } from '../inference/errors.ts'
-import { checkLength } from '../input/body.ts'
-import { maxUploadBytes, type Settings } from '../process/settings.ts'
-import { type Place, type Trace, traceOf, whileWanted } from './context.ts'
+import { release } from '../workers/memory.ts'
+import type { RequestContext } from './context.ts'
 import { sendContinue } from './http_server.ts'
-import { release } from './memory.ts'
 import type { Metrics } from './metrics.ts'
 
-/** Bodies of this many times the largest may be in memory together. */
-const BODIES = 16
+/** Memory cap for request bodies, in multiples of the largest body. */
+const MAX_BODIES = 16
 
-/** So long a request keeps a place for the samples in its body; one that takes longer to send it finds one or does not. */
+/** How long a request keeps a slot for the samples it may bring, in milliseconds; slower senders take their chance. */
 const ARRIVAL_MS = 1000
 
+/** The context of a request that was admitted. */
+export interface AdmittedContext extends RequestContext {
+  readonly reservation: Reservation
+}
+
+/** A queue that samples pass on their way. */
 interface Queue {
   /** samples that wait */
   readonly waiting: number
-  /** whole seconds until they have been done */
-  readonly secondsLeft: number
+  readonly estimatedWaitSeconds: number
+}
+
+export interface AdmissionOptions {
+  /** the queues that a sample passes, one after the other */
+  queues: Queue[]
+  /** most samples that leave the last queue at once */
+  batchSize: number
+  /** most samples that may wait (MAX_QUEUE) */
+  maxQueue: number
+  /** largest body in bytes (MAX_UPLOAD_MB) */
+  maxBodyBytes: number
+  metrics: Pick<Metrics, 'bytesInFlight'>
 }
 
 export class Admission {
-  readonly #queues: Queue[]
-  readonly #maxQueue: number
-  readonly #batchSize: number
-  /** of one body, and of all together */
-  readonly #maxBody: number
-  readonly #maxBytes: number
-  readonly #metrics: Metrics
+  readonly #options: AdmissionOptions
+  /** of all bodies in memory */
   #bytes = 0
-  /** requests whose bodies are on their way */
+  /** requests whose bodies are arriving */
   #arriving = 0
 
-  /**
-   * @param queues that a sample passes, one after the other
-   * @param batchSize most samples that leave the last one at once
-   */
-  constructor(queues: Queue[], batchSize: number, settings: Settings, metrics: Metrics) {
-    this.#queues = queues
-    this.#maxQueue = settings.MAX_QUEUE
-    this.#batchSize = batchSize
-    this.#maxBody = maxUploadBytes(settings)
-    this.#maxBytes = BODIES * this.#maxBody
-    this.#metrics = metrics
+  constructor(options: AdmissionOptions) {
+    this.#options = options
   }
 
   /**
-   * Why one more request would find no place; undefined if it would. Those whose bodies are on their way may find
-   * theirs in the batch that is taken meanwhile.
+   * Why one more request would overflow the queue; undefined if it would not. Of the requests whose bodies are arriving,
+   * one batch is not counted: it may be taken from the queue meanwhile.
    */
-  refusal(): Problem | undefined {
-    return this.#overflow(1, Math.max(0, this.#arriving - this.#batchSize))
+  overloadError(): Problem | undefined {
+    return this.#overflow(1, Math.max(0, this.#arriving - this.#options.batchSize))
   }
 
-  /** Why so many samples find no place behind those that wait and those that are arriving. */
+  /**
+   * Run a request's work.
+   *
+   * @param work is given up when the client leaves or the time is up
+   * @throws RequestError 503 when the queue is full, 413 when the announced body is too large, the signal's reason, and
+   * what `work` throws
+   */
+  async run<T>(ctx: RequestContext, work: (ctx: AdmittedContext) => Promise<T>): Promise<T> {
+    const overload = this.overloadError()
+    if (overload) throw toError(overload)
+    const { maxBodyBytes } = this.#options
+    if (Number(ctx.req.headers['content-length'] ?? 0) > maxBodyBytes) throw bodyTooLarge(maxBodyBytes)
+    sendContinue(ctx.req, ctx.res)
+    const reservation = new Reservation(this, ctx)
+    ctx.res.once('close', () => reservation.release())
+    return ctx.wait(work(Object.assign(ctx, { reservation })))
+  }
+
+  /** Used by `Reservation` alone. */
+  countArriving(change: 1 | -1): void {
+    this.#arriving += change
+  }
+
+  /** Used by `Reservation` alone. */
+  countBytes(change: number): void {
+    this.#bytes += change
+    this.#options.metrics.bytesInFlight.inc(change)
+  }
+
+  /** @throws RequestError 503 when the bodies of all requests are too large together */
+  checkBytes(more: number): void {
+    const limit = MAX_BODIES * this.#options.maxBodyBytes
+    if (this.#bytes + more <= limit) return
+    const detail = `bodies of ${this.#bytes} bytes are being processed; the limit is ${limit}: try again later`
+    throw new RequestError(503, detail, { 'retry-after': '1' })
+  }
+
+  /** @throws RequestError 413 for more samples than the queue holds, 503 when it is full */
+  checkSamples(samples: number): void {
+    const { maxQueue } = this.#options
+    if (samples > maxQueue) {
+      const detail = `${samples} samples in one request; the limit is ${maxQueue} (MAX_QUEUE): send several requests`
+      throw new RequestError(413, detail)
+    }
+    const overflow = this.#overflow(samples)
+    if (overflow) throw toError(overflow)
+  }
+
+  /** Why samples do not fit behind those that wait and `arriving` others. */
   #overflow(samples: number, arriving = 0): Problem | undefined {
-    const waiting = this.#queues.reduce((sum, queue) => sum + queue.waiting, arriving)
-    if (waiting + samples <= this.#maxQueue) return undefined
-    const seconds = this.#queues.reduce((sum, queue) => sum + queue.secondsLeft, 0)
+    const { queues, maxQueue } = this.#options
+    const waiting = queues.reduce((sum, queue) => sum + queue.waiting, arriving)
+    if (waiting + samples <= maxQueue) return undefined
+    const seconds = queues.reduce((sum, queue) => sum + queue.estimatedWaitSeconds, 0)
     return {
       status: 503,
-      message: `the queue is full: ${waiting} samples wait, MAX_QUEUE is ${this.#maxQueue}: try again later`,
+      message: `the queue is full: ${waiting} samples wait; the limit is ${maxQueue} (MAX_QUEUE): try again later`,
       headers: { 'retry-after': String(seconds) },
     }
   }
+}
+
+/** What one request occupies: a slot while its body arrives, memory, and room in the queue. */
+export class Reservation {
+  readonly #admission: Admission
+  readonly #ctx: RequestContext
+  readonly #arrival: NodeJS.Timeout
+  readonly #owned: ArrayBuffer[] = []
+  #isArriving = true
+  #isReleased = false
+  #bytes = 0
+
+  constructor(admission: Admission, ctx: RequestContext) {
+    this.#admission = admission
+    this.#ctx = ctx
+    admission.countArriving(1)
+    this.#arrival = setTimeout(() => this.#arrived(), ARRIVAL_MS)
+  }
 
   /**
-   * Do what a request asks for.
+   * Count bytes of the body that are kept in memory.
    *
-   * @param work given up when the client goes away or the time is up; it counts what it keeps of the body, and
-   * asks for room for its samples, by the trace's place
-   * @throws RequestError 503 when the queue is full, 413 when the body is announced as too large, 408 or 504 when the
-   * time is up, and what `work` throws
+   * @throws RequestError 503 when the bodies of all requests are too large together, or the signal's reason
    */
-  async attend<T>(req: Request, res: Response, work: () => Promise<T>): Promise<T> {
-    const refusal = this.refusal()
-    if (refusal) throw errorOf(refusal)
-    checkLength(req, this.#maxBody)
-    sendContinue(req, res)
-    const trace = traceOf(res)
-    trace.place = this.#placeFor(trace)
-    return whileWanted(trace.interest, work())
+  countBytes(bytes: number): void {
+    // the rest of a refused client's body is not kept
+    if (this.#isReleased) throw new RequestError(400, 'the response was sent before the body was complete')
+    if (this.#ctx.signal.reason) throw this.#ctx.signal.reason
+    this.#admission.checkBytes(bytes)
+    this.#admission.countBytes(bytes)
+    this.#bytes += bytes
+    this.#ctx.bytes = this.#bytes
   }
 
-  #placeFor(trace: Trace): Place {
-    let hasLeft = false
-    let isArriving = true
-    this.#arriving++
-    const arrived = () => {
-      if (isArriving) this.#arriving--
-      isArriving = false
-      clearTimeout(timer)
-    }
-    const timer = setTimeout(arrived, ARRIVAL_MS)
-    trace.bytes = 0
-    const held: ArrayBuffer[] = []
-    return {
-      take: (bytes) => {
-        // what a refused client goes on sending is not kept
-        if (hasLeft) throw new RequestError(400, 'the answer was given before the body was complete')
-        if (trace.interest.lost) throw trace.interest.lost
-        if (this.#bytes + bytes > this.#maxBytes) throw this.#tooMuch()
-        trace.bytes! += bytes
-        this.#bytes += bytes
-        this.#metrics.bytesInFlight.inc(bytes)
-      },
-      hold: (memory) => {
-        if (hasLeft) release(memory)
-        else held.push(memory)
-      },
-      admit: (samples) => {
-        arrived()
-        checkSamples(samples, this.#maxQueue)
-        const overflow = this.#overflow(samples)
-        if (overflow) throw errorOf(overflow)
-      },
-      leave: () => {
-        arrived()
-        hasLeft = true
-        this.#bytes -= trace.bytes!
-        this.#metrics.bytesInFlight.dec(trace.bytes!)
-        held.forEach(release)
-      },
-    }
+  /** Free this memory when the request is over. */
+  own(memory: ArrayBuffer): void {
+    if (this.#isReleased) release(memory)
+    else this.#owned.push(memory)
   }
 
-  #tooMuch(): RequestError {
-    const detail = `bodies of ${this.#bytes} bytes are being worked on, and ${this.#maxBytes} are the most: try again later`
-    return new RequestError(503, detail, { 'retry-after': '1' })
+  /**
+   * Ask for room in the queue, now that the number of samples is known.
+   *
+   * @throws RequestError 413 for more samples than the queue holds, 503 when it is full
+   */
+  reserve(samples: number): void {
+    this.#arrived()
+    this.#admission.checkSamples(samples)
+  }
+
+  /** The request is over. */
+  release(): void {
+    if (this.#isReleased) return
+    this.#isReleased = true
+    this.#arrived()
+    this.#admission.countBytes(-this.#bytes)
+    this.#owned.forEach(release)
+  }
+
+  #arrived(): void {
+    if (!this.#isArriving) return
+    this.#isArriving = false
+    this.#admission.countArriving(-1)
+    clearTimeout(this.#arrival)
   }
 }
 
-function errorOf({ status, message, headers }: Problem): RequestError {
+export function bodyTooLarge(maxBytes: number): RequestError {
+  return new RequestError(
+    413,
+    `the body is larger than ${maxBytes / 2 ** 20} MB, the limit (MAX_UPLOAD_MB): send less at once`,
+  )
+}
+
+function toError({ status, message, headers }: Problem): RequestError {
   return new RequestError(status, message, headers)
 }

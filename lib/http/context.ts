@@ -1,100 +1,102 @@
-/** What one request goes through: until when it is worth working on, and where its time went. */
-import type { Response } from 'express'
-import type { RequestError } from '../inference/errors.ts'
+/** A request's context: the one argument that carries its id, cancellation, timings and reservation. */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Request, Response } from 'express'
+import { RequestError } from '../inference/errors.ts'
+import { abortable, Signal } from '../inference/signal.ts'
+import { serverTiming, type Timings } from '../inference/timings.ts'
+import { type Result, toText } from '../model/predictions.ts'
 
-/**
- * Whether a request is still worth working on. What the platform's AbortSignal does, as far as it is needed here: each
- * request has one, and that takes as long as all of its routing.
- */
-export class Interest {
-  /** why it is lost, the error to answer; undefined while it lasts */
-  lost: RequestError | undefined
-  #listeners = new Set<(reason: RequestError) => void>()
-
-  lose(reason: RequestError): void {
-    if (this.lost) return
-    this.lost = reason
-    for (const listener of this.#listeners) listener(reason)
-    this.#listeners.clear()
-  }
-
-  /** Be told when it is lost. */
-  onLoss(listener: (reason: RequestError) => void): void {
-    this.#listeners.add(listener)
-  }
-
-  forget(listener: (reason: RequestError) => void): void {
-    this.#listeners.delete(listener)
+declare global {
+  namespace Express {
+    interface Request {
+      /** set by the app's first middleware */
+      context: RequestContext
+    }
   }
 }
 
-/** What a request takes up while it is worked on. */
-export interface Place {
-  /**
-   * Count so many more bytes of its body that are kept.
-   *
-   * @throws RequestError 503 when those of all requests together are too many
-   */
-  take(bytes: number): void
-  /** Release this memory, of its body or of what was made of it, when the request is over. */
-  hold(memory: ArrayBuffer): void
-  /**
-   * Ask for room for so many samples, now that they are known.
-   *
-   * @throws RequestError 413 more than the queue holds, 503 with Retry-After when they find no place in it
-   */
-  admit(samples: number): void
-  /** The request is over. */
-  leave(): void
+/** The reason of an aborted signal when nobody waits for the response any more. */
+const OVER = new RequestError(499, 'the request is over')
+
+/** Safe to repeat in a log line and in a header. */
+const SAFE_ID = /^[\w.:/+=@-]{1,128}$/
+
+/** The client's x-request-id if it is safe to repeat, otherwise a new one. */
+export function requestId({ headers }: IncomingMessage): string {
+  const given = String(headers['x-request-id'] ?? '')
+  return SAFE_ID.test(given) ? given : randomUUID()
 }
 
-export interface Trace {
-  /** the client's `x-request-id`, or one of our own */
+export class RequestContext {
+  readonly req: Request
+  readonly res: Response
   readonly id: string
-  /** lost when the client has gone or the time is up */
-  readonly interest: Interest
-  /** of its body that were kept in memory */
-  bytes?: number
-  /** what it has been given by `Admission.attend` */
-  place?: Place
-  /** from the image files to their tensors, milliseconds */
-  preprocessMs?: number
-  /** longest wait for a batch, milliseconds */
-  queueMs?: number
-  /** longest run of a batch that it was in, milliseconds */
-  inferenceMs?: number
-  /** samples in the largest of these batches */
-  batchSize?: number
-  /** what was answered */
-  label?: string
+  readonly startedAt = performance.now()
+  /** aborted when the client has gone, the time is up, or the response has been sent */
+  readonly signal = new Signal()
+  readonly timings: Timings = {}
+  /** bytes of the body that were kept in memory */
+  bytes: number | undefined
+  /** label of the first prediction, for the log */
+  label: string | undefined
+
+  /** @param timeoutMs from now to the end of the response */
+  constructor(req: Request, res: Response, timeoutMs: number) {
+    this.req = req
+    this.res = res
+    this.id = requestId(req)
+    res.setHeader('x-request-id', this.id)
+    const timer = setTimeout(() => {
+      // a client that does not read its response is cut off
+      if (res.headersSent) res.destroy()
+      else this.signal.abort(timeoutError(req, res, timeoutMs))
+    }, timeoutMs)
+    res.once('close', () => {
+      clearTimeout(timer)
+      this.signal.abort(OVER)
+    })
+  }
+
+  /** Whether the client left before the whole response was sent. */
+  get isClientGone(): boolean {
+    return !this.res.writableFinished
+  }
+
+  /** Wait for work that is given up when the signal is aborted. */
+  wait<T>(work: Promise<T>): Promise<T> {
+    return abortable(this.signal, work)
+  }
+
+  /** Respond with predictions: as JSON, or as text if the client prefers it; one input gives one object. */
+  reply(results: Result[]): void {
+    this.noteResults(results)
+    const { req, res } = this
+    if (req.accepts(['json', 'text/plain']) === 'text/plain') this.replyText(results)
+    else res.json(results.length === 1 ? results[0] : results)
+  }
+
+  /** Respond with the bare labels, one line per input. */
+  replyText(results: Result[]): void {
+    this.noteResults(results)
+    this.res.type('text/plain').send(toText(results))
+  }
+
+  /** Keep the first label for the log, and set the Server-Timing header. */
+  noteResults(results: Result[]): void {
+    this.label = toText(results.slice(0, 1))
+    this.res.setHeader('server-timing', serverTiming(this.timings))
+  }
 }
 
-/** Of any response of the app: `observe` has set it. */
-export function traceOf(res: Response): Trace {
-  return res.locals.trace
-}
-
-/** Settles as `work` does, unless the interest in it is lost before: then it rejects with the reason. */
-export function whileWanted<T>(interest: Interest, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    interest.onLoss(reject)
-    work.then(
-      (value) => {
-        interest.forget(reject)
-        resolve(value)
-      },
-      (error) => {
-        interest.forget(reject)
-        reject(error)
-      },
-    )
-  })
-}
-
-/** The `Server-Timing` of what has been measured, for browsers' developer tools. */
-export function serverTiming({ preprocessMs, queueMs, inferenceMs }: Trace): string {
-  return Object.entries({ preprocess: preprocessMs, queue: queueMs, inference: inferenceMs })
-    .filter(([, ms]) => ms !== undefined)
-    .map(([name, ms]) => `${name};dur=${ms!.toFixed(2)}`)
-    .join(', ')
+/** 408 while the body is still arriving, 504 afterwards. */
+function timeoutError(req: Request, res: Response, ms: number): RequestError {
+  if (req.complete) {
+    return new RequestError(504, `no response within the ${ms} ms of REQUEST_TIMEOUT_MS: try again later`)
+  }
+  res.setHeader('connection', 'close') // do not wait for the rest of the body
+  return new RequestError(
+    408,
+    `the body was not complete within the ${ms} ms of REQUEST_TIMEOUT_MS: send it faster`,
+  )
 }

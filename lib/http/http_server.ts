@@ -1,50 +1,56 @@
-/** The HTTP server around the app: its time-outs, the answer to `Expect: 100-continue`, and an orderly end. */
+/** The HTTP server around the app: timeouts, `Expect: 100-continue`, exchange of the app, and an orderly end. */
 import { createServer, IncomingMessage, type RequestListener, ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, Server, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import type { Express } from 'express'
 import { messageOf, StartError } from '../inference/errors.ts'
-import type { Settings } from '../process/settings.ts'
 
-/** What answers requests. */
-export interface App {
-  /** it, or what stands in front of it */
-  listener: RequestListener
+/** One app with its model; a reload exchanges it for another. */
+export interface AppInstance {
   express: Express
+  /** the Express app, or a listener in front of it */
+  listener: RequestListener
 }
 
 export interface HttpServer {
   url: string
-  /** Give requests that come from now on to another app; settles when the one before has answered all of its own. */
-  swap(app: App): Promise<void>
-  /** whether no request is under way */
+  /** Give new requests to another instance; resolves when the previous one has answered all of its own. */
+  swap(instance: AppInstance): Promise<void>
+  /** whether no request is open */
   readonly isIdle: boolean
   /**
-   * From now on close each connection behind its answer; after `drainMs` take no new ones, and settle when all are closed.
+   * Close each connection after its next response; after `drainMs`, accept no new connections; resolve when all are closed.
    */
   stop(drainMs: number): Promise<void>
 }
 
+/**
+ * While stopping, a connection that has been idle for this long is closed. A client in a loop sends its next request
+ * sooner: it is answered, with `Connection: close`, where closing at once would reset it.
+ */
+const LINGER_MS = 1000
+const SWEEP_MS = 50
+
 const waitingForContinue = new WeakSet<IncomingMessage>()
 
-/** Tell a client that asked whether it may send its body (`Expect: 100-continue`) that it may. */
+/** Tell a client that sent `Expect: 100-continue` to send its body. */
 export function sendContinue(req: IncomingMessage, res: ServerResponse): void {
   if (waitingForContinue.delete(req)) res.writeContinue()
 }
 
-/** An app, and how many of its requests are under way. */
-class Serving {
+/** An instance and the number of its open requests. */
+class ServedInstance {
   readonly listener: RequestListener
   /**
-   * Express exchanges the prototype of every request and response, and V8 is slow with objects that this was done to, for
-   * as long as they live: a third of the requests a second. These are born as what Express would make of them.
+   * Express replaces the prototypes of every request and response, and V8 is slow with such objects as long as they live:
+   * a third fewer requests per second. Objects of these classes already have Express's prototypes.
    */
   readonly Request = class extends IncomingMessage {}
   readonly Response = class extends ServerResponse {}
-  underWay = 0
+  open = 0
   onIdle = () => {}
 
-  constructor({ listener, express }: App) {
+  constructor({ listener, express }: AppInstance) {
     this.listener = listener
     Object.setPrototypeOf(this.Request.prototype, express.request)
     Object.setPrototypeOf(this.Response.prototype, express.response)
@@ -52,106 +58,148 @@ class Serving {
     express.response = this.Response.prototype as Express['response']
   }
 
-  done(): void {
-    this.underWay--
-    if (this.underWay === 0) this.onIdle()
+  finishOne(): void {
+    this.open--
+    if (this.open === 0) this.onIdle()
   }
 }
 
-/** @throws StartError when the address cannot be listened on */
-export async function listen(app: App, settings: Settings): Promise<HttpServer> {
-  const { HOST, PORT, REQUEST_TIMEOUT_MS } = settings
-  let serving = new Serving(app)
+/** The open connections, their open responses, and when they became idle. */
+class Connections {
+  readonly #open = new Map<Socket, { responses: Set<ServerResponse>; idleSince: number }>()
+
+  add(socket: Socket): void {
+    const connection = { responses: new Set<ServerResponse>(), idleSince: performance.now() }
+    this.#open.set(socket, connection)
+    socket.once('close', () => {
+      // Node does not close a pipelined response that had not started
+      for (const res of connection.responses) if (!res.closed) res.destroy().emit('close')
+      this.#open.delete(socket)
+    })
+  }
+
+  addResponse(socket: Socket, res: ServerResponse): void {
+    const connection = this.#open.get(socket)
+    connection?.responses.add(res)
+    res.once('close', () => {
+      if (!connection) return
+      connection.responses.delete(res)
+      connection.idleSince = performance.now()
+    })
+  }
+
+  get isIdle(): boolean {
+    return [...this.#open.values()].every(({ responses }) => responses.size === 0)
+  }
+
+  /** Add `Connection: close` to the responses whose heads have not been sent. */
+  announceClose(): void {
+    for (const { responses } of this.#open.values()) {
+      const last = [...responses].at(-1)
+      if (last && !last.headersSent) last.setHeader('connection', 'close')
+    }
+  }
+
+  /** Close the connections that have been idle for `ms`. */
+  closeIdle(ms: number): void {
+    for (const [socket, { responses, idleSince }] of this.#open) {
+      if (responses.size === 0 && performance.now() - idleSince >= ms) socket.destroySoon()
+    }
+  }
+}
+
+export interface ListenOptions {
+  host: string
+  /** 0 picks a free one */
+  port: number
+  requestTimeoutMs: number
+}
+
+/** @throws StartError when the address cannot be used */
+export async function listen(instance: AppInstance, options: ListenOptions): Promise<HttpServer> {
+  let served = new ServedInstance(instance)
   let isStopping = false
-  /** connections, and the requests of each that are under way */
-  const open = new Map<Socket, Set<ServerResponse>>()
-  const isIdle = () => [...open.values()].every(({ size }) => size === 0)
+  const connections = new Connections()
   const answer: RequestListener = (req, res) => {
     if (isStopping) res.setHeader('connection', 'close')
-    const { socket } = req
-    const mine = serving
-    mine.underWay++
-    open.get(socket)?.add(res)
-    res.once('close', () => {
-      open.get(socket)?.delete(res)
-      mine.done()
-    })
-    mine.listener(req, res)
+    const current = served
+    current.open++
+    connections.addResponse(req.socket, res)
+    res.once('close', () => current.finishOne())
+    current.listener(req, res)
   }
-  // Node calls these with `new`, and takes what they return
+  // Node calls these with `new`, and uses what they return
   function Request(socket: Socket) {
-    return new serving.Request(socket)
+    return new served.Request(socket)
   }
   function Response(...args: ConstructorParameters<typeof ServerResponse>) {
-    return new serving.Response(...args)
+    return new served.Response(...args)
   }
   const server = createServer(
     {
-      // longer than the keep-alive of the load balancers in front, so that none reuses a connection just closed here
+      // longer than the keep-alive of load balancers, so that they do not reuse a connection that was just closed here
       keepAliveTimeout: 75_000,
       headersTimeout: 10_000,
-      // the app has said 408 before: this is for bodies that no route reads
-      requestTimeout: REQUEST_TIMEOUT_MS + 10_000,
+      // for bodies that no route reads; for the others the app responds with 408 before
+      requestTimeout: options.requestTimeoutMs + 10_000,
       connectionsCheckingInterval: 2000,
       IncomingMessage: Request as unknown as typeof IncomingMessage,
       ServerResponse: Response as unknown as typeof ServerResponse,
     },
     answer,
   )
-  server.on('connection', (socket) => {
-    open.set(socket, new Set())
-    socket.once('close', () => {
-      // Node does not close a response whose turn on the connection has not come
-      for (const res of open.get(socket) ?? []) if (!res.closed) res.destroy().emit('close')
-      open.delete(socket)
-    })
-  })
-  // what the app refuses without looking at the body is refused before the body is sent
+  server.on('connection', (socket) => connections.add(socket))
+  // a request that is refused without its body is refused before the body is sent
   server.on('checkContinue', (req, res) => {
     waitingForContinue.add(req)
     answer(req, res)
   })
 
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(
-        new StartError(
-          `HOST=${HOST} PORT=${PORT}: ${messageOf(error)}: choose others, or stop what listens there`,
-        ),
-      ),
-    )
-    server.listen(PORT, HOST, resolve)
+    server.once('error', (error) => reject(listenError(error, options)))
+    server.listen(options.port, options.host, resolve)
   })
   const { address, family, port } = server.address() as AddressInfo
 
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
     swap(next) {
-      const before = serving
-      serving = new Serving(next)
+      const previous = served
+      served = new ServedInstance(next)
       return new Promise((resolve) => {
-        before.onIdle = resolve
-        if (before.underWay === 0) resolve()
+        previous.onIdle = resolve
+        if (previous.open === 0) resolve()
       })
     },
     get isIdle() {
-      return isIdle()
+      return connections.isIdle
     },
     async stop(drainMs) {
       isStopping = true
+      connections.announceClose()
       await setTimeout(drainMs)
-      // a connection whose request was under way when the end began is idle only after its answer; one that has
-      // never sent a whole head would hold up the end
-      const sweep = () => {
-        if (isIdle()) server.closeAllConnections()
-        else server.closeIdleConnections()
-      }
-      const sweeping = setInterval(sweep, 50)
+      const sweep = setInterval(() => connections.closeIdle(LINGER_MS), SWEEP_MS)
       await new Promise<void>((resolve) => {
-        server.close(() => resolve())
-        sweep()
+        // not http.Server's close(), which also closes idle connections
+        Server.prototype.close.call(server, () => resolve())
       })
-      clearInterval(sweeping)
+      clearInterval(sweep)
     },
   }
+}
+
+function listenError(error: Error, { host, port }: ListenOptions): StartError {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'EADDRINUSE') {
+    const other = port + 1 > 65535 ? 8890 : port + 1
+    return new StartError(
+      `port ${port} of ${host} is in use: stop the program that uses it, or choose another port: PORT=${other} npm start`,
+    )
+  }
+  if (code === 'EACCES') {
+    return new StartError(
+      `port ${port} may not be used by this user: choose one from 1024 on, such as PORT=8890`,
+    )
+  }
+  return new StartError(`HOST=${host} cannot be listened on (${messageOf(error)}): use 127.0.0.1 or 0.0.0.0`)
 }

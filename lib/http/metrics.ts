@@ -1,14 +1,12 @@
-/** What the operator sees at /metrics, in Prometheus' text format. */
+/** What `/metrics` tells an operator, in Prometheus' text format. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { ModelDescription } from '../inference/description.ts'
-import { metricsOf } from '../process/cluster.ts'
-import { droppedLines } from '../process/log.ts'
+import type { ModelInfo } from '../model/model_info.ts'
 
-// milliseconds to half a minute
+// from a millisecond to half a minute
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 const SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
-/** Why there was no prediction, by the status of the answer. */
+/** Reasons for a response without a prediction, by its status. */
 const REASONS: Record<number, string> = {
   400: 'invalid',
   401: 'token',
@@ -24,12 +22,13 @@ const REASONS: Record<number, string> = {
   504: 'timeout',
 }
 
-/** Those that routes are for, to count them by; of others there are many. */
+/** Methods that are counted by name: clients can make up any number of others. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
 
 export type Metrics = ReturnType<typeof createMetrics>
 
-export function createMetrics() {
+/** @param droppedLines log lines that could not be written so far */
+export function createMetrics(droppedLines = () => 0) {
   let waiting = () => 0
   let isReady = () => false
   const registry = new Registry()
@@ -47,7 +46,7 @@ export function createMetrics() {
   })
   new Gauge({
     name: 'onnxpress_queue_samples',
-    help: 'Samples that wait, for preprocessing or for a batch.',
+    help: 'Samples waiting for preprocessing or for a batch.',
     registers,
     collect() {
       this.set(waiting())
@@ -55,7 +54,7 @@ export function createMetrics() {
   })
   new Gauge({
     name: 'onnxpress_ready',
-    help: 'Whether /readyz says yes.',
+    help: 'Whether /readyz answers 200.',
     aggregator: 'min',
     registers,
     collect() {
@@ -72,80 +71,78 @@ export function createMetrics() {
       this.inc(droppedLines())
     },
   })
-
   const requests = new Counter({
     name: 'onnxpress_requests_total',
-    help: 'Requests answered, or given up by their client (status 499).',
+    help: 'Responses sent, and requests whose client left (status 499).',
     labelNames: ['route', 'method', 'status'],
     registers,
   })
   const duration = histogram(
     'onnxpress_request_duration_seconds',
-    'From the head of a request to the end of its answer.',
+    'From the head of a request to the end of its response.',
     SECONDS,
     ['route', 'method'],
   )
   const rejected = new Counter({
     name: 'onnxpress_rejected_total',
-    help: 'Requests that got no prediction, by reason.',
+    help: 'Requests without a prediction, by reason.',
     labelNames: ['reason'],
     registers,
   })
-  // from 0: a series that begins with its first event does not show it in rates
+  // start at 0: rates do not show the first event of a series that begins with it
   for (const reason of Object.values(REASONS)) rejected.inc({ reason }, 0)
 
   return {
-    /** in Prometheus' text format, of all processes together */
-    read: metricsOf(registry),
+    registry,
     inFlight: new Gauge({
       name: 'onnxpress_requests_in_flight',
-      help: 'Requests that are being answered.',
+      help: 'Open requests.',
       registers,
     }),
     bytesInFlight: new Gauge({
       name: 'onnxpress_bytes_in_flight',
-      help: 'Bytes of the bodies of requests that are being answered.',
+      help: 'Bytes of the bodies of open requests.',
       registers,
     }),
-    queueWait: histogram('onnxpress_queue_wait_seconds', 'How long a sample waited for its batch.', SECONDS),
+    queueWait: histogram('onnxpress_queue_wait_seconds', 'Wait of a request for its first batch.', SECONDS),
     batchSize: histogram('onnxpress_batch_size', 'Samples in a batch.', SAMPLES),
-    inference: histogram('onnxpress_inference_duration_seconds', 'Runs of a batch.', SECONDS),
+    inference: histogram('onnxpress_inference_duration_seconds', 'Duration of a batch.', SECONDS),
     preprocess: histogram(
       'onnxpress_preprocess_duration_seconds',
-      'Preprocessing of an image, without its wait for a thread.',
+      'Preprocessing of an image, without its wait for a worker.',
       SECONDS,
     ),
     workerRestarts: new Counter({
       name: 'onnxpress_worker_restarts_total',
-      help: 'Inference workers that died and were started again.',
+      help: 'Inference workers that died and were replaced.',
       registers,
     }),
     /**
-     * Count a request that is over.
+     * Count a request when it is over.
      *
-     * @param ms that it took; a request that was refused at once is not among the durations
+     * @param ms its duration; undefined for a request refused at once, which is not among the durations
      */
-    answered(route: string, method: string, status: number, ms?: number) {
+    countRequest(route: string, method: string, status: number, ms?: number) {
       const counted = METHODS.includes(method) ? method : 'other'
       requests.inc({ route, method: counted, status })
       if (ms !== undefined) duration.observe({ route, method: counted }, ms / 1000)
       if (REASONS[status]) rejected.inc({ reason: REASONS[status] })
     },
     /**
-     * Tell of this model, and no longer of the one before it.
+     * Report this model from now on, instead of the previous one.
      *
-     * @param samples that wait, for a thread or for a batch
+     * @param waitingSamples in all queues
      */
-    watch(
-      model: ModelDescription & { sha256: Promise<string> },
-      samples: () => number,
+    setModel(
+      model: ModelInfo & { sha256: Promise<string> },
+      waitingSamples: () => number,
       ready: () => boolean,
     ) {
-      waiting = samples
+      waiting = waitingSamples
       isReady = ready
       const { name, version, device } = model
       void model.sha256.then((sha256) => {
-        if (ready !== isReady) return // another has come since
+        if (ready !== isReady) return // exchanged meanwhile
         modelInfo.reset()
         modelInfo.set({ name, version, device, sha256 }, 1)
       })

@@ -1,36 +1,25 @@
-/** The page at `/`: draw a digit or drop a photo, and see the answer. */
+/** The page at `/`: draw a digit or drop a photo, and see the prediction. */
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Router } from 'express'
-import { allowOnly } from './problem.ts'
+import type { AddRoute, Handler } from './routes.ts'
 import { staticFile } from './static_file.ts'
 
 const PUBLIC = fileURLToPath(new URL('../../public/', import.meta.url))
 
-const FILES: Record<string, string> = {
-  '/': 'index.html',
-  '/page.css': 'page.css',
-  '/page.mjs': 'page.mjs',
-  '/drawing.mjs': 'drawing.mjs',
-  '/server.mjs': 'server.mjs',
-}
+/** Loaded by the page. */
+const FILES = ['page.css', 'page.mjs', 'drawing.mjs', 'server.mjs']
 
-/** Open to all: the page asks for a token where one is wanted. */
-export const PAGE_PATHS = Object.keys(FILES)
+/** Open without a token: the page asks for it when one is required. */
+export const PAGE_PATHS = ['/', ...FILES.map((file) => `/${file}`)]
 
-export function page(): Router {
-  const router = Router()
-  for (const [path, file] of Object.entries(FILES)) {
-    const sendFile = staticFile(join(PUBLIC, file))
-    router
-      .route(path)
-      .get((req, res, next) => {
-        // mounted at /digits, what it loads stands behind /digits/
-        const isBare = path === '/' && !req.originalUrl.split('?', 1)[0].endsWith('/')
-        if (isBare) return res.redirect(308, `${req.baseUrl}/`)
-        return sendFile(req, res, next)
-      })
-      .all(allowOnly('GET'))
+export function addPage(route: AddRoute): void {
+  const sendPage = staticFile(join(PUBLIC, 'index.html'))
+  const page: Handler = (ctx) => {
+    const { originalUrl, baseUrl } = ctx.req
+    // mounted at /digits, the page's own links need /digits/
+    const isBare = !originalUrl.split('?', 1)[0].endsWith('/')
+    return isBare ? ctx.res.redirect(308, `${baseUrl}/`) : sendPage(ctx)
   }
-  return router
+  route('get /', page, { summary: 'A page to draw on or drop images on', response: 'html', isOpen: true })
+  for (const file of FILES) route(`get /${file}`, staticFile(join(PUBLIC, file)))
 }

@@ -1,13 +1,12 @@
-/** Files that are read once, when they are first asked for, and then served from memory. */
+/** Files that are read once, on the first request, and then served from memory. */
 import { readFile, stat } from 'node:fs/promises'
 import { extname } from 'node:path'
-import type { RequestHandler } from 'express'
+import type { Handler } from './routes.ts'
 
 /**
- * Not Express's `sendFile`: its descriptor stays open for ever where the connection closes before the response has had
- * its turn on it.
+ * Not Express's `sendFile`: it never closes the file if the connection closes before the response has started.
  */
-export function staticFile(path: string): RequestHandler {
+export function staticFile(path: string): Handler {
   let file: Promise<{ bytes: Buffer; modified: string }> | undefined
 
   async function read() {
@@ -15,7 +14,7 @@ export function staticFile(path: string): RequestHandler {
     return { bytes, modified: mtime.toUTCString() }
   }
 
-  return async (_req, res) => {
+  return async ({ res }) => {
     file ??= read().catch((error) => {
       file = undefined // retry on the next request
       throw error

@@ -1,54 +1,64 @@
 /**
- * Whatever waits when the session comes free becomes the next batch: no request waits for another to arrive,
- * and the busier it is, the larger the batches.
+ * The batch queue: everything that waits when the session becomes free is the next batch. No request waits for others to
+ * arrive, and batches grow with the load.
  */
-
-import type { Trace } from '../http/context.ts'
 import { RequestError, WorkerDied } from './errors.ts'
 import { Rate } from './rate.ts'
-import { type AnyTensor, concatenate, slice } from './tensor.ts'
+import type { Signal } from './signal.ts'
+import { concatenate, slice, type Tensor } from './tensor.ts'
+import type { Timings } from './timings.ts'
 
-/** Runs one batch; all inputs and all outputs have the samples along axis 0. */
-export type RunBatch = (inputs: AnyTensor[], outputs: readonly string[]) => Promise<AnyTensor[]>
+/**
+ * Runs one batch.
+ *
+ * @param input [n, ...]
+ * @param outputs names of the graph's outputs to compute
+ * @returns one tensor per name, each [n, ...]
+ */
+export type RunBatch = (input: Tensor, outputs: readonly string[]) => Promise<Tensor[]>
 
 export interface BatcherOptions {
   /** most samples in a batch */
   maxBatchSize: number
-  /** the graph takes batches of exactly `maxBatchSize`: smaller ones are filled up with zeros */
+  /** the graph takes exactly `maxBatchSize` samples: smaller batches are padded with zeros */
   isFixed: boolean
-  /** how long a batch that is not full waits for more, in milliseconds; 0 = not at all */
+  /** how long an incomplete batch waits for more samples, in milliseconds */
   maxDelayMs: number
-  /** told how many milliseconds a job waited for its first batch */
+  /** called with the milliseconds a job waited for its first batch */
   onWait?: (ms: number) => void
-  /** told of each batch, and how many milliseconds it ran */
+  /** called after each batch with its samples and its duration in milliseconds */
   onBatch?: (samples: number, ms: number) => void
 }
 
-/** What a job tells of itself, and when it is to be given up. */
-export type JobTrace = Pick<Trace, 'interest' | 'queueMs' | 'inferenceMs' | 'batchSize'>
+/** The request a job belongs to. */
+export interface JobContext {
+  /** aborting it removes the job from the queue */
+  signal: Signal
+  /** receives queueMs, inferenceMs and batchSize */
+  timings: Timings
+}
 
-/** A request's samples; it may be spread over several batches. */
-interface Job {
-  inputs: AnyTensor[]
-  /** names of the graph's outputs that are asked for */
+/** One tensor to predict; a large one is spread over several batches. */
+interface Job extends JobContext {
+  input: Tensor
+  /** names of the graph's outputs */
   outputs: readonly string[]
-  /** jobs of one kind, the shape of a sample and the outputs, can share a batch */
-  kind: string
+  /** jobs share a batch only if their sample shapes and outputs are equal */
+  batchKey: string
   samples: number
   sent: number
   received: number
-  /** for each output, what the batches so far have brought */
-  parts: AnyTensor[][]
+  /** for each output, its parts in the order of the samples */
+  parts: Tensor[][]
   arrivedAt: number
-  trace: JobTrace
-  /** its worker died once: once more is too often */
+  /** retried at most once after its worker died */
   isRetried: boolean
-  isFinished: boolean
-  resolve: (outputs: AnyTensor[]) => void
+  isSettled: boolean
+  resolve: (outputs: Tensor[]) => void
   reject: (error: unknown) => void
 }
 
-/** Samples `from` to `from + count` of a job, within one batch. */
+/** `count` samples of a job, from sample `from` on, within one batch. */
 interface Slice {
   job: Job
   from: number
@@ -74,80 +84,85 @@ export class Batcher {
     return this.#waiting
   }
 
-  /** Whole seconds until what waits now has been run, see `Rate`. */
-  get secondsLeft(): number {
+  /** Estimated whole seconds until all waiting samples have been run. */
+  get estimatedWaitSeconds(): number {
     return this.#rate.secondsFor(this.#waiting)
   }
 
   /**
-   * @param inputs one tensor per input of the graph, each [n, ...] with the same n >= 1; checked by the caller
+   * Queue a tensor.
+   *
+   * @param input [n, ...], n >= 1; its dtype and dims must fit the graph
    * @param outputs names of the graph's outputs
-   * @param trace told how long it took; when the interest in it is lost, the job leaves the queue
-   * @returns one tensor per name, each [n, ...], in the order of the samples
-   * @throws RequestError 503 when the worker died twice under it, what `run` throws, or why the interest was lost
+   * @returns one tensor per name, each [n, ...]
+   * @throws RequestError 503 when the worker died twice while running it, the signal's reason, or what `run` throws
    */
-  predict(inputs: AnyTensor[], outputs: readonly string[], trace: JobTrace): Promise<AnyTensor[]> {
-    const samples = inputs[0].dims[0]
+  predict(input: Tensor, outputs: readonly string[], { signal, timings }: JobContext): Promise<Tensor[]> {
     return new Promise((resolve, reject) => {
-      if (trace.interest.lost) return reject(trace.interest.lost)
-      const kind = [...inputs.map(({ dims }) => dims.slice(1).join('x')), outputs].join()
-      const arrivedAt = performance.now()
-      const parts = outputs.map(() => [])
+      if (signal.reason) return reject(signal.reason)
+      const [samples, ...sampleDims] = input.dims
       const job: Job = {
-        inputs,
+        input,
         outputs,
-        kind,
+        batchKey: [sampleDims.join('x'), ...outputs].join(),
         samples,
         sent: 0,
         received: 0,
-        parts,
-        arrivedAt,
-        trace,
+        parts: outputs.map(() => []),
+        arrivedAt: performance.now(),
+        signal,
+        timings,
         isRetried: false,
-        isFinished: false,
+        isSettled: false,
         resolve,
         reject,
       }
       this.#queue.push(job)
-      trace.interest.onLoss((reason) => this.#fail(job, reason))
       this.#waiting += samples
-      this.#next()
+      signal.onAbort((reason) => this.#fail(job, reason))
+      this.#runNext()
     })
   }
 
-  #next(): void {
-    if (this.#isRunning || this.#queue.length === 0) return
-    const { maxBatchSize, maxDelayMs } = this.#options
-    if (maxDelayMs > 0 && this.#waiting < maxBatchSize) {
-      const left = this.#queue[0].arrivedAt + maxDelayMs - performance.now()
-      if (left > 0) {
-        this.#delay ??= setTimeout(() => {
-          this.#delay = undefined
-          this.#next()
-        }, left)
-        return
-      }
-    }
-    clearTimeout(this.#delay)
-    this.#delay = undefined
+  #runNext(): void {
+    if (this.#isRunning || this.#queue.length === 0 || this.#isDelayed()) return
     this.#isRunning = true
-    this.#runSlices(this.#take()).finally(() => {
+    this.#runSlices(this.#takeBatch()).finally(() => {
       this.#isRunning = false
-      this.#next()
+      this.#runNext()
     })
   }
 
-  /** The next batch: samples of the oldest job and of those of its kind behind it. */
-  #take(): Slice[] {
+  /** Whether an incomplete batch should go on waiting; if so, sets a timer for its end. */
+  #isDelayed(): boolean {
+    const { maxBatchSize, maxDelayMs } = this.#options
+    const leftMs =
+      maxDelayMs > 0 && this.#waiting < maxBatchSize
+        ? this.#queue[0].arrivedAt + maxDelayMs - performance.now()
+        : 0
+    if (leftMs <= 0) {
+      clearTimeout(this.#delay)
+      this.#delay = undefined
+      return false
+    }
+    this.#delay ??= setTimeout(() => {
+      this.#delay = undefined
+      this.#runNext()
+    }, leftMs)
+    return true
+  }
+
+  /** The oldest job and those after it with the same batch key, up to a full batch. */
+  #takeBatch(): Slice[] {
     const slices: Slice[] = []
     const now = performance.now()
-    const { kind } = this.#queue[0]
+    const { batchKey } = this.#queue[0]
     let free = this.#options.maxBatchSize
     for (const job of this.#queue) {
       if (free === 0) break
-      if (job.kind !== kind) continue
+      if (job.batchKey !== batchKey) continue
       const count = Math.min(job.samples - job.sent, free)
-      if (job.sent === 0) this.#waited(job, now - job.arrivedAt)
+      if (job.sent === 0) this.#recordWait(job, now - job.arrivedAt)
       slices.push({ job, from: job.sent, count })
       job.sent += count
       free -= count
@@ -157,86 +172,81 @@ export class Batcher {
     return slices
   }
 
-  #waited({ trace }: Job, ms: number): void {
-    trace.queueMs = Math.max(trace.queueMs ?? 0, ms)
+  #recordWait({ timings }: Job, ms: number): void {
+    timings.queueMs = Math.max(timings.queueMs ?? 0, ms)
     this.#options.onWait?.(ms)
   }
 
   async #runSlices(slices: Slice[]): Promise<void> {
-    const begun = performance.now()
+    const startedAt = performance.now()
     try {
       const outputs = await this.#run(this.#gather(slices), slices[0].job.outputs)
-      this.#ran(slices, performance.now() - begun)
+      this.#recordBatch(slices, performance.now() - startedAt)
       deliver(slices, outputs)
     } catch (error) {
-      // one sample that the model cannot take, or dies of, must not spoil its neighbours: each again on its own
+      // a sample that fails, or kills the worker, must not affect the others in its batch: run each job on its own
       if (error instanceof RequestError && slices.length > 1) return this.#runEach(slices)
-      if (!(error instanceof WorkerDied)) for (const { job } of slices) this.#fail(job, error)
-      else await this.#runEach(slices.filter((slice) => this.#mayRetry(slice)))
+      if (error instanceof WorkerDied) return this.#runEach(slices.filter((slice) => this.#mayRetry(slice)))
+      for (const { job } of slices) this.#fail(job, error)
     }
   }
 
   async #runEach(slices: Slice[]): Promise<void> {
-    for (const slice of slices) if (!slice.job.isFinished) await this.#runSlices([slice])
+    for (const slice of slices) if (!slice.job.isSettled) await this.#runSlices([slice])
   }
 
   #mayRetry({ job }: Slice): boolean {
-    if (job.isFinished) return false
-    if (job.isRetried) {
-      const detail = 'the process that runs the model died twice under this request: try again later'
-      this.#fail(job, new RequestError(503, detail, { 'retry-after': '1' }))
-      return false
+    if (job.isSettled) return false
+    if (!job.isRetried) {
+      job.isRetried = true
+      return true
     }
-    job.isRetried = true
-    return true
+    const detail = 'the inference worker died twice while running this request: try again later'
+    this.#fail(job, new RequestError(503, detail, { 'retry-after': '1' }))
+    return false
   }
 
-  #ran(slices: Slice[], ms: number): void {
-    const samples = slices.reduce((sum, { count }) => sum + count, 0)
-    for (const { job } of slices) {
-      job.trace.inferenceMs = Math.max(job.trace.inferenceMs ?? 0, ms)
-      job.trace.batchSize = Math.max(job.trace.batchSize ?? 0, samples)
+  #recordBatch(slices: Slice[], ms: number): void {
+    const samples = countSamples(slices)
+    for (const { timings } of slices.map(({ job }) => job)) {
+      timings.inferenceMs = Math.max(timings.inferenceMs ?? 0, ms)
+      timings.batchSize = Math.max(timings.batchSize ?? 0, samples)
     }
-    this.#rate.done(samples, ms)
+    this.#rate.record(samples, ms)
     this.#options.onBatch?.(samples, ms)
   }
 
   #fail(job: Job, error: unknown): void {
+    if (job.isSettled) return
     if (this.#queue.includes(job)) {
       this.#queue = this.#queue.filter((other) => other !== job)
       this.#waiting -= job.samples - job.sent
     }
-    job.isFinished = true
+    job.isSettled = true
     job.reject(error)
   }
 
-  /** The slices in one tensor per input, in memory of its own. */
-  #gather(slices: Slice[]): AnyTensor[] {
+  /** Copy the slices into one tensor. */
+  #gather(slices: Slice[]): Tensor {
     const { isFixed, maxBatchSize } = this.#options
-    const samples = isFixed ? maxBatchSize : slices.reduce((sum, { count }) => sum + count, 0)
-    return slices[0].job.inputs.map((_, index) => {
-      const parts = slices.map(({ job, from, count }) => slice(job.inputs[index], from, from + count))
-      return concatenate(parts, samples)
-    })
+    const parts = slices.map(({ job, from, count }) => slice(job.input, from, from + count))
+    return concatenate(parts, isFixed ? maxBatchSize : countSamples(slices))
   }
 }
 
-/** Hand each job its part of a batch's outputs; a job that has all of its own is answered. */
-function deliver(slices: Slice[], outputs: AnyTensor[]): void {
+function countSamples(slices: Slice[]): number {
+  return slices.reduce((sum, { count }) => sum + count, 0)
+}
+
+/** Give each job its rows of a batch's outputs; resolve the jobs that now have all of theirs. */
+function deliver(slices: Slice[], outputs: Tensor[]): void {
   let row = 0
   for (const { job, count } of slices) {
     for (const [index, output] of outputs.entries()) job.parts[index].push(slice(output, row, row + count))
     row += count
     job.received += count
     if (job.received < job.samples) continue
-    job.isFinished = true
+    job.isSettled = true
     job.resolve(job.parts.map((parts) => (parts.length === 1 ? parts[0] : concatenate(parts, job.samples))))
   }
-}
-
-/** @throws RequestError 413 for more samples than a queue holds */
-export function checkSamples(samples: number, maxQueue: number): void {
-  if (samples <= maxQueue) return
-  const detail = `${samples} samples are more than the ${maxQueue} of MAX_QUEUE: send them in several requests`
-  throw new RequestError(413, detail)
 }

@@ -1,19 +1,19 @@
 /**
- * The two kinds of error that a person is meant to read. Both carry a message that names the input,
- * what was expected, what came, and the fix. Everything else that is thrown is a fault of ours.
+ * The two errors a person is meant to read. Their messages name the input, what was expected, what was received, and the
+ * fix. Anything else that is thrown is a bug in the server.
  */
 
-/** What a client is told whose request is not done. */
+/** An error as it is sent to the client. */
 export interface Problem {
   /** HTTP status, 400 to 504 */
   readonly status: number
-  /** what was expected, what came, and the fix */
+  /** expected, received, fix */
   readonly message: string
   /** extra response headers, such as `allow` or `retry-after` */
   readonly headers: Record<string, string>
 }
 
-/** The client's request cannot be answered; `message` goes to the client as it is. */
+/** The request cannot be answered; the message is sent to the client as it is. */
 export class RequestError extends Error implements Problem {
   override name = 'RequestError'
   readonly status: number
@@ -21,7 +21,7 @@ export class RequestError extends Error implements Problem {
 
   /** See `Problem`. */
   constructor(status: number, message: string, headers: Record<string, string> = {}) {
-    // where it was thrown interests nobody, and to find out takes longer than all else that a refused request needs
+    // skip stack capture: it dominates the cost of a refusal
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
     super(message)
@@ -31,17 +31,17 @@ export class RequestError extends Error implements Problem {
   }
 }
 
-/** The server cannot start as it is configured; `message` is the one line that the operator sees. */
+/** The server cannot start as configured; the message is the one line the operator sees. */
 export class StartError extends Error {
   override name = 'StartError'
 }
 
-/** The thread that ran the model has died; what it was running can be run again. */
+/** The inference worker exited; the batch it was running can be run again. */
 export class WorkerDied extends Error {
   override name = 'WorkerDied'
 }
 
-/** The message of whatever was thrown. */
+/** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }

@@ -1,16 +1,16 @@
-/** How fast work gets done, and so how long what waits will take. */
+/** Throughput of a queue, for Retry-After. */
 export class Rate {
-  /** milliseconds for one, a moving average */
-  #msEach = 0
+  /** milliseconds per item, a moving average */
+  #msPerItem = 0
 
-  /** @param count done together in `ms` milliseconds */
-  done(count: number, ms: number): void {
-    const msEach = ms / count
-    this.#msEach = this.#msEach === 0 ? msEach : 0.9 * this.#msEach + 0.1 * msEach
+  /** Record `count` items that were finished together after `ms` milliseconds. */
+  record(count: number, ms: number): void {
+    const msPerItem = ms / count
+    this.#msPerItem = this.#msPerItem === 0 ? msPerItem : 0.9 * this.#msPerItem + 0.1 * msPerItem
   }
 
-  /** Whole seconds that as many will take, from 1 to 60: what Retry-After says. */
+  /** Estimated whole seconds for `count` items, 1 to 60. */
   secondsFor(count: number): number {
-    return Math.min(60, Math.max(1, Math.ceil((count * this.#msEach) / 1000)))
+    return Math.min(60, Math.max(1, Math.ceil((count * this.#msPerItem) / 1000)))
   }
 }

@@ -1,75 +1,75 @@
-/** The main thread's side of the inference worker: start it, send it batches, start it again when it dies, stop it. */
+/** The inference worker as the main thread sees it: start it, send it batches, replace it when it dies, stop it. */
 import { extname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { messageOf, RequestError, StartError, WorkerDied } from './errors.ts'
-import type { AnySpec, AnyTensor } from './tensor.ts'
+import type { Tensor, TensorSpec } from './tensor.ts'
 
 export interface SessionOptions {
   modelPath: string
-  /** execution providers, tried in this order */
+  /** execution providers, in order of preference */
   devices: string[]
-  /** ONNX Runtime's threads within one operator */
+  /** ONNX Runtime's intra-op threads */
   threads: number
 }
 
-export interface Session {
-  /** the execution provider that the model runs on */
-  readonly device: string
-  /** as the graph declares them, in its order */
-  readonly inputs: AnySpec[]
-  readonly outputs: AnySpec[]
-  /** whether a worker is there; not while it is started again */
+/** What the graph declares; dtypes can be anything ONNX knows until they are checked. */
+export interface GraphInfo {
+  /** the execution provider in use */
+  device: string
+  inputs: TensorSpec[]
+  outputs: TensorSpec[]
+}
+
+export interface Session extends GraphInfo {
+  /** false while the worker is being replaced */
   readonly isRunning: boolean
   /**
-   * Run one batch. The inputs' memory moves to the worker and cannot be used afterwards.
+   * Run one batch. The input's memory is transferred to the worker.
    *
-   * @param outputs names of those that are wanted; what else the graph may give is not computed
-   * @throws RequestError 400 when the runtime fails on these numbers, 503 when no worker can be started;
-   * WorkerDied when it died of this or beside it
+   * @param input [n, ...], for the graph's only input
+   * @param outputs names of the outputs to compute
+   * @throws RequestError 400 when the runtime fails on this input, 503 when no worker can be started; WorkerDied when the
+   * worker exits before it answers
    */
-  run(inputs: AnyTensor[], outputs: readonly string[]): Promise<AnyTensor[]>
-  /** Load the model again, with as many threads; runs that were asked for before are answered before. */
+  run(input: Tensor, outputs: readonly string[]): Promise<Tensor[]>
+  /** Load the model again with another number of threads, after the runs that were requested before. */
   useThreads(threads: number): Promise<void>
-  /**
-   * End the worker, behind the run that it is in: ended in the middle of one, ONNX Runtime (1.30) would abort the whole
-   * process.
-   */
+  /** End the worker after its current run: ended in the middle of one, ONNX Runtime (1.30) aborts the whole process. */
   close(): Promise<void>
 }
 
-type Task = { inputs: AnyTensor[]; outputs: readonly string[] } | { threads: number } | { isLast: true }
+type Task = { input: Tensor; outputs: readonly string[] } | { threads: number } | { isLast: true }
 
 export type ToWorker = { id: number } & Task
 
 export type FromWorker =
-  | { kind: 'ready'; device: string; inputs: AnySpec[]; outputs: AnySpec[] }
+  | ({ kind: 'ready' } & GraphInfo)
   | { kind: 'broken'; message: string }
-  | { kind: 'result'; id: number; outputs: AnyTensor[] }
+  | { kind: 'result'; id: number; outputs: Tensor[] }
   | { kind: 'failure'; id: number; message: string }
 
-/** One worker, from its start to its end. */
-interface LiveWorker extends Pick<Session, 'device' | 'inputs' | 'outputs'> {
-  ask(task: Task): Promise<AnyTensor[]>
-  /** settles when it has ended, for whatever reason */
-  died: Promise<WorkerDied>
+interface RunningWorker extends GraphInfo {
+  send(task: Task): Promise<Tensor[]>
+  /** resolves when the worker has exited, for any reason */
+  exited: Promise<WorkerDied>
 }
 
-/** A worker that lived as long is started again at once, else each time after twice the time. */
+/** A worker that lived this long is replaced at once; otherwise the delay doubles each time. */
 const LONG_LIFE_MS = 1000
-const LONGEST_WAIT_MS = 5000
+const MAX_RESTART_DELAY_MS = 5000
 
-/** A module beside this one, as .ts or .js, whichever is running. */
-export function siblingModule(name: string): URL {
+/** A module in this folder, as .ts or .js, whichever is running. */
+function siblingModule(name: string): URL {
   return new URL(`./${name}${extname(import.meta.filename)}`, import.meta.url)
 }
 
-/** What was wrong with the request is checked before: what is left are numbers or sizes that only the graph knows. */
+/** The request was checked before; only the graph itself can still object to its values or sizes. */
 function modelFailure(message: string): RequestError {
   return new RequestError(400, `the model failed on this input: ${message.replace(/\s*\n\s*/g, ' ')}`)
 }
 
-/** The runtime's messages can have many lines, of which the first says it. */
+/** The first line of the runtime's message says what is wrong. */
 function loadFailure({ modelPath, devices }: SessionOptions, message: string): StartError {
   const device = devices.at(-1)
   const hint = device === 'cpu' ? '' : ' (DEVICE=cpu always works)'
@@ -77,14 +77,14 @@ function loadFailure({ modelPath, devices }: SessionOptions, message: string): S
 }
 
 /**
- * Load a model in a worker of its own, and again in another whenever it dies.
+ * Load a model in a worker thread, and again in a new one whenever it dies.
  *
- * @param onDeath told why, each time
- * @throws StartError when the runtime cannot load it, with its reason
+ * @param onWorkerExit called with the cause each time
+ * @throws StartError with the runtime's reason when it cannot load the model
  */
 export async function startSession(
   options: SessionOptions,
-  onDeath: (error: Error) => void,
+  onWorkerExit: (error: Error) => void,
 ): Promise<Session> {
   let { threads } = options
   let shortLives = 0
@@ -96,36 +96,36 @@ export async function startSession(
   let current = Promise.resolve(first)
   watch(first)
 
-  function watch(worker: LiveWorker): void {
+  function watch(worker: RunningWorker): void {
     isRunning = true
-    const born = performance.now()
-    void worker.died.then((error) => {
+    const startedAt = performance.now()
+    void worker.exited.then((error) => {
       isRunning = false
       if (isClosed) return
-      shortLives = performance.now() - born > LONG_LIFE_MS ? 0 : shortLives + 1
-      restart(error)
+      shortLives = performance.now() - startedAt > LONG_LIFE_MS ? 0 : shortLives + 1
+      replace(error)
     })
   }
 
-  function restart(error: Error): void {
-    onDeath(error)
-    const wait = shortLives === 0 ? 0 : Math.min(LONGEST_WAIT_MS, 50 * 2 ** shortLives)
-    current = setTimeout(wait, undefined, { ref: false }).then(() =>
+  function replace(error: Error): void {
+    onWorkerExit(error)
+    const delayMs = shortLives === 0 ? 0 : Math.min(MAX_RESTART_DELAY_MS, 50 * 2 ** shortLives)
+    current = setTimeout(delayMs, undefined, { ref: false }).then(() =>
       startWorker({ ...options, threads, devices: [device] }),
     )
     current.then(watch, (reason) => {
       shortLives++
-      if (!isClosed) restart(reason)
+      if (!isClosed) replace(reason)
     })
   }
 
-  async function ask(task: Task): Promise<AnyTensor[]> {
-    if (isClosed) throw new RequestError(503, 'the server is stopping: send this elsewhere')
+  async function send(task: Task): Promise<Tensor[]> {
+    if (isClosed) throw new RequestError(503, 'the server is stopping: send the request elsewhere')
     const worker = await current.catch((error) => {
       const detail = `the model cannot be loaded at present (${messageOf(error)}): try again later`
       throw new RequestError(503, detail, { 'retry-after': '5' })
     })
-    return worker.ask(task)
+    return worker.send(task)
   }
 
   return {
@@ -135,78 +135,64 @@ export async function startSession(
     get isRunning() {
       return isRunning
     },
-    run: (tensors, names) => ask({ inputs: tensors, outputs: names }),
+    run: (input, names) => send({ input, outputs: names }),
     async useThreads(count) {
       threads = count
-      await ask({ threads })
+      await send({ threads })
     },
     async close() {
       isClosed = true
       const worker = await current.catch(() => undefined)
-      worker?.ask({ isLast: true }).catch(() => {}) // its answer is that it ends
-      await worker?.died
+      worker?.send({ isLast: true }).catch(() => {}) // it exits instead of answering
+      await worker?.exited
     },
   }
 }
 
 /** @throws StartError when the runtime cannot load the model */
-function startWorker(options: SessionOptions): Promise<LiveWorker> {
-  // The runtime's official builds send telemetry unless this is set before the library loads, and only the
-  // main thread's environment is the process's.
+function startWorker(options: SessionOptions): Promise<RunningWorker> {
+  // The runtime's official builds send telemetry unless this is set before the library is loaded, and only the main
+  // thread's environment is the process's.
   process.env.ORT_DISABLE_TELEMETRY = '1'
   const worker = new Worker(siblingModule('session_worker'), { workerData: options, name: 'inference' })
-  const pending = new Map<
-    number,
-    { resolve: (outputs: AnyTensor[]) => void; reject: (error: Error) => void }
-  >()
+  const pending = new Map<number, { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }>()
   let lastId = 0
-  let cause: string | undefined
-  let death: WorkerDied | undefined
+  let cause = ''
+  let exitError: WorkerDied | undefined
 
-  const died = new Promise<WorkerDied>((resolve) => {
-    worker.on('error', (error) => {
-      cause = messageOf(error)
-    })
+  worker.on('error', (error) => {
+    cause = `: ${messageOf(error)}`
+  })
+  const exited = new Promise<WorkerDied>((resolve) => {
     worker.on('exit', (code) => {
-      death = new WorkerDied(`the inference worker ended with code ${code}${cause ? `: ${cause}` : ''}`)
-      for (const { reject } of pending.values()) reject(death)
+      exitError = new WorkerDied(`the inference worker ended with code ${code}${cause}`)
+      for (const { reject } of pending.values()) reject(exitError)
       pending.clear()
-      resolve(death)
+      resolve(exitError)
     })
   })
 
-  function ask(task: Task): Promise<AnyTensor[]> {
-    if (death) return Promise.reject(death)
-    const tensors = 'inputs' in task ? task.inputs : []
-    const moved = tensors.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]))
+  function send(task: Task): Promise<Tensor[]> {
+    if (exitError) return Promise.reject(exitError)
     return new Promise((resolve, reject) => {
       const message: ToWorker = { id: ++lastId, ...task }
       pending.set(message.id, { resolve, reject })
-      worker.postMessage(message, moved)
+      worker.postMessage(message, 'input' in task ? [task.input.data.buffer as ArrayBuffer] : [])
     })
   }
 
   return new Promise((resolve, reject) => {
-    void died.then(reject)
+    void exited.then(reject)
     worker.on('message', (message: FromWorker) => {
-      switch (message.kind) {
-        case 'ready': {
-          const { device, inputs, outputs } = message
-          resolve({ device, inputs, outputs, ask, died })
-          break
-        }
-        case 'broken':
-          reject(loadFailure(options, message.message))
-          void worker.terminate()
-          break
-        case 'result':
-          pending.get(message.id)?.resolve(message.outputs)
-          pending.delete(message.id)
-          break
-        case 'failure':
-          pending.get(message.id)?.reject(modelFailure(message.message))
-          pending.delete(message.id)
+      if (message.kind === 'ready') return resolve({ ...message, send, exited })
+      if (message.kind === 'broken') {
+        reject(loadFailure(options, message.message))
+        return void worker.terminate()
       }
+      const job = pending.get(message.id)
+      pending.delete(message.id)
+      if (message.kind === 'result') job?.resolve(message.outputs)
+      else job?.reject(modelFailure(message.message))
     })
   })
 }

@@ -1,33 +1,33 @@
-/** The thread that owns the ONNX Runtime session. ONNX Runtime's `run` blocks its thread: here it blocks nobody. */
+/** The thread that owns the ONNX Runtime session, whose `run` blocks the thread it is called on. */
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { messageOf } from './errors.ts'
 import type { FromWorker, SessionOptions, ToWorker } from './session.ts'
-import type { AnySpec, AnyTensor } from './tensor.ts'
+import type { Tensor, TensorSpec } from './tensor.ts'
 
 const { modelPath, devices, threads } = workerData as SessionOptions
 const port = parentPort!
 
-// the runtime's own lines on stderr: what matters comes as an error, and is said in our words
+// silence the runtime's own lines on stderr: everything that matters is also thrown
 env.logLevel = 'fatal'
 
-// The event loop goes first where there are fewer cores than threads that want one: it has little to do, and all wait
-// for it. On Linux this is for this thread and those that the runtime starts in it; elsewhere it would be the process.
+// The event loop goes first when threads compete for a core: it has little to do, and everything waits for it. On Linux
+// this applies to this thread and those it starts; elsewhere it would apply to the whole process.
 if (process.platform === 'linux') setPriority(5)
 
-// Node 24 has a Float16Array, which the runtime's JavaScript then uses and its native half (1.30) cannot read; without
-// it both use the bits. It looks for it when the first tensor is made.
+// With Node 24's Float16Array, the runtime's JavaScript half makes tensors that its native half (1.30) cannot read;
+// without it, both use the bits. The runtime looks for it when the first tensor is created.
 Reflect.deleteProperty(globalThis, 'Float16Array')
 
-/** Load the model on the first of the devices that works; more than one is asked for only under DEVICE=auto. */
+/** Load the model on the first device that works; there is more than one only with DEVICE=auto. */
 async function createSession(threads: number): Promise<InferenceSession> {
   try {
     return await InferenceSession.create(modelPath, {
       executionProviders: [devices[0]],
       intraOpNumThreads: threads,
       logSeverityLevel: 4,
-      // a waiting thread that spins takes the core that the event loop needs
+      // a spinning thread would take the core the event loop needs
       extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
     })
   } catch (error) {
@@ -37,29 +37,25 @@ async function createSession(threads: number): Promise<InferenceSession> {
   }
 }
 
-async function run(
-  session: InferenceSession,
-  inputs: AnyTensor[],
-  outputs: readonly string[],
-): Promise<AnyTensor[]> {
-  const feeds = Object.fromEntries(inputs.map((input, index) => [session.inputNames[index], toOrt(input)]))
+async function run(session: InferenceSession, input: Tensor, outputs: readonly string[]): Promise<Tensor[]> {
+  const feeds = { [session.inputNames[0]]: toOrt(input) }
   const results = await session.run(feeds, outputs)
   return outputs.map((name) => fromOrt(results[name]))
 }
 
-function specs(metadata: InferenceSession['inputMetadata']): AnySpec[] {
+function specsOf(metadata: InferenceSession['inputMetadata']): TensorSpec[] {
   return metadata.map((value) => {
     const { type, shape } = value.isTensor ? value : { type: 'not a tensor', shape: [] }
-    return { name: value.name, dtype: type as AnySpec['dtype'], dims: shape }
+    return { name: value.name, dtype: type as TensorSpec['dtype'], dims: shape }
   })
 }
 
-function toOrt({ dtype, data, dims }: AnyTensor): OrtTensor {
+function toOrt({ dtype, data, dims }: Tensor): OrtTensor {
   return new OrtTensor(dtype as 'float32', data as Float32Array, dims)
 }
 
-function fromOrt({ type, data, dims }: OrtTensor): AnyTensor {
-  return { dtype: type, dims, data } as AnyTensor
+function fromOrt({ type, data, dims }: OrtTensor): Tensor {
+  return { dtype: type, dims, data } as Tensor
 }
 
 function reply(message: FromWorker): void {
@@ -69,27 +65,32 @@ function reply(message: FromWorker): void {
 async function main(): Promise<void> {
   let session = await createSession(threads)
 
-  async function answer(message: ToWorker): Promise<AnyTensor[]> {
-    if ('inputs' in message) return run(session, message.inputs, message.outputs)
-    if ('isLast' in message) process.exit(0) // of this thread
+  async function handle(message: ToWorker): Promise<Tensor[]> {
+    if ('input' in message) return run(session, message.input, message.outputs)
+    if ('isLast' in message) process.exit(0) // ends this thread
     await session.release()
     session = await createSession(message.threads)
     return []
   }
 
-  // one after the other: what comes while a session is exchanged, or before the end, waits
-  let before = Promise.resolve()
+  // one at a time: messages that arrive while the session is being exchanged wait for it
+  let previous = Promise.resolve()
   port.on('message', (message: ToWorker) => {
     const { id } = message
-    before = before
-      .then(() => answer(message))
+    previous = previous
+      .then(() => handle(message))
       .then(
         (outputs) => reply({ kind: 'result', id, outputs }),
         (error) => reply({ kind: 'failure', id, message: messageOf(error) }),
       )
   })
   const { inputMetadata, outputMetadata } = session
-  reply({ kind: 'ready', device: devices[0], inputs: specs(inputMetadata), outputs: specs(outputMetadata) })
+  reply({
+    kind: 'ready',
+    device: devices[0],
+    inputs: specsOf(inputMetadata),
+    outputs: specsOf(outputMetadata),
+  })
 }
 
 main().catch((error) => reply({ kind: 'broken', message: messageOf(error) }))

@@ -1,10 +1,10 @@
-/** Tensors: little-endian numbers, row-major, with dims; the dtypes are those that ONNX Runtime and NumPy share. */
+/** Tensors: row-major numbers with dims, in the dtypes that ONNX Runtime and NumPy share. */
 import { getFloat16, setFloat16 } from '@petamoriken/float16'
 
 const ARRAYS = {
   float32: Float32Array,
   float64: Float64Array,
-  float16: Uint16Array, // the bits: not every Node has Float16Array
+  float16: Uint16Array, // its bits: Node has Float16Array only from version 24 on
   int8: Int8Array,
   int16: Int16Array,
   int32: Int32Array,
@@ -36,23 +36,12 @@ export interface Tensor {
   data: TensorData
 }
 
-/** What graphs with text have; classifiers do not. */
-export interface TextTensor {
-  dtype: 'string'
-  dims: readonly number[]
-  data: string[]
-}
-
-export type AnyTensor = Tensor | TextTensor
-
-/** One input or output as the graph declares it; a symbolic dim is its name, or "" if it has none. */
-export interface TensorSpec<D = Dtype> {
+/** An input or output as the graph declares it; a symbolic dim is its name, "" if it has none. */
+export interface TensorSpec {
   name: string
-  dtype: D
+  dtype: Dtype
   dims: readonly (number | string)[]
 }
-
-export type AnySpec = TensorSpec<AnyTensor['dtype']>
 
 export const DTYPES = Object.keys(ARRAYS) as readonly Dtype[]
 
@@ -60,75 +49,71 @@ export function isDtype(name: string): name is Dtype {
   return Object.hasOwn(ARRAYS, name)
 }
 
-/** How many numbers a shape holds; 1 for a scalar. */
+/** The number of elements of a shape; 1 for a scalar. */
 export function sizeOf(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1)
+}
+
+/** Samples of all tensors together. */
+export function countSamples(tensors: readonly Tensor[]): number {
+  return tensors.reduce((sum, { dims }) => sum + dims[0], 0)
 }
 
 export function bytesPerElement(dtype: Dtype): number {
   return ARRAYS[dtype].BYTES_PER_ELEMENT
 }
 
-/** A zeroed array of `length` numbers. */
+/** An array of `length` zeros. */
 export function allocate(dtype: Dtype, length: number): TensorData {
   return new ARRAYS[dtype](length)
 }
 
-/** Zeros, or empty texts. */
-export function zeros(dtype: AnyTensor['dtype'], dims: readonly number[]): AnyTensor {
-  const length = sizeOf(dims)
-  return dtype === 'string'
-    ? { dtype, dims, data: new Array<string>(length).fill('') }
-    : { dtype, dims, data: allocate(dtype, length) }
+export function zeros(dtype: Dtype, dims: readonly number[]): Tensor {
+  return { dtype, dims, data: allocate(dtype, sizeOf(dims)) }
 }
 
-/** Samples `from` up to `to` along axis 0; numbers are a view, not a copy. */
-export function slice(tensor: AnyTensor, from: number, to: number): AnyTensor {
+/** Samples `from` to `to` (exclusive) along axis 0, as a view of the same memory. */
+export function slice(tensor: Tensor, from: number, to: number): Tensor {
   const { dims, data } = tensor
   if (from === 0 && to === dims[0]) return tensor
   const length = sizeOf(dims.slice(1))
-  const part = Array.isArray(data)
-    ? data.slice(from * length, to * length)
-    : data.subarray(from * length, to * length)
-  return { ...tensor, dims: [to - from, ...dims.slice(1)], data: part } as AnyTensor
+  return { ...tensor, dims: [to - from, ...dims.slice(1)], data: data.subarray(from * length, to * length) }
 }
 
 /**
- * One tensor of all the parts' samples, copied, in their order.
+ * Copy tensors into one, along axis 0.
  *
- * @param parts at least one; of one dtype, alike in all dims but the first
- * @param samples of the result; what the parts do not fill stays zero
+ * @param parts at least one; of one dtype, with equal dims after the first
+ * @param samples of the result; those beyond the parts stay zero
  */
-export function concatenate(parts: readonly AnyTensor[], samples: number): AnyTensor {
+export function concatenate(parts: readonly Tensor[], samples: number): Tensor {
   const [{ dtype, dims }] = parts
   const whole = zeros(dtype, [samples, ...dims.slice(1)])
   let offset = 0
   for (const { data } of parts) {
-    if (Array.isArray(whole.data))
-      for (let i = 0; i < data.length; i++) whole.data[offset + i] = data[i] as string
-    else whole.data.set(data as never, offset)
+    whole.data.set(data as never, offset)
     offset += data.length
   }
   return whole
 }
 
-/** The numbers in little-endian bytes; copied only where the bytes are not aligned for the dtype. */
+/** View little-endian bytes as numbers; they are copied only where they are not aligned for the dtype. */
 export function fromBytes(dtype: Dtype, bytes: Uint8Array): TensorData {
   const size = bytesPerElement(dtype)
-  // a truth value of 2 is none, and what the runtime makes of it is not said
+  // the runtime does not define what other byte values mean
   if (dtype === 'bool') return Uint8Array.from(bytes, (byte) => (byte ? 1 : 0))
   const aligned = bytes.byteOffset % size === 0 ? bytes : Uint8Array.from(bytes)
   return new ARRAYS[dtype](aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / size)
 }
 
-/** The bytes of an array, as a Buffer on the same memory. */
+/** View an array's memory as a Buffer. */
 export function toBytes({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer {
   return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength)
 }
 
 /**
- * The same numbers in another dtype, as NumPy's `astype`: integers wrap, fractions are cut off towards zero,
- * anything but 0 is true. NaN and infinities become 0 in an integer.
+ * Convert to another dtype as NumPy's `astype` does: integers wrap, fractions are truncated, anything but 0 is true.
+ * NaN and infinities become 0 in an integer.
  */
 export function convert(tensor: Tensor, dtype: Dtype): Tensor {
   if (tensor.dtype === dtype) return tensor
@@ -150,14 +135,14 @@ function toBigInt(value: number | bigint): bigint {
   return Number.isFinite(value) ? BigInt(Math.trunc(value)) : 0n
 }
 
-/** The values as numbers, whatever the dtype; integers of 64 bits lose what a double cannot hold. */
+/** The values as JavaScript numbers; 64-bit integers above 2^53 lose precision. */
 export function toNumbers({ dtype, data }: Tensor): Exclude<TensorData, BigInt64Array | BigUint64Array> {
   if (dtype === 'float16') return float16ToNumbers(data as Uint16Array)
   if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float64Array.from(data, Number)
   return data
 }
 
-/** @param bits IEEE 754 half-precision numbers */
+/** @param bits of IEEE 754 half-precision numbers */
 function float16ToNumbers(bits: Uint16Array): Float32Array {
   const view = new DataView(bits.buffer, bits.byteOffset, bits.byteLength)
   const numbers = new Float32Array(bits.length)

@@ -1,69 +1,59 @@
-/** The bytes of a request's body, counted while they come in. */
+/** A request's body, counted while it arrives. */
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
-import type { Place } from '../http/context.ts'
-import { releaseChunk } from '../http/memory.ts'
+import { bodyTooLarge, type Reservation } from '../http/admission.ts'
 import { messageOf, RequestError } from '../inference/errors.ts'
+import { releaseChunk } from '../workers/memory.ts'
 
-const DECODERS = {
+const DECOMPRESSORS = {
   gzip: createGunzip,
   'x-gzip': createGunzip,
   deflate: createInflate,
   br: createBrotliDecompress,
 }
 
-export function tooLarge(maxBytes: number): RequestError {
-  return new RequestError(
-    413,
-    `the body is larger than the ${maxBytes} bytes of MAX_UPLOAD_MB: send less at once`,
-  )
-}
-
-/** @throws RequestError 413 at once when the announced length is over the limit */
-export function checkLength(req: IncomingMessage, maxBytes: number): void {
-  if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
-}
-
-/** Where bytes that are kept count, see `Place`. */
-export type Keeper = Pick<Place, 'take' | 'hold'>
+/** Where kept bytes are counted and freed. */
+export type BodyReservation = Pick<Reservation, 'countBytes' | 'own'>
 
 /**
- * Collect a body, decompressed if Content-Encoding says so.
+ * Read a body, decompressed as its Content-Encoding says.
  *
- * @param maxBytes the limit, counted after decompression
- * @throws RequestError 413 too large, 415 unknown Content-Encoding, 400 not valid in that encoding or cut off, and what
- * `take` throws
+ * @param maxBytes the limit after decompression
+ * @throws RequestError 413 too large, 415 unknown Content-Encoding, 400 invalid or incomplete, 503 too many bodies at once
  */
 export async function readBody(
   req: IncomingMessage,
   maxBytes: number,
-  place?: Keeper,
+  reservation: BodyReservation,
 ): Promise<Buffer<ArrayBuffer>> {
-  checkLength(req, maxBytes)
   const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
-  if (encoding === 'identity') return collect(req, maxBytes, place)
-  if (!Object.hasOwn(DECODERS, encoding)) {
+  if (encoding === 'identity') return collect(req, maxBytes, reservation)
+  if (!Object.hasOwn(DECOMPRESSORS, encoding)) {
     throw new RequestError(
       415,
-      `Content-Encoding ${JSON.stringify(encoding)} is not known: send gzip, deflate, br or none`,
+      `Content-Encoding ${JSON.stringify(encoding)} is not supported: send gzip, deflate, br or none`,
     )
   }
-  const decoder = DECODERS[encoding as keyof typeof DECODERS]()
-  req.on('error', (error) => decoder.destroy(error)).pipe(decoder)
+  const decompressor = DECOMPRESSORS[encoding as keyof typeof DECOMPRESSORS]()
+  req.on('error', (error) => decompressor.destroy(error)).pipe(decompressor)
   try {
-    return await collect(decoder, maxBytes, place)
+    return await collect(decompressor, maxBytes, reservation)
   } catch (error) {
     if (error instanceof RequestError && error.status !== 400) throw error
     throw new RequestError(400, `the body is not valid ${encoding}: ${messageOf(error)}`)
   } finally {
-    req.unpipe(decoder).resume() // what is still to come is read and dropped, so that the answer can be sent
-    decoder.destroy()
+    req.unpipe(decompressor).resume() // read and drop the rest, so that the response can be sent
+    decompressor.destroy()
   }
 }
 
-/** All of a stream in one aligned buffer; past the limit the rest is read and dropped. */
-export function collect(stream: Readable, maxBytes: number, place?: Keeper): Promise<Buffer<ArrayBuffer>> {
+/** Read a stream into one aligned buffer; beyond the limit, the rest is read and dropped. */
+export function collect(
+  stream: Readable,
+  maxBytes: number,
+  reservation: BodyReservation,
+): Promise<Buffer<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
     let chunks: Buffer[] = []
     let total = 0
@@ -72,8 +62,8 @@ export function collect(stream: Readable, maxBytes: number, place?: Keeper): Pro
       if (isRefused) return releaseChunk(chunk)
       try {
         total += chunk.length
-        if (total > maxBytes) throw tooLarge(maxBytes)
-        place?.take(chunk.length)
+        if (total > maxBytes) throw bodyTooLarge(maxBytes)
+        reservation.countBytes(chunk.length)
         chunks.push(chunk)
       } catch (error) {
         isRefused = true
@@ -82,10 +72,10 @@ export function collect(stream: Readable, maxBytes: number, place?: Keeper): Pro
       }
     })
     stream.on('end', () => {
-      const all = join(chunks, total)
+      const body = join(chunks, total)
       chunks.forEach(releaseChunk)
-      place?.hold(all.buffer)
-      resolve(all)
+      reservation.own(body.buffer)
+      resolve(body)
     })
     stream.on('error', (error) =>
       reject(new RequestError(400, `the body cannot be read: ${messageOf(error)}`)),
@@ -96,13 +86,13 @@ export function collect(stream: Readable, maxBytes: number, place?: Keeper): Pro
   })
 }
 
-/** Buffer.concat into memory of its own, so that the bytes can be seen as float32 without another copy. */
+/** Unlike Buffer.concat, with memory of its own: its bytes can be viewed as float32 without another copy. */
 export function join(chunks: readonly Buffer[], total: number): Buffer<ArrayBuffer> {
-  const all = Buffer.from(new ArrayBuffer(total))
+  const joined = Buffer.from(new ArrayBuffer(total))
   let offset = 0
   for (const chunk of chunks) {
-    chunk.copy(all, offset)
+    chunk.copy(joined, offset)
     offset += chunk.length
   }
-  return all
+  return joined
 }

@@ -1,9 +1,9 @@
-/** multipart/form-data by multer, into memory and within limits. */
-import type { Request, Response } from 'express'
+/** multipart/form-data by multer, kept in memory and within limits. */
+import type { Request } from 'express'
 import multer, { MulterError, type StorageEngine } from 'multer'
-import { traceOf } from '../http/context.ts'
+import { type AdmittedContext, bodyTooLarge } from '../http/admission.ts'
 import { messageOf, RequestError } from '../inference/errors.ts'
-import { checkLength, collect, tooLarge } from './body.ts'
+import { type BodyReservation, collect } from './body.ts'
 import { checkBoundary } from './boundary.ts'
 import { MAX_FILES } from './image_limit.ts'
 
@@ -13,7 +13,7 @@ const MAX_FIELD_BYTES = 2 ** 16
 export interface Part {
   /** name of the form field */
   name: string
-  bytes: Buffer
+  bytes: Buffer<ArrayBuffer>
 }
 
 export interface Form {
@@ -21,19 +21,23 @@ export interface Form {
   fields: Record<string, string>
 }
 
-export type FormReader = (req: Request, res: Response) => Promise<Form>
+export type FormReader = (ctx: AdmittedContext) => Promise<Form>
+
+/** Of the request that is being parsed: multer's storage gets nothing but the request itself. */
+const reservations = new WeakMap<Request, BodyReservation>()
 
 /**
- * multer's memory storage sends every file through another stream; here the chunks are collected as they come,
- * and counted over all files of the request.
+ * multer's memory storage sends every file through another stream; here the chunks are collected as they arrive, and
+ * counted over all files of the request.
  */
 function memoryStorage(maxBytes: number): StorageEngine {
-  const taken = new WeakMap<Request, number>()
+  const received = new WeakMap<Request, number>()
   return {
     _handleFile(req, file, done) {
-      const left = maxBytes - (taken.get(req) ?? 0)
-      collect(file.stream, left, traceOf(req.res!).place).then((buffer) => {
-        taken.set(req, (taken.get(req) ?? 0) + buffer.length)
+      const reservation = reservations.get(req)
+      if (!reservation) return done(new Error('a form without a reservation'))
+      collect(file.stream, maxBytes - (received.get(req) ?? 0), reservation).then((buffer) => {
+        received.set(req, (received.get(req) ?? 0) + buffer.length)
         done(null, { buffer, size: buffer.length })
       }, done)
     },
@@ -54,59 +58,59 @@ export function createFormReader(maxBytes: number): FormReader {
       parts: MAX_FILES + MAX_FIELDS,
       fileSize: maxBytes,
       fieldSize: MAX_FIELD_BYTES,
-      // names with brackets are no nested objects here, and building them can take for ever
+      // names with brackets are not nested objects: building those can take very long
       fieldNestingDepth: 0,
       fieldNameSize: 200,
       headerPairs: 50,
     },
   }).any()
 
-  return (req, res) => {
-    checkLength(req, maxBytes)
+  return ({ req, res, reservation }) => {
     checkBoundary(req.headers['content-type'] ?? '')
     if (req.headers['content-encoding']) {
-      throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it as it is')
+      throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it uncompressed')
     }
+    reservations.set(req, reservation)
     return new Promise((resolve, reject) => {
       limitBody(req, maxBytes, reject)
       parse(req, res, (error: unknown) => {
         if (error) return reject(formError(error, maxBytes))
-        const files = (req.files as Express.Multer.File[] | undefined) ?? []
+        const files = (req.files ?? []) as Express.Multer.File[]
         resolve({
-          files: files.map(({ fieldname, buffer }) => ({ name: fieldname, bytes: buffer })),
-          fields: onlyText(req.body),
+          files: files.map(({ fieldname, buffer }) => ({ name: fieldname, bytes: buffer as Part['bytes'] })),
+          fields: lastValues(req.body),
         })
       })
     })
   }
 }
 
-/** A body without a length is counted as it comes, its text fields and what stands around the parts included. */
+/** Count a body without a Content-Length while it arrives, with its text fields and headers of parts. */
 function limitBody(req: Request, maxBytes: number, reject: (error: RequestError) => void): void {
-  if (req.headers['content-length'] !== undefined) return // then checkLength has seen it
+  if (req.headers['content-length'] !== undefined) return // checked at admission
   let total = 0
   const count = (chunk: Buffer) => {
     total += chunk.length
     if (total <= maxBytes) return
     req.off('data', count).unpipe()
     req.resume()
-    reject(tooLarge(maxBytes))
+    reject(bodyTooLarge(maxBytes))
   }
   req.on('data', count)
 }
 
-/** multer makes a list of a field that is sent twice: of that, the last counts. */
-function onlyText(fields: Record<string, string | string[]> = {}): Record<string, string> {
+/** multer makes a list of a field that is sent twice: the last value counts. */
+function lastValues(fields: Record<string, string | string[]> = {}): Record<string, string> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [name, [value].flat().at(-1) ?? '']),
   )
 }
 
-/** What goes wrong while a form is read is the sender's doing: multer and busboy give no status of their own. */
+/** A form that cannot be parsed is the client's error: multer and busboy give no status of their own. */
 function formError(error: unknown, maxBytes: number): RequestError {
   if (error instanceof RequestError) return error
   if (error instanceof MulterError) {
-    if (error.code === 'LIMIT_FILE_SIZE') return tooLarge(maxBytes)
+    if (error.code === 'LIMIT_FILE_SIZE') return bodyTooLarge(maxBytes)
     if (error.code === 'LIMIT_FIELD_VALUE') {
       return new RequestError(
         413,
@@ -114,7 +118,7 @@ function formError(error: unknown, maxBytes: number): RequestError {
       )
     }
     if (error.code === 'LIMIT_FILE_COUNT') {
-      return new RequestError(413, `the form has more than ${MAX_FILES} files: send them in several requests`)
+      return new RequestError(413, `the form has more than ${MAX_FILES} files: send several requests`)
     }
     if (error.code === 'LIMIT_FIELD_COUNT' || error.code === 'LIMIT_PART_COUNT') {
       return new RequestError(
@@ -125,6 +129,6 @@ function formError(error: unknown, maxBytes: number): RequestError {
   }
   return new RequestError(
     400,
-    `the multipart body cannot be read (${messageOf(error)}): check the boundary and that it is complete`,
+    `the multipart body cannot be read (${messageOf(error)}): check its boundary and that it is complete`,
   )
 }

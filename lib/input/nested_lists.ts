@@ -1,12 +1,12 @@
-/** Tensors as JSON has them: lists of lists, of one depth and, at each depth, of one length. */
+/** Tensors in JSON: nested lists of equal depth and, at each depth, of equal length. */
 import { RequestError } from '../inference/errors.ts'
 
 export const MAX_RANK = 8
 
 /**
- * The dims of nested lists, read off the first of each; [] for a value that is no list.
+ * The dims of nested lists, taken from the first list at each depth; [] for a value that is not a list.
  *
- * @throws RequestError 400 for an empty list, or one too deep
+ * @throws RequestError 400 for an empty list, or too many levels
  */
 export function nestingOf(data: unknown): number[] {
   const dims: number[] = []
@@ -22,18 +22,18 @@ export function nestingOf(data: unknown): number[] {
 /**
  * The values in row-major order.
  *
- * @param nesting of it, by `nestingOf`
- * @param kind of value in words, such as "a number"
- * @param read what a value is; undefined for one that is not of the kind
- * @param show a value in words short enough for any
- * @throws RequestError 400 where the lists are ragged or `read` knows no value
+ * @param nesting from `nestingOf`
+ * @param kind what is expected, such as "a number"
+ * @param read converts a value; undefined for one of another kind
+ * @param show a value in a few words, for errors
+ * @throws RequestError 400 where the lists are ragged or a value is of another kind
  */
 export function flatten<T>(
   data: unknown,
   nesting: number[],
   kind: string,
   read: (value: unknown) => T | undefined,
-  show = inWords,
+  show = describe,
 ): T[] {
   const flat: T[] = []
   const visit = (item: unknown, depth: number): void => {
@@ -60,8 +60,8 @@ export function flatten<T>(
   return flat
 }
 
-/** What a JSON value is, in words short enough for any of them. */
-export function inWords(value: unknown): string {
+/** A JSON value in a few words. */
+export function describe(value: unknown): string {
   if (Array.isArray(value)) return `a list of ${value.length}`
   if (value !== null && typeof value === 'object') return 'an object'
   return JSON.stringify(typeof value === 'string' ? value.slice(0, 40) : value)

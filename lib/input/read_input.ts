@@ -1,117 +1,134 @@
-/**
- * What a request brings: image files or a tensor, in any of the forms of the contract. Every route that takes
- * inputs reads them here.
- */
-import type { Request, Response } from 'express'
+/** A request's input, image files or a tensor, in any form of the HTTP contract. Every predicting route reads it here. */
 import { FORMATS, imageFormat } from '../../preprocess/index.ts'
-import { traceOf } from '../http/context.ts'
+import type { AdmittedContext } from '../http/admission.ts'
+import type { RequestContext } from '../http/context.ts'
 import { RequestError } from '../inference/errors.ts'
-import type { Tensor } from '../inference/tensor.ts'
+import type { Tensor, TensorSpec } from '../inference/tensor.ts'
 import type { ThreadPool } from '../workers/thread_pool.ts'
 import { readBody } from './body.ts'
-import { LONG_JSON, parseJson, READ_JSON, readJsonBody } from './json_input.ts'
-import { createFormReader, type Form } from './multipart.ts'
+import { LONG_JSON, parseJson, READ_JSON, readJsonBody } from './json_body.ts'
+import { createFormReader, type Form, type Part } from './multipart.ts'
 import { checkQueryKeys } from './query.ts'
-import {
-  checkMetadata,
-  type Metadata,
-  type TensorLimits,
-  tensorFromBytes,
-  tensorFromText,
-} from './tensor_input.ts'
+import { checkMetadata, type Metadata, tensorFromBytes, tensorFromText } from './tensor_body.ts'
 
-export type Input = { images: Uint8Array[] } | { tensor: Tensor }
+export type Input = { images: Uint8Array[]; tensor?: undefined } | { images?: undefined; tensor: Tensor }
 
-/** Reads one request; throws RequestError 400, 413 or 415 for what the contract does not allow. */
-export type InputReader = (req: Request, res: Response) => Promise<Input>
+/**
+ * Reads a request's input and reserves room in the queue for its samples.
+ *
+ * @throws RequestError 400, 413 or 415 for what the contract does not allow, 503 when the queue is full
+ */
+export type InputReader = (ctx: AdmittedContext) => Promise<Input>
 
-/** No number and no metadata is longer: what follows is not looked at. */
+export interface InputReaderOptions {
+  /** the model's input */
+  spec: TensorSpec
+  maxBodyBytes: number
+  /** parse long JSON bodies */
+  threads: ThreadPool
+}
+
+/** Longest number and longest metadata, in characters. */
 const MAX_TEXT = 2 ** 16
 
 const FORMS = 'a multipart form, an image file as the body, tensor bytes with ?dims=, or JSON'
 
-/**
- * @param maxBytes of a body
- */
-export function createInputReader(limits: TensorLimits, maxBytes: number, threads: ThreadPool): InputReader {
-  const readForm = createFormReader(maxBytes)
+export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOptions): InputReader {
+  const readForm = createFormReader(maxBodyBytes)
 
-  return async (req, res) => {
-    checkQueryKeys(req)
-    const readJson = (body: Buffer<ArrayBuffer>): Promise<Input> | Input =>
-      body.length < LONG_JSON
-        ? readJsonBody({ body, limits })
-        : threads.run<Input>(READ_JSON, { body, limits }, traceOf(res).interest, [body.buffer])
-    return req.is('multipart/form-data')
-      ? fromForm(await readForm(req, res), req, limits)
-      : await fromBody(await readBody(req, maxBytes, traceOf(res).place), req, limits, readJson)
+  async function readJson(body: Buffer<ArrayBuffer>, { signal }: RequestContext): Promise<Input> {
+    if (body.length < LONG_JSON) return readJsonBody({ body, spec })
+    return threads.run<Input>(READ_JSON, { body, spec }, signal, [body.buffer])
+  }
+
+  async function readBare(ctx: AdmittedContext): Promise<Input> {
+    const { req } = ctx
+    const body = await readBody(req, maxBodyBytes, ctx.reservation)
+    if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
+    if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(ctx), spec) }
+    if (imageFormat(body)) return { images: [body] }
+    if (req.is(['json', '+json'])) return readJson(body, ctx)
+    const text = () => body.toString('utf8', 0, MAX_TEXT)
+    if (req.is('text/plain')) return { tensor: tensorFromText(text(), spec) }
+    const value = req.is('urlencoded') ? new URLSearchParams(text()).get('value') : null
+    if (value !== null) return { tensor: tensorFromText(value, spec) }
+    throw unsupportedBody(ctx)
+  }
+
+  return async (ctx) => {
+    checkQueryKeys(ctx.req)
+    const isForm = ctx.req.is('multipart/form-data')
+    const input = isForm ? fromForm(await readForm(ctx), ctx, spec) : await readBare(ctx)
+    ctx.reservation.reserve(input.images ? input.images.length : input.tensor.dims[0])
+    if (input.tensor) ctx.reservation.own(input.tensor.data.buffer as ArrayBuffer)
+    return input
   }
 }
 
-async function fromBody(
-  body: Buffer<ArrayBuffer>,
-  req: Request,
-  limits: TensorLimits,
-  readJson: (body: Buffer<ArrayBuffer>) => Promise<Input> | Input,
-): Promise<Input> {
-  if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
-  if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(req), limits) }
-  if (imageFormat(body)) return { images: [body] }
-  if (req.is(['json', '+json'])) return readJson(body)
-  if (req.is('text/plain')) return { tensor: tensorFromText(body.toString('utf8', 0, MAX_TEXT), limits) }
-  if (req.is('urlencoded')) {
-    const value = new URLSearchParams(body.toString('utf8', 0, MAX_TEXT)).get('value')
-    if (value !== null) return { tensor: tensorFromText(value, limits) }
-  }
+function unsupportedBody({ req }: RequestContext): RequestError {
   const type = req.get('content-type') ?? 'none'
   const hint = type.endsWith('urlencoded')
-    ? ' (curl sends a file as it is with --data-binary, not with -d)'
+    ? ' (curl sends a file unchanged with --data-binary, not with -d)'
     : ''
+  const detail = `the body does not start like ${FORMATS}, and its Content-Type is ${type}: send ${FORMS}${hint}`
+  return new RequestError(415, detail)
+}
+
+function fromForm({ files, fields }: Form, ctx: RequestContext, spec: TensorSpec): Input {
+  const metadata = formMetadata({ files, fields }, ctx)
+  if (metadata) {
+    const data = files.find(({ name }) => name === 'data')
+    if (data) return { tensor: tensorFromBytes(data.bytes, metadata, spec) }
+    throw new RequestError(400, 'the form has metadata, but no file part "data" with the bytes of the tensor')
+  }
+  if (files.length > 0) return { images: files.map(imageBytes) }
+  if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, spec) }
   throw new RequestError(
-    415,
-    `the body does not start as ${FORMATS}, and its Content-Type is ${type}: send ${FORMS}${hint}`,
+    400,
+    'the form has no file: send an image part (curl: -F image=@FILE, with the @), or data and metadata of a tensor',
   )
 }
 
-function fromForm({ files, fields }: Form, req: Request, limits: TensorLimits): Input {
-  const metadataFile = files.find(({ name }) => name === 'metadata')
-  if ((metadataFile?.bytes.length ?? 0) > MAX_TEXT) {
+/** The part, the text field, or the query's dims; undefined for a form of images. */
+function formMetadata({ files, fields }: Form, ctx: RequestContext): Metadata | undefined {
+  const part = files.find(({ name }) => name === 'metadata')
+  if (part && part.bytes.length > MAX_TEXT) {
     throw new RequestError(400, `metadata is longer than ${MAX_TEXT} bytes, expected {"dims":[...]}`)
   }
-  const metadataText = metadataFile?.bytes.toString() ?? fields.metadata
-  if (metadataText === undefined && req.query.dims === undefined) {
-    if (files.length > 0) return { images: files.map(imageBytes) }
-    if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, limits) }
-    throw new RequestError(
-      400,
-      'the form has no file: send an image part (curl: -F image=@FILE, with the @), or data and metadata of a tensor',
-    )
-  }
-  const data = files.find(({ name }) => name === 'data')
-  if (!data) {
-    throw new RequestError(400, 'the form has metadata but no file part "data" with the bytes of the tensor')
-  }
-  const metadata =
-    metadataText === undefined ? queryMetadata(req) : checkMetadata(parseJson(metadataText, 'metadata'))
-  return { tensor: tensorFromBytes(data.bytes, metadata, limits) }
+  const text = part?.bytes.toString() ?? fields.metadata
+  if (text !== undefined) return checkMetadata(parseJson(text, 'metadata'))
+  return ctx.req.query.dims === undefined ? undefined : queryMetadata(ctx)
 }
 
-function imageBytes({ name, bytes }: Form['files'][number]): Uint8Array {
+function imageBytes({ name, bytes }: Part): Uint8Array {
   if (name === 'data' && !imageFormat(bytes)) {
     throw new RequestError(
       415,
-      'the form\'s file "data" does not start as an image file: a tensor needs a part "metadata" with its dims',
+      'the form\'s file "data" does not start like an image file: a tensor needs a part "metadata" with its dims',
     )
   }
-  if (bytes.length === 0)
-    throw new RequestError(400, `the form's file ${JSON.stringify(name)} is empty: send an image`)
-  return bytes
+  if (bytes.length > 0) return bytes
+  throw new RequestError(400, `the form's file ${JSON.stringify(name)} is empty: send an image`)
 }
 
 /** `?dims=1,28,28&dtype=uint8` */
-function queryMetadata({ query }: Request): Metadata {
-  const dims = String(query.dims)
+function queryMetadata({ req }: RequestContext): Metadata {
+  const dims = String(req.query.dims)
     .split(',')
     .map((dim) => (dim.trim() === '' ? Number.NaN : Number(dim)))
-  return checkMetadata({ dims, dtype: query.dtype })
+  return checkMetadata({ dims, dtype: req.query.dtype })
+}
+
+/**
+ * `?top_k=`
+ *
+ * @param byDefault when it is absent
+ * @throws RequestError 400
+ */
+export function topKOf({ req }: RequestContext, byDefault: number): number {
+  const given = req.query.top_k
+  if (given === undefined) return byDefault
+  const topK = Number(given)
+  if (typeof given === 'string' && Number.isSafeInteger(topK) && topK >= 1) return topK
+  throw new RequestError(400, `top_k is ${JSON.stringify(given)}: expected one whole number, at least 1`)
 }

@@ -1,12 +1,12 @@
-/** Schemas of what clients send: requests are checked by them, and the API's description is made from them. */
+/** Schemas of requests: they check them, and the OpenAPI document is made from them. */
 import * as v from 'valibot'
 import { RequestError } from '../inference/errors.ts'
 import { MAX_RANK } from './nested_lists.ts'
 
-/** A list whose items are looked at later: there can be millions of them. */
+/** A list whose items are checked later: there can be millions. */
 export const ListSchema = v.custom<unknown[]>(Array.isArray, 'a list')
 
-/** A list whose length is looked at first: one of millions must not be checked item by item. */
+/** A list whose length is checked first: millions of items must not be checked one by one. */
 export function shortList<S extends v.GenericSchema>(
   item: S,
   max = 100,
@@ -22,17 +22,17 @@ export const DimsSchema = shortList(
   `up to ${MAX_RANK} whole numbers of at least 1, such as [1,28,28]`,
 )
 
-/** An object with these keys, and others, which are dropped; a list, which JavaScript calls an object too, is none. */
+/** An object (not a list) with these keys; others are dropped. */
 export function record<E extends v.ObjectEntries>(entries: E, expected = 'an object') {
   const isRecord = (value: unknown) => value !== null && typeof value === 'object' && !Array.isArray(value)
   return v.pipe(v.custom<Record<string, unknown>>(isRecord, expected), v.object(entries))
 }
 
 /**
- * Hold JSON against a schema.
+ * Check JSON against a schema.
  *
- * @param what the whole of it is called
- * @throws RequestError 400 naming the key, what came and what was expected
+ * @param what its name in errors
+ * @throws RequestError 400 naming the key, what was received and what was expected
  */
 export function checkSchema<S extends v.GenericSchema>(
   schema: S,
@@ -44,7 +44,7 @@ export function checkSchema<S extends v.GenericSchema>(
   const [{ path, received, expected, message }] = result.issues
   const key = path?.map((item) => String(item.key)).join('.') || what
   if (received === 'undefined') throw new RequestError(400, `${key} is missing`)
-  // the library's own messages begin so; the others are ours, and say what was expected
+  // the library's own messages begin with this word; ours say what was expected
   const wanted = message.startsWith('Invalid') ? expected : message
   throw new RequestError(400, `${key} is ${received.slice(0, 40)}, expected ${wanted}`)
 }

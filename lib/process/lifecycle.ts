@@ -1,71 +1,70 @@
-/** The life of one process: the model is loaded, requests are answered, the model is changed, the end comes in order. */
+/** The life of one process: load the model, answer requests, reload on SIGHUP, end in order. */
 import { setTimeout } from 'node:timers/promises'
-import { isLoopback } from '../http/allowed_hosts.ts'
-import { type App, type HttpServer, listen } from '../http/http_server.ts'
+import { type AppInstance, type HttpServer, listen } from '../http/http_server.ts'
 import { messageOf } from '../inference/errors.ts'
-import { onSignals } from './cluster.ts'
+import { isLoopback } from '../security/allowed_hosts.ts'
 import type { Log } from './log.ts'
 import type { Settings } from './settings.ts'
+import { onSignals } from './signals.ts'
 
-/** How long the end waits for the run that the worker is in, see `Session.close`; then the process is killed. */
+/** How long the exit waits for the last batch and the log; then the process is killed, and its exit code is lost. */
 const LAST_RUN_MS = 1000
 
-/** What is served, and can be exchanged. */
-interface Served {
+/** A loaded model, which a reload exchanges for another. */
+interface LoadedModel {
   readonly name: string
   readonly device: string
-  /** whether its worker is there */
+  /** whether its worker is running */
   readonly isRunning: boolean
   close(): Promise<void>
 }
 
-interface Life<Model extends Served> {
+interface ServerParts<Loaded extends { model: LoadedModel }> {
   settings: Settings
   log: Log
-  load(): Promise<Model>
-  /** @param isReady whether requests should be sent here */
-  appFor(model: Model, isReady: () => boolean): App
+  /** Load the model folder. */
+  load(): Promise<Loaded>
+  /** @param isReady whether requests should be sent to this process */
+  createInstance(loaded: Loaded, isReady: () => boolean): AppInstance
+  /** Release what does not belong to one model. */
+  close(): Promise<void>
 }
 
 /**
- * Load and listen, and from then on do as the signals say.
+ * Load the model and listen; from then on, signals decide.
  *
- * SIGTERM and SIGINT end the process: unready at once, new connections still taken for DRAIN_MS, what is under way
- * answered within SHUTDOWN_MS; a second signal ends it now. SIGHUP loads the model folder again: requests from then on
- * get the new model, those under way the old one, and if the new one is broken the old one stays.
+ * SIGTERM and SIGINT end the process: it is unready at once, accepts connections for DRAIN_MS, and answers open requests
+ * within SHUTDOWN_MS; a second signal ends it now. SIGHUP loads the model folder again: new requests get the new model,
+ * open ones the old. If the new one is broken, the old one stays.
  *
- * @throws StartError when the model cannot be loaded or the address not be listened on
+ * @throws StartError when the model cannot be loaded or the address cannot be used
  */
-export async function live<Model extends Served>({
-  settings,
-  log,
-  load,
-  appFor,
-}: Life<Model>): Promise<void> {
+export async function runServer<Loaded extends { model: LoadedModel }>(
+  parts: ServerParts<Loaded>,
+): Promise<void> {
+  const { settings, log, load, createInstance } = parts
   let isStopping = false
   let http: HttpServer | undefined
-  let model: Model | undefined
+  let model: LoadedModel | undefined
 
-  /** The code of an orderly end is lost where a run, or whoever reads the log, does not come to an end. */
-  async function end(code: number): Promise<void> {
-    const flushed = new Promise<boolean>((resolve) => log.flush(() => resolve(true)))
-    const over = Promise.all([flushed, model?.close()]).then(() => true)
-    const isOver = await Promise.race([over, setTimeout(LAST_RUN_MS, false)])
-    if (isOver) process.exit(code)
+  async function exit(code: number): Promise<void> {
+    const flushed = new Promise<void>((resolve) => log.flush(() => resolve()))
+    const closed = Promise.all([flushed, parts.close(), model?.close()]).then(() => true)
+    if (await Promise.race([closed, setTimeout(LAST_RUN_MS, false)])) process.exit(code)
     process.kill(process.pid, 'SIGKILL')
   }
 
   async function stop(): Promise<void> {
     if (isStopping) return
     isStopping = true
-    if (!http) return end(0)
+    if (!http) return exit(0)
     log.info('stopping: open requests are finished first')
-    void setTimeout(settings.DRAIN_MS + settings.SHUTDOWN_MS).then(() => end(http?.isIdle ? 0 : 1))
+    void setTimeout(settings.DRAIN_MS + settings.SHUTDOWN_MS).then(() => exit(http?.isIdle ? 0 : 1))
     await http.stop(settings.DRAIN_MS)
-    await end(0)
+    await exit(0)
   }
 
-  /** Whether to load again as soon as the present load is over, however often that was asked for meanwhile. */
+  /** whether to load again when the current load is done, however often that was requested */
   let isOutdated = false
   let isLoading = true
   async function reload(): Promise<void> {
@@ -74,36 +73,38 @@ export async function live<Model extends Served>({
     isLoading = true
     while (isOutdated && !isStopping) {
       isOutdated = false
-      await exchange().catch((error) => {
+      await exchangeModel().catch((error) => {
         log.error(`the model is not reloaded, the old one stays: ${messageOf(error)}`)
       })
     }
     isLoading = false
   }
 
-  async function exchange(): Promise<void> {
+  async function exchangeModel(): Promise<void> {
     const next = await load()
-    const before = model
-    model = next
-    // not waited for: one slow request must not keep the next reload waiting
-    void http!.swap(appOf(next)).then(() => before?.close())
-    log.info(`reloaded ${next.name} on ${next.device}`)
+    const previous = model
+    model = next.model
+    // not awaited: one slow request must not delay the next reload
+    void http?.swap(instanceOf(next)).then(() => previous?.close())
+    log.info(`reloaded ${model.name} on ${model.device}`)
   }
 
-  function appOf(served: Model): App {
-    return appFor(served, () => !isStopping && served.isRunning)
+  function instanceOf(loaded: Loaded): AppInstance {
+    return createInstance(loaded, () => !isStopping && loaded.model.isRunning)
   }
 
-  // first of all: a container's first process ignores signals that it does not handle
-  onSignals({ stop, end: () => end(1), reload })
+  // before anything else: the first process of a container ignores signals that it does not handle
+  onSignals({ stop, exit: () => exit(1), reload })
   process.on('uncaughtException', (error) => {
     log.fatal(error, 'the process ends')
-    void end(1)
+    void exit(1)
   })
-  model = await load()
-  http = await listen(appOf(model), settings)
-  if (!settings.API_TOKEN && !isLoopback(settings.HOST)) {
-    log.warn(`HOST=${settings.HOST} without API_TOKEN: whoever reaches this machine can send requests`)
+  const loaded = await load()
+  model = loaded.model
+  const { HOST: host, PORT: port, REQUEST_TIMEOUT_MS: requestTimeoutMs } = settings
+  http = await listen(instanceOf(loaded), { host, port, requestTimeoutMs })
+  if (!settings.API_TOKEN && !isLoopback(host)) {
+    log.warn(`HOST=${host} without API_TOKEN: everyone who can reach this machine can send requests`)
   }
   log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
   log.flush()

@@ -1,0 +1,108 @@
+/** The table of routes: a route, its 405 and its line in the OpenAPI document are declared together. */
+import type { Express } from 'express'
+import { RequestError } from '../inference/errors.ts'
+import type { RequestContext } from './context.ts'
+
+/** Responds to a request. */
+export type Handler = (ctx: RequestContext) => unknown
+
+/** The bodies of responses with status 200, as the OpenAPI document names them. */
+export type ResponseBody =
+  | 'results'
+  | 'TorchServe results'
+  | 'V1 predictions'
+  | 'inference'
+  | 'model'
+  | 'status'
+  | 'readiness'
+  | 'text'
+  | 'object'
+  | 'list'
+  | 'html'
+  | 'image'
+  | 'tensor or image'
+
+/** A route's line in the OpenAPI document. */
+export interface RouteDoc {
+  summary: string
+  response: ResponseBody
+  /** of the request's body */
+  body?: 'input' | 'inference'
+  /** the query has dims and dtype of a tensor; top_k too */
+  query?: 'tensor' | 'tensor and top_k'
+  /** statuses of errors, besides those that follow from a body, a name in the path or the token */
+  errors?: readonly number[]
+  /** needs no token */
+  isOpen?: boolean
+}
+
+/** The routes of one protocol. */
+export interface Protocol {
+  name: string
+  description: string
+  /** the document's schema of its errors */
+  error: string
+}
+
+export interface Route {
+  protocol: Protocol
+  /** in lower case */
+  methods: string[]
+  /** Express's pattern, such as `/models/:model` */
+  path: string
+  doc: RouteDoc
+}
+
+/**
+ * Declare a route.
+ *
+ * @param at methods in lower case and a path, such as `post put /predict`
+ * @param doc undefined for a route that is not in the document, such as a stylesheet
+ */
+export type AddRoute = (at: string, handler: Handler, doc?: RouteDoc) => void
+
+/** A path whose characters mean nothing special to Express. */
+export function literalPath(path: string): string {
+  return path.replace(/[{}()[\]+?!:*\\]/g, '\\$&')
+}
+
+/** Of Express's router; its types lack `match`. */
+interface RouteLayer {
+  route?: { path: string }
+  match(path: string): boolean
+}
+
+export class Routes {
+  readonly all: Route[] = []
+  readonly #app: Express
+
+  constructor(app: Express) {
+    this.#app = app
+  }
+
+  /** The pattern of the route that serves a path, whatever its methods; undefined if there is none. */
+  patternOf(path: string): string | undefined {
+    const layers = this.#app.router.stack as unknown as RouteLayer[]
+    return layers.find((layer) => layer.route && layer.match(path))?.route?.path
+  }
+
+  /** @returns the function that declares routes of this protocol */
+  of(protocol: Protocol): AddRoute {
+    return (at, handler, doc) => {
+      const methods = at.split(' ')
+      const path = methods.pop() ?? ''
+      if (doc) this.all.push({ protocol, methods, path, doc })
+      const route = this.#app.route(path)
+      for (const method of methods) {
+        route[method as 'get' | 'post' | 'put'](async (req, _res) => void (await handler(req.context)))
+      }
+      const names = methods.map((method) => method.toUpperCase())
+      const allow = [...names, 'OPTIONS'].join(', ')
+      route.all((req, res) => {
+        if (req.method === 'OPTIONS') return void res.set('allow', allow).status(204).end()
+        const detail = `${req.method} is not allowed on ${req.path}: send ${names.join(' or ')}`
+        throw new RequestError(405, detail, { allow })
+      })
+    }
+  }
+}

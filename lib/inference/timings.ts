@@ -1,0 +1,20 @@
+/** Where a request's time went. */
+
+/** Durations in milliseconds; absent until they are measured. */
+export interface Timings {
+  /** decoding, resizing and normalising all images */
+  preprocessMs?: number
+  /** longest wait for a batch */
+  queueMs?: number
+  /** longest run of a batch with this request's samples */
+  inferenceMs?: number
+  /** samples in the largest of those batches */
+  batchSize?: number
+}
+
+/** The Server-Timing header, which browsers show in their developer tools. */
+export function serverTiming({ preprocessMs, queueMs, inferenceMs }: Timings): string {
+  return Object.entries({ preprocess: preprocessMs, queue: queueMs, inference: inferenceMs })
+    .flatMap(([name, ms]) => (ms === undefined ? [] : [`${name};dur=${ms.toFixed(2)}`]))
+    .join(', ')
+}

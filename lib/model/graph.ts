@@ -1,0 +1,54 @@
+/** Checks of what a graph declares: one input for images, features or a number, with a batch axis first. */
+import { StartError } from '../inference/errors.ts'
+import type { GraphInfo } from '../inference/session.ts'
+import { DTYPES, isDtype, type TensorSpec } from '../inference/tensor.ts'
+
+/** The interface of a graph that can be served. */
+export interface Graph {
+  /** an image [n, c, h, w], features [n, f] or a number [n] */
+  input: TensorSpec
+  /** the numeric outputs, the scores first */
+  outputs: TensorSpec[]
+  /** the size of the batch axis; undefined when it is free */
+  fixedBatch: number | undefined
+}
+
+/** @throws StartError for a graph that is not a classifier of one input */
+export function checkGraph({ inputs, outputs }: Pick<GraphInfo, 'inputs' | 'outputs'>): Graph {
+  if (inputs.length !== 1) {
+    const names = inputs.map(({ name }) => name).join(', ')
+    throw new StartError(
+      `the model has ${inputs.length} inputs (${names}), expected one: an image, features or a number`,
+    )
+  }
+  const [input] = inputs
+  checkDtype('input', input)
+  checkDtype('output', outputs[0])
+  if (![1, 2, 4].includes(input.dims.length)) {
+    throw new StartError(
+      `the model's input ${input.name} is ${shapeText(input)}, of rank ${input.dims.length}: ` +
+        'expected an image [n,c,h,w], features [n,f] or a number [n]',
+    )
+  }
+  const [batch] = input.dims
+  if (batch === 0) {
+    throw new StartError(
+      `the model's input ${input.name} is ${shapeText(input)}, expected a batch axis first: 1 or more, or a name`,
+    )
+  }
+  return {
+    input,
+    outputs: outputs.filter(({ dtype }) => isDtype(dtype)),
+    fixedBatch: typeof batch === 'number' ? batch : undefined,
+  }
+}
+
+function checkDtype(what: string, { name, dtype }: TensorSpec): void {
+  if (isDtype(dtype)) return
+  throw new StartError(`the model's ${what} ${name} has the dtype ${dtype}, expected ${DTYPES.join(', ')}`)
+}
+
+/** Such as `[batch,3,?,?]`. */
+export function shapeText({ dims }: TensorSpec): string {
+  return `[${dims.map((dim) => (dim === '' ? '?' : dim))}]`
+}

@@ -1,0 +1,44 @@
+/** The files of a model folder as Optimum, transformers and timm write them. */
+import { existsSync, statSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
+import { type JsonFile, readJsonFile } from '../../preprocess/index.ts'
+import { StartError } from '../inference/errors.ts'
+
+export interface ModelFolder {
+  /** the folder's own name */
+  name: string
+  modelPath: string
+  /** config.json; an empty object when there is none */
+  config: JsonFile
+  /** preprocessor_config.json, if there is one */
+  preprocessor: JsonFile | undefined
+  /** an example image, if there is one */
+  samplePath: string | undefined
+}
+
+/** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
+const MODELS = ['model.onnx', 'onnx/model.onnx']
+const SAMPLES = ['sample.png', 'sample.jpg', 'sample.jpeg', 'sample.webp']
+
+/**
+ * @throws StartError when the folder or its model is missing
+ * @throws ConfigError when a file is not valid JSON
+ */
+export function readModelFolder(dir: string): ModelFolder {
+  const folder = resolve(dir)
+  if (!existsSync(folder)) throw new StartError(`MODEL_DIR=${dir}: there is no folder ${folder}`)
+  if (!statSync(folder).isDirectory()) {
+    throw new StartError(`MODEL_DIR=${dir}: ${folder} is a file: name the folder that holds model.onnx`)
+  }
+  const find = (names: string[]) => names.map((name) => join(folder, name)).find((path) => existsSync(path))
+  const modelPath = find(MODELS)
+  if (!modelPath) throw new StartError(`MODEL_DIR=${dir}: there is no model.onnx in ${folder}`)
+  const configPath = join(folder, 'config.json')
+  return {
+    name: basename(folder),
+    modelPath,
+    config: readJsonFile(configPath) ?? { path: configPath, json: {} },
+    preprocessor: readJsonFile(join(folder, 'preprocessor_config.json')),
+    samplePath: find(SAMPLES),
+  }
+}

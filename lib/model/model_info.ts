@@ -1,0 +1,50 @@
+/** A loaded model, as the rest of the server sees it. */
+import type { Recipe } from '../../preprocess/index.ts'
+import type { JobContext } from '../inference/batcher.ts'
+import type { Tensor, TensorSpec } from '../inference/tensor.ts'
+import type { OutputSpec } from './output_spec.ts'
+
+/** Everything there is to know about a loaded model. */
+export interface ModelInfo {
+  name: string
+  version: string
+  /** the execution provider it runs on */
+  device: string
+  input: TensorSpec
+  /** outputs with one row per sample, the scores first */
+  outputs: readonly TensorSpec[]
+  /** how an image becomes the input; undefined for a model that takes no images */
+  recipe: Recipe | undefined
+  outputSpec: OutputSpec
+  /** most samples in a batch */
+  batchSize: number
+  /** path of an example image, if the folder has one */
+  samplePath: string | undefined
+}
+
+export interface Model extends ModelInfo {
+  /** SHA-256 of the graph's file, in hex */
+  readonly sha256: Promise<string>
+  /** whether its worker is running; false while it is being replaced */
+  readonly isRunning: boolean
+  /** samples that wait for a batch */
+  readonly waiting: number
+  /** estimated whole seconds until all of them have been run */
+  readonly estimatedWaitSeconds: number
+  /**
+   * Run the graph.
+   *
+   * @param input [n, ...] of the input's dtype and dims
+   * @returns its first output, [n, classes]
+   * @throws RequestError 400 when the graph fails on this input, 503, or the signal's reason, see `Batcher.predict`
+   */
+  predict(input: Tensor, ctx: JobContext): Promise<Tensor>
+  /**
+   * The same for any outputs.
+   *
+   * @param outputs their names
+   * @returns one tensor per name, [n, ...]
+   */
+  infer(input: Tensor, outputs: readonly string[], ctx: JobContext): Promise<Tensor[]>
+  close(): Promise<void>
+}

@@ -1,0 +1,70 @@
+/**
+ * Metrics of several processes as one. A process asks the supervisor, which asks them all for theirs.
+ *
+ * prom-client's own cluster support fails when a process does not answer, as one that is starting does not.
+ */
+import cluster, { type Worker } from 'node:cluster'
+import { setTimeout } from 'node:timers/promises'
+import type { MetricObjectWithValues, MetricValue, Registry } from 'prom-client'
+
+type Report = MetricObjectWithValues<MetricValue<string>>[]
+
+/** To the supervisor: a request for the metrics of all processes, or this process's own. */
+type ToSupervisor = 'metrics' | { report: Report }
+
+/** From the supervisor: a request for this process's metrics, or those of all. */
+type ToProcess = 'report' | { metrics: string }
+
+/** A process that has not answered by then is left out, in milliseconds. */
+const REPORT_MS = 2000
+
+/** @returns a function that reads the metrics, in Prometheus' text format, of this process or of all under its supervisor */
+export function metricsReader(registry: Registry): () => Promise<string> {
+  if (!cluster.isWorker) return () => registry.metrics()
+  const send = (message: ToSupervisor) => process.send?.(message)
+  let waiting: ((metrics: string) => void)[] = []
+  process.on('message', async (message: ToProcess) => {
+    if (message === 'report') send({ report: (await registry.getMetricsAsJSON()) as Report })
+    if (typeof message !== 'object') return
+    for (const resolve of waiting) resolve(message.metrics)
+    waiting = []
+  })
+  return () => {
+    if (waiting.length === 0) send('metrics') // concurrent readers share one answer
+    return new Promise((resolve) => {
+      waiting.push(resolve)
+    })
+  }
+}
+
+/** In the supervisor: answer a process's requests for the metrics of all `processes`. */
+export function answerMetrics(worker: Worker, processes: ReadonlySet<Worker>): void {
+  worker.on('message', async (message: ToSupervisor) => {
+    if (message !== 'metrics') return
+    const { AggregatorRegistry } = await import('prom-client')
+    const reports = await Promise.all([...processes].map(reportOf))
+    const metrics = await AggregatorRegistry.aggregate(reports.flat()).metrics()
+    send(worker, { metrics })
+  })
+}
+
+async function reportOf(worker: Worker): Promise<Report[]> {
+  const timer = new AbortController()
+  return new Promise((resolve) => {
+    const finish = (reports: Report[]) => {
+      timer.abort()
+      worker.off('message', listen)
+      resolve(reports)
+    }
+    const listen = (message: ToSupervisor) => {
+      if (typeof message === 'object') finish([message.report])
+    }
+    worker.on('message', listen)
+    setTimeout(REPORT_MS, [], timer).then(finish, () => {})
+    send(worker, 'report')
+  })
+}
+
+function send(worker: Worker, message: ToProcess): void {
+  if (worker.isConnected()) worker.send(message, () => {}) // it may be exiting
+}

@@ -1,0 +1,137 @@
+/** The command `onnxpress`: serve a model, or print what is understood of its folder. */
+import cluster from 'node:cluster'
+import { createRequire } from 'node:module'
+import dotenv from 'dotenv'
+import type { AppInstance } from '../http/http_server.ts'
+import type { Metrics } from '../http/metrics.ts'
+import type { BatcherOptions } from '../inference/batcher.ts'
+import { messageOf } from '../inference/errors.ts'
+import { formatDescription } from '../model/description.ts'
+import type { Model } from '../model/model_info.ts'
+import { ImageWorkers } from '../workers/image_workers.ts'
+import { metricsReader } from './cluster_metrics.ts'
+import { helpText, readCommand } from './command_line.ts'
+import { runServer } from './lifecycle.ts'
+import { createLog, droppedLines, type Log } from './log.ts'
+import { readSettings, type Settings } from './settings.ts'
+import { superviseProcesses } from './supervisor.ts'
+import { unknownSettings } from './unknown_settings.ts'
+import { version } from './version.ts'
+
+export interface ModelEvents extends Pick<BatcherOptions, 'onWait' | 'onBatch'> {
+  /** called with each assumption that was made about the folder */
+  note: (message: string) => void
+  /** called when the inference worker died; it is replaced */
+  onWorkerExit?: (error: Error) => void
+}
+
+/** What an app is made of. */
+export interface AppParts {
+  model: Model
+  workers: ImageWorkers
+  settings: Settings
+  log: Log
+  metrics: Metrics
+  /** of this process or of all, in Prometheus' text format */
+  readMetrics: () => Promise<string>
+  /** whether requests should be sent to this process */
+  isReady: () => boolean
+}
+
+/** The root's two factories. */
+export interface Factories {
+  loadModel(dir: string, settings: Settings, events: ModelEvents): Promise<Model>
+  createApp(parts: AppParts): AppInstance
+}
+
+/** Run the command if Node was started with this module, as `server.js`, `server`, `.`, a link or `server.ts`. */
+export async function runIfMain(filename: string, factories: Factories): Promise<void> {
+  const started = process.argv[1]
+  if (started === undefined || createRequire(import.meta.url).resolve(started) !== filename) return
+  try {
+    await run(factories)
+  } catch (error) {
+    // the runtime's messages can have several lines; the operator gets one
+    const line = messageOf(error)
+      .trim()
+      .replace(/\s*\n\s*/g, ' ')
+    console.error(`onnxpress: ${line}`)
+    if (process.env.LOG_LEVEL === 'debug') console.error(error)
+    process.exit(1)
+  }
+}
+
+async function run(factories: Factories): Promise<void> {
+  const { action, env, port } = readCommand(process.argv.slice(2))
+  if (action === 'help') return console.log(helpText())
+  if (action === 'version') return console.log(version)
+  const { parsed: dotenvFile = {} } = dotenv.config({ quiet: true })
+  const settings = readSettings({ ...process.env, ...env }, port)
+  const warnings = unknownSettings(process.env, dotenvFile)
+  if (action === 'describe') return printDescription(factories, settings, warnings)
+  const log = await createLog(settings.LOG_LEVEL)
+  if (cluster.isPrimary) for (const warning of warnings) log.warn(warning)
+  if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) {
+    return superviseProcesses(settings.WEB_CONCURRENCY, log)
+  }
+  return serve(factories, settings, log)
+}
+
+async function printDescription(
+  { loadModel }: Factories,
+  settings: Settings,
+  warnings: string[],
+): Promise<void> {
+  const note = (message: string) => console.log(`note     ${message}`)
+  warnings.forEach(note)
+  const model = await loadModel(settings.MODEL_DIR, settings, { note })
+  console.log(formatDescription(model))
+  await model.close()
+}
+
+async function serve({ loadModel, createApp }: Factories, settings: Settings, log: Log): Promise<void> {
+  let metrics: Metrics | undefined
+  let readMetrics: AppParts['readMetrics'] | undefined
+  const events = modelEvents(log, () => metrics)
+  const workers = createWorkers(settings, () => metrics)
+  await runServer({
+    settings,
+    log,
+    async load() {
+      const [model, { createMetrics }] = await Promise.all([
+        loadModel(settings.MODEL_DIR, settings, events),
+        import('../http/metrics.ts'), // meanwhile: it takes a moment
+      ])
+      metrics ??= createMetrics(droppedLines)
+      readMetrics ??= metricsReader(metrics.registry)
+      // not awaited: tensors do not need it, and if it fails, the first image gets the error
+      if (model.recipe) workers.start().catch(() => {})
+      return { model, metrics, readMetrics }
+    },
+    createInstance: (loaded, isReady) => createApp({ ...loaded, workers, settings, log, isReady }),
+    close: () => workers.close(),
+  })
+}
+
+/** @param metrics undefined until they are loaded */
+export function createWorkers(settings: Settings, metrics: () => Metrics | undefined): ImageWorkers {
+  return new ImageWorkers(settings.PREPROCESS_THREADS, settings.MAX_PIXELS, (ms) =>
+    metrics()?.preprocess.observe(ms / 1000),
+  )
+}
+
+/** Logs and counts what happens to a model. */
+export function modelEvents(log: Log, metrics: () => Metrics | undefined): ModelEvents {
+  return {
+    note: (message) => log.warn(message),
+    onWait: (ms) => metrics()?.queueWait.observe(ms / 1000),
+    onBatch(samples, ms) {
+      metrics()?.batchSize.observe(samples)
+      metrics()?.inference.observe(ms / 1000)
+    },
+    onWorkerExit(error) {
+      metrics()?.workerRestarts.inc()
+      log.error(`${error.message}: starting another`)
+    },
+  }
+}

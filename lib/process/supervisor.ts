@@ -1,0 +1,84 @@
+/** WEB_CONCURRENCY: several processes that share one port, replaced when they die, stopped and reloaded together. */
+import cluster, { type Worker } from 'node:cluster'
+import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { answerMetrics } from './cluster_metrics.ts'
+import type { Command } from './signals.ts'
+
+/** A process that died sooner is replaced only after this time, in milliseconds. */
+const SHORT_LIFE_MS = 1000
+
+/**
+ * Run copies of this process and look after them; exit when they have exited.
+ *
+ * The first must serve before the others are started. If it cannot start, it has printed why, and the exit code is 1.
+ */
+export async function superviseProcesses(count: number, log: Logger): Promise<void> {
+  const running = new Set<Worker>()
+  const serving = new Set<Worker>()
+  let isStopping = false
+  let reloads = 0
+  let exitCode = 0
+
+  const send = (worker: Worker, command: Command) => {
+    if (worker.isConnected()) worker.send(command, () => {}) // it may be exiting
+  }
+
+  function start(onServing: () => void): Worker {
+    const reloadsBefore = reloads
+    const worker = cluster.fork()
+    running.add(worker)
+    worker.on('error', () => {}) // of the channel to a process that has exited
+    worker.once('listening', () => {
+      serving.add(worker)
+      if (reloads > reloadsBefore) send(worker, 'reload')
+      if (isStopping) send(worker, 'stop')
+      onServing()
+    })
+    answerMetrics(worker, serving)
+    return worker
+  }
+
+  async function keepRunning(isFirst: boolean, onServing: () => void): Promise<void> {
+    if (isStopping) return
+    const startedAt = performance.now()
+    const worker = start(onServing)
+    const [code, signal] = await once(worker, 'exit')
+    const hasServed = serving.delete(worker)
+    running.delete(worker)
+    const cause = `ended with ${signal ?? `code ${code}`}`
+    if (isStopping) {
+      // a process that was starting had nothing to lose, and ONNX Runtime may abort one that exits while it loads
+      if (hasServed) exitCode ||= code ?? 1
+      if (running.size === 0) process.exit(exitCode)
+      return
+    }
+    if (isFirst && !hasServed) {
+      if (signal)
+        console.error(
+          `onnxpress: process ${worker.process.pid} ${cause} before it was ready: check the memory limit`,
+        )
+      process.exit(1)
+    }
+    log.error(`process ${worker.process.pid} ${cause}: starting another`)
+    await setTimeout(Math.max(0, SHORT_LIFE_MS - (performance.now() - startedAt)))
+    await keepRunning(false, () => {})
+  }
+
+  const stop = () => {
+    const command = isStopping ? 'exit' : 'stop'
+    isStopping = true
+    for (const worker of running) send(worker, command)
+    if (running.size === 0) process.exit(exitCode)
+  }
+  const reload = () => {
+    reloads++
+    for (const worker of serving) send(worker, 'reload')
+  }
+  process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', reload)
+  await new Promise<void>((resolve) => {
+    void keepRunning(true, resolve)
+  })
+  for (let i = 1; i < count; i++) void keepRunning(false, () => {})
+}

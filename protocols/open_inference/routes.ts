@@ -1,0 +1,106 @@
+/** The Open Inference Protocol V2 of KServe, Triton and MLServer, with binary tensors and classification. */
+import type { RequestContext } from '../../lib/http/context.ts'
+import type { ErrorShape } from '../../lib/http/error_response.ts'
+import { RequestError } from '../../lib/inference/errors.ts'
+import type { TensorSpec } from '../../lib/inference/tensor.ts'
+import { serverTiming } from '../../lib/inference/timings.ts'
+import { version } from '../../lib/process/version.ts'
+import type { Service } from '../service.ts'
+import { createInferenceReader } from './request.ts'
+import { sendOutputs } from './response.ts'
+import { DATATYPES } from './tensors.ts'
+
+export function addOpenInference(service: Service): void {
+  const { model, admit, isReady } = service
+  const route = service.routes.of({
+    name: 'Open Inference Protocol',
+    description: 'Version 2, of KServe, Triton and MLServer.',
+    error: 'Error',
+  })
+  const readInference = createInferenceReader(service)
+
+  const checkName = ({ req }: RequestContext) => {
+    const { model: name, version: wanted } = req.params
+    if (name !== model.name) {
+      throw new RequestError(404, `model ${name} is not found: this server has ${model.name}`)
+    }
+    if (wanted === undefined || wanted === model.version) return
+    throw new RequestError(404, `version ${wanted} of ${name} is not found: this server has ${model.version}`)
+  }
+  const sendReadiness = ({ res }: RequestContext, name?: string) => {
+    const ready = isReady()
+    res.status(ready ? 200 : 503).json({ name, ready })
+  }
+  const readiness = { summary: 'Whether the model answers', response: 'readiness', errors: [503] } as const
+
+  route(
+    'get /v2',
+    ({ res }) =>
+      res.json({ name: 'onnxpress', version, extensions: ['binary_tensor_data', 'classification'] }),
+    { summary: 'The server', response: 'object' },
+  )
+  route('get /v2/health/live', ({ res }) => res.json({ live: true }), {
+    summary: 'Whether the process is alive',
+    response: 'object',
+    isOpen: true,
+  })
+  route('get /v2/health/ready', (ctx) => sendReadiness(ctx), {
+    ...readiness,
+    summary: 'Whether requests are answered',
+    isOpen: true,
+  })
+
+  const infer = admit(async (ctx) => {
+    const { id, input, outputs } = await readInference(ctx)
+    const names = outputs.map(({ spec }) => spec.name)
+    const results = await model.infer(input, names, ctx)
+    ctx.res.set('server-timing', serverTiming(ctx.timings))
+    sendOutputs(ctx.res, model, id, outputs, results)
+  })
+  const metadata = {
+    name: model.name,
+    versions: [model.version],
+    platform: 'onnx_onnxv1',
+    inputs: [tensorMetadata(model.input)],
+    outputs: model.outputs.map(tensorMetadata),
+  }
+  for (const path of ['/v2/models/:model', '/v2/models/:model/versions/:version']) {
+    route(
+      `get ${path}`,
+      (ctx) => {
+        checkName(ctx)
+        ctx.res.json(metadata)
+      },
+      { summary: 'The inputs and outputs of the graph', response: 'object' },
+    )
+    route(
+      `get ${path}/ready`,
+      (ctx) => {
+        checkName(ctx)
+        sendReadiness(ctx, model.name)
+      },
+      readiness,
+    )
+    route(
+      `post ${path}/infer`,
+      (ctx) => {
+        checkName(ctx)
+        return infer(ctx)
+      },
+      {
+        summary:
+          'Run the graph: tensors in, tensors out. Binary tensors may follow the JSON, whose length is then in the header Inference-Header-Content-Length',
+        body: 'inference',
+        response: 'inference',
+      },
+    )
+  }
+}
+
+/** The batch axis is free whatever the graph declares: requests are split and padded to fit it. */
+function tensorMetadata({ name, dtype, dims }: TensorSpec) {
+  const shape = dims.map((dim, axis) => (axis > 0 && typeof dim === 'number' ? dim : -1))
+  return { name, datatype: DATATYPES[dtype], shape }
+}
+
+export const openInferenceError: ErrorShape = ({ message }) => ({ error: message })

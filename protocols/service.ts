@@ -1,0 +1,28 @@
+/** What other protocols' routes share with our own: the model, and the one way through it. */
+import type { AdmittedContext } from '../lib/http/admission.ts'
+import type { Handler, Routes } from '../lib/http/routes.ts'
+import type { Model } from '../lib/model/model_info.ts'
+import type { OutputSpec } from '../lib/model/output_spec.ts'
+import type { Result } from '../lib/model/predictions.ts'
+import type { Settings } from '../lib/process/settings.ts'
+import type { ThreadPool } from '../lib/workers/thread_pool.ts'
+
+export interface Service {
+  model: Model
+  settings: Settings
+  /** for work that must not block the event loop */
+  threads: ThreadPool
+  routes: Routes
+  /** whether requests should be sent to this process */
+  isReady(): boolean
+  /** A handler whose work waits for admission, see `Admission.run`. */
+  admit(work: (ctx: AdmittedContext) => Promise<void>): Handler
+  /**
+   * Read the request's input, preprocess it, run it and postprocess the scores.
+   *
+   * @param spec instead of the model's own, to name labels differently
+   * @returns one result per sample, in order
+   * @throws RequestError
+   */
+  classify(ctx: AdmittedContext, topK?: number, spec?: OutputSpec): Promise<Result[]>
+}

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
+import sharp from 'sharp'
+import { ROOT, type RunningServer, startServer } from './running_server.ts'
+
+const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
+const hasProc = existsSync(`/proc/${process.pid}/task`)
+
+function predict(server: RunningServer, body: Uint8Array): Promise<Response> {
+  return fetch(`${server.url}/predict`, { method: 'POST', body: new Uint8Array(body) })
+}
+
+/** The processes that a process has started and that are still running. */
+function childrenOf(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`)
+    .flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' '))
+    .filter(Boolean)
+    .map(Number)
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setTimeout(10)
+}
+
+/** A WebP file of 49 megapixels, which takes a second to decode. */
+function largeWebp(): Promise<Buffer> {
+  return sharp(SAMPLE).resize(7000, 7000).webp({ effort: 0 }).toBuffer()
+}
+
+async function start(t: TestContext): Promise<RunningServer> {
+  const server = await startServer()
+  t.after(() => server.process.kill('SIGKILL'))
+  return server
+}
+
+describe('images that our own decoders do not decode', { skip: !hasProc && 'there is no /proc' }, () => {
+  test('are decoded in a process of their own, which ends with the server', async (t) => {
+    const server = await start(t)
+    const pid = server.process.pid!
+    assert.deepEqual(childrenOf(pid), [])
+    const response = await predict(server, await sharp(SAMPLE).webp({ lossless: true }).toBuffer())
+    assert.equal(((await response.json()) as { label: string }).label, '2')
+    const [decoder, ...others] = childrenOf(pid)
+    assert.deepEqual(others, [])
+    assert.equal(await server.stop(), 0)
+    await until(() => !existsSync(`/proc/${decoder}`))
+  })
+
+  test('a file that kills its process is 422, and the next ones are decoded', async (t) => {
+    const server = await start(t)
+    const pid = server.process.pid!
+    const response = predict(server, await largeWebp())
+    await until(() => childrenOf(pid).length > 0)
+    process.kill(childrenOf(pid)[0], 'SIGKILL')
+    assert.equal((await response).status, 422)
+    assert.match(((await (await response).json()) as { detail: string }).detail, /save it again/)
+    assert.equal((await predict(server, await sharp(SAMPLE).webp().toBuffer())).status, 200)
+    assert.equal(await server.stop(), 0)
+  })
+
+  test('large ones are decoded one at a time, and do not delay common ones', async (t) => {
+    const server = await start(t)
+    const large = await largeWebp()
+    const order: string[] = []
+    const statuses = await Promise.all([
+      ...[1, 2, 3].map(async () => {
+        const { status } = await predict(server, large)
+        order.push('large')
+        return status
+      }),
+      setTimeout(100).then(async () => {
+        const { status } = await predict(server, SAMPLE)
+        order.push('common')
+        return status
+      }),
+    ])
+    assert.deepEqual(statuses, [200, 200, 200, 200])
+    assert.equal(order[0], 'common')
+    // each one's process is ended for its memory
+    await until(() => childrenOf(server.process.pid!).length === 0)
+    assert.equal(await server.stop(), 0)
+  })
+
+  test('the end of the server does not wait for a decoder', async (t) => {
+    const server = await startServer({ env: { SHUTDOWN_MS: '100' } })
+    t.after(() => server.process.kill('SIGKILL'))
+    const given = Promise.all(
+      [1, 2, 3, 4].map(async () => predict(server, await largeWebp()).catch(() => 'cut off')),
+    )
+    await until(() => childrenOf(server.process.pid!).length > 0)
+    const startedAt = performance.now()
+    const exited = once(server.process, 'exit')
+    server.process.kill('SIGTERM')
+    await exited
+    assert.ok(performance.now() - startedAt < 2100)
+    await given
+  })
+})
