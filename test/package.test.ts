@@ -43,6 +43,17 @@ console.log(model.name, app.close)
 await createApp(model, { MAX_QUEUES: 10 })
 `
 
+const PREPROCESSED = `
+import { readFileSync } from 'node:fs'
+import { ImageError, loadRecipe, preprocess, type ImageTensor, type Recipe } from 'onnxpress/preprocess'
+
+const recipe: Recipe | undefined = loadRecipe(process.argv[2])
+if (!recipe) throw new Error('the model takes no images')
+const tensor: ImageTensor = await preprocess(readFileSync(process.argv[2] + '/sample.png'), recipe, { maxPixels: 1e6 })
+const code = await preprocess(Buffer.from('hello'), recipe, { maxPixels: 1e6 }).catch((error: ImageError) => error.code)
+console.log(tensor.dtype, tensor.dims.join(), tensor.data.length, code)
+`
+
 test('the packed package: small, a command, types, and an app to mount', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'onnxpress-package-'))
   t.after(() => rmSync(folder, { recursive: true }))
@@ -85,15 +96,25 @@ test('the packed package: small, a command, types, and an app to mount', async (
     assert.deepEqual(JSON.parse(stdout || `"${stderr}"`), expected)
   })
 
-  await t.test('types', () => {
-    writeFileSync(join(folder, 'typed.ts'), TYPED)
-    const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node']
+  const compile = (...args: string[]) => {
+    const options = ['--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node']
     const tsc = join(ROOT, 'node_modules/.bin/tsc')
     try {
-      execFileSync(tsc, [...options, 'typed.ts'], { cwd: folder, encoding: 'utf8', stdio: 'pipe' })
+      execFileSync(tsc, [...options, ...args], { cwd: folder, encoding: 'utf8', stdio: 'pipe' })
     } catch (error) {
       assert.fail((error as { stdout: string }).stdout)
     }
+  }
+  await t.test('types', () => {
+    writeFileSync(join(folder, 'typed.ts'), TYPED)
+    compile('--noEmit', 'typed.ts')
+  })
+
+  await t.test('the entry for preprocessing alone, and its types', async () => {
+    writeFileSync(join(folder, 'preprocessed.ts'), PREPROCESSED)
+    compile('preprocessed.ts')
+    const { stdout, stderr } = await run(['preprocessed.js', join(ROOT, 'models/mnist')], {}, folder)
+    assert.equal(stdout || stderr, 'float32 1,1,28,28 784 unsupported\n')
   })
 
   await t.test('the command', async () => {
