@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -115,6 +115,15 @@ test('the packed package: small, a command, types, and an app to mount', async (
     compile('preprocessed.ts')
     const { stdout, stderr } = await run(['preprocessed.js', join(ROOT, 'models/mnist')], {}, folder)
     assert.equal(stdout || stderr, 'float32 1,1,28,28 784 unsupported\n')
+  })
+
+  await t.test('the example of docs/preprocess.md', async () => {
+    const [, example] = /```js\n(.*?)```/s.exec(readFileSync(join(ROOT, 'docs/preprocess.md'), 'utf8'))!
+    writeFileSync(join(folder, 'example.js'), example)
+    symlinkSync(join(ROOT, 'models/mnist'), join(folder, 'my_model'))
+    symlinkSync(join(ROOT, 'models/mnist/sample.png'), join(folder, 'photo.jpg'))
+    const { stdout, stderr } = await run(['example.js'], { ORT_DISABLE_TELEMETRY: '1' }, folder)
+    assert.equal(stdout || stderr, 'best class: 2\n')
   })
 
   await t.test('the command', async () => {
