@@ -4,7 +4,8 @@
  *     const recipe = loadRecipe('my_model')
  *     const { data, dims } = await preprocess(await readFile('photo.jpg'), recipe, { maxPixels: 50e6 })
  */
-export { invalidKey, type JsonFile, readJsonFile } from './config/json_file.ts'
+export { type JsonFile, readJsonFile } from './config/json_file.ts'
+export { invalidKey } from './config/keys.ts'
 export { type InputSpec, loadRecipe, type RecipeOptions, readRecipe } from './config/read_recipe.ts'
 export { FORMATS, imageFormat } from './decode/format.ts'
 export { loadSharp } from './decode/general.ts'

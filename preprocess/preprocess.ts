@@ -1,5 +1,5 @@
 /** Image bytes to the tensor that the model was trained on. */
-import { type FastSource, openFast } from './decode/fast.ts'
+import { openFast } from './decode/fast.ts'
 import { FORMATS, imageFormat } from './decode/format.ts'
 import { openGeneral } from './decode/general.ts'
 import { encodePng } from './encode_png.ts'
@@ -64,7 +64,7 @@ async function shape(bytes: Uint8Array, recipe: Recipe, limits: Limits): Promise
 
 function shapeFast(bytes: Uint8Array, recipe: Recipe, limits: Limits): Pixels | NotFast {
   requireFormat(bytes)
-  const source: FastSource | undefined = openFast(bytes)
+  const source = openFast(bytes)
   if (!source) return 'general'
   if (limitError(source, 1, recipe, limits)) return 'large'
   const pixels = shapePixels(source, recipe)

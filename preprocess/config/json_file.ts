@@ -1,4 +1,4 @@
-/** JSON files of a model folder, and the errors about them. */
+/** JSON files of a model folder. */
 import { existsSync, readFileSync } from 'node:fs'
 import { ConfigError } from '../errors.ts'
 
@@ -68,18 +68,4 @@ function parseError(text: string): string {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
-}
-
-/** The error for a key whose value is missing or wrong. */
-export function invalidKey(file: JsonFile, key: string, received: unknown, expected: string): ConfigError {
-  return new ConfigError(`${file.path}: ${key} is ${shorten(received)}, expected ${expected}`)
-}
-
-function shorten(value: unknown): string {
-  try {
-    const text = JSON.stringify(value) ?? 'missing'
-    return text.length > 100 ? `${text.slice(0, 100)}...` : text
-  } catch {
-    return 'nested too deep'
-  }
 }

@@ -1,5 +1,11 @@
-/** Values of keys that transformers' and timm's files share, checked. */
-import { invalidKey, type JsonFile } from './json_file.ts'
+/** Checked values of the keys that transformers' and timm's files share. */
+import { ConfigError } from '../errors.ts'
+import type { JsonFile } from './json_file.ts'
+
+/** The error for a key whose value is missing or wrong. */
+export function invalidKey(file: JsonFile, key: string, received: unknown, expected: string): ConfigError {
+  return new ConfigError(`${file.path}: ${key} is ${shorten(received)}, expected ${expected}`)
+}
 
 /** A number of pixels. */
 export function pixelCount(file: JsonFile, key: string, value: unknown): number {
@@ -20,4 +26,13 @@ export function divisors(file: JsonFile, key: string, value: unknown, channels: 
   const list = perChannel(file, key, value, channels)
   if (list.includes(0)) throw invalidKey(file, key, value, 'numbers other than 0')
   return list
+}
+
+function shorten(value: unknown): string {
+  try {
+    const text = JSON.stringify(value) ?? 'missing'
+    return text.length > 100 ? `${text.slice(0, 100)}...` : text
+  } catch {
+    return 'nested too deep'
+  }
 }

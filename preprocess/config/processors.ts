@@ -1,5 +1,6 @@
 /** The image processor classes of transformers 5: what each does where preprocessor_config.json is silent. */
-import { invalidKey, type Json, type JsonFile } from './json_file.ts'
+import type { Json, JsonFile } from './json_file.ts'
+import { invalidKey } from './keys.ts'
 
 export interface Processor {
   defaults: Json

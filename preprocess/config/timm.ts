@@ -3,8 +3,8 @@ import type { Size } from '../pixels.ts'
 import type { Recipe, Resize } from '../recipe.ts'
 import { FILTERS } from '../resample/filters.ts'
 import { roundHalfEven } from '../resample/geometry.ts'
-import { invalidKey, type Json, type JsonFile } from './json_file.ts'
-import { divisors, perChannel } from './keys.ts'
+import type { Json, JsonFile } from './json_file.ts'
+import { divisors, invalidKey, perChannel } from './keys.ts'
 
 const CROP_MODES = ['center', 'squash', 'border']
 

@@ -5,8 +5,8 @@
  */
 import type { Recipe } from '../recipe.ts'
 import { FILTERS, type Filter } from '../resample/filters.ts'
-import { invalidKey, type Json, type JsonFile } from './json_file.ts'
-import { divisors, perChannel, pixelCount } from './keys.ts'
+import type { Json, JsonFile } from './json_file.ts'
+import { divisors, invalidKey, perChannel, pixelCount } from './keys.ts'
 import { findProcessor, type Processor } from './processors.ts'
 
 const SWITCHES = [

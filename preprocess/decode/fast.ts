@@ -13,7 +13,7 @@ export interface FastSource extends ImageSource {
 /**
  * Read the header of an image file; its rows are decoded when they are asked for.
  *
- * @returns undefined for a file that these decoders do not support, or that is damaged
+ * @returns undefined for an unsupported or damaged file
  */
 export function openFast(bytes: Uint8Array): FastSource | undefined {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

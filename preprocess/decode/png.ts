@@ -23,7 +23,7 @@ const PALETTE = 3
 const LAST_FILTER = 4
 
 /**
- * Open a PNG file that is not interlaced.
+ * Open a PNG file of 8 bits a sample, not interlaced.
  *
  * @returns its rows; they throw UnsupportedImage where the compressed data prove to be damaged
  * @throws UnsupportedImage for every other kind, and for malformed chunks

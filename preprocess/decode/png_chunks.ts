@@ -27,7 +27,7 @@ interface Chunk {
   end: number
 }
 
-/** All chunks up to IEND, or to one that is cut off. */
+/** All chunks up to IEND, or to a truncated one. */
 function* chunksOf(file: Buffer): Iterable<Chunk> {
   for (let start = SIGNATURE_BYTES; start + HEAD_BYTES + TAIL_BYTES <= file.length; ) {
     const bodyAt = start + HEAD_BYTES
@@ -41,7 +41,7 @@ function* chunksOf(file: Buffer): Iterable<Chunk> {
   }
 }
 
-/** @throws UnsupportedImage for a file that is cut off or damaged, and for chunks that `png.ts` does not know */
+/** @throws UnsupportedImage for a truncated or damaged file, and for chunks that change the pixels in other ways */
 export function readChunks(file: Buffer): PngFile {
   let header: Buffer | undefined
   let palette: Buffer | undefined

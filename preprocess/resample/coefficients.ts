@@ -18,9 +18,9 @@ export interface Coefficients {
 const FRACTION_BITS = 22 // Pillow's PRECISION_BITS: 32 - 8 - 2
 
 /**
- * @param from first output sample that is wanted
- * @param length how many are wanted
- * @returns the coefficients of these samples when an axis of `size` samples is resized to `newSize`
+ * @param from first output sample of the result
+ * @param length number of output samples in the result
+ * @returns the coefficients for resizing an axis of `size` samples to `newSize`
  */
 export function coefficientsOf(
   size: number,
@@ -74,7 +74,7 @@ function nearest(size: number, newSize: number, from: number, length: number): C
   return { first, count: first.map(() => 1), weights, stride: 4 }
 }
 
-/** The same output samples of an axis of `size` samples that is stored from last to first. */
+/** The same output samples, for an axis of `size` samples stored from last to first. */
 export function flipped({ first, count, weights, stride }: Coefficients, size: number): Coefficients {
   const reversed = weights.slice()
   for (const [i, taken] of count.entries()) reversed.subarray(i * stride, i * stride + taken).reverse()

@@ -3,7 +3,7 @@
 /** Names as Pillow and timm use them. */
 export type Filter = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 'hamming'
 
-/** In the order of Pillow's `Image.Resampling` numbers, which `resample` in preprocessor_config.json holds. */
+/** By Pillow's `Image.Resampling` numbers, which are the values of `resample` in preprocessor_config.json. */
 export const FILTERS: readonly Filter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming']
 
 interface FilterFunction {

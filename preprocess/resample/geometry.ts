@@ -13,10 +13,10 @@ interface Span {
 export interface Plan {
   /** the resized image */
   resized: Size
-  /** of it, what is kept */
+  /** the part of it that is kept */
   x: Span
   y: Span
-  /** of the picture between the two passes of the resize: already as wide as the result, still as high as the image */
+  /** the pixels between the two passes of the resize: as wide as the result, as high as the image */
   intermediate: Size
 }
 

@@ -14,8 +14,8 @@ import { words } from './simd.as.ts'
  *
  * @param segments receives the address and the length in bytes of each segment, i32
  * @param maxSegments how many there is room for
- * @param out receives the segments, each aligned to 4 bytes, as 32-bit words of the machine's byte order, and followed by
- * 8 to 11 free bytes. After the last one there must be room for an MCU of the longest codes: that much is read of damaged
+ * @param out receives the segments, each aligned to 4 bytes, as little-endian words of 32 bits, and followed by 8 to 11
+ * free bytes. After the last one there must be room for an MCU of the longest codes: that much is read of damaged
  * data before it is noticed
  * @returns the number of segments; 0 if restart markers are out of sequence, or the end of the image is missing
  */
@@ -152,7 +152,7 @@ function longCode(table: usize, next: i32): i32 {
 let bits: u64 = 0
 let bitCount: i32 = 0
 let at: usize = 0
-/** the segment that is read, and what remains of it */
+/** the current segment, and the MCUs until the next restart marker */
 let nextSegment: usize = 0
 let segmentStart: usize = 0
 let segmentBytes: i32 = 0
@@ -206,13 +206,7 @@ const COMPONENT_BYTES = 32
  * @returns whether the data were intact
  */
 export function decodeMcuRow(
-  components: usize,
-  count: i32,
-  mcus: i32,
-  from: i32,
-  to: i32,
-  block: usize,
-  zigzag: usize,
+  components: usize, count: i32, mcus: i32, from: i32, to: i32, block: usize, zigzag: usize
 ): bool {
   for (let mcu = 0; mcu < mcus; mcu++) {
     if (untilRestart-- === 0) {
@@ -353,14 +347,7 @@ function pair(first: i32, second: i32): v128 {
 /** even + odd and even - odd, scaled back to 16 bits, to the rows `first` and `last`. */
 @inline
 function butterfly(
-  block: usize,
-  first: i32,
-  last: i32,
-  evenLow: v128,
-  evenHigh: v128,
-  oddLow: v128,
-  oddHigh: v128,
-  shift: i32,
+  block: usize, first: i32, last: i32, evenLow: v128, evenHigh: v128, oddLow: v128, oddHigh: v128, shift: i32
 ): void {
   const half = i32x4.splat(1 << (shift - 1))
   const low = i32x4.add(evenLow, half)

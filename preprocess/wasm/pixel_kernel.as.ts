@@ -73,16 +73,8 @@ function grey(p: usize, w: usize, count: i32, out: usize): void {
  * @param out rows of `channels` * `width` bytes
  */
 export function horizontal(
-  source: usize,
-  rowBytes: i32,
-  rows: i32,
-  channels: i32,
-  first: usize,
-  counts: usize,
-  weights: usize,
-  stride: i32,
-  width: i32,
-  out: usize,
+  source: usize, rowBytes: i32, rows: i32, channels: i32, first: usize, counts: usize, weights: usize, stride: i32,
+  width: i32, out: usize
 ): void {
   for (let y = 0; y < rows; y++) {
     const row = source + y * rowBytes
@@ -157,14 +149,7 @@ function unfilterRow(filter: i32, source: usize, rowBytes: i32, pixelBytes: i32,
  * @param previous the row above the first one; receives the last one
  * @param out rows of `rowBytes` bytes
  */
-export function unfilter(
-  source: usize,
-  rowBytes: i32,
-  rows: i32,
-  pixelBytes: i32,
-  previous: usize,
-  out: usize,
-): void {
+export function unfilter(source: usize, rowBytes: i32, rows: i32, pixelBytes: i32, previous: usize, out: usize): void {
   let above = previous
   for (let y = 0; y < rows; y++) {
     const filter = load<u8>(source++)

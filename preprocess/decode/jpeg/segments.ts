@@ -30,7 +30,7 @@ export interface Segment {
   end: number
 }
 
-/** All segments with a body, up to the end of the image or to one that is cut off; scan data are skipped. */
+/** All segments with a body, up to the end of the image or a truncated segment; scan data are skipped. */
 export function* segments(file: Buffer): Iterable<Segment> {
   for (let at = file.indexOf(0xff, 2); at >= 0 && at + 4 <= file.length; at = file.indexOf(0xff, at)) {
     const marker = file[at + 1]
