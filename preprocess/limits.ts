@@ -13,19 +13,19 @@ export interface Limits {
 export const MAX_SIDE = 65_535
 
 /**
- * Samples are decoded at most this many times `maxPixels`, in all scans of a JPEG file together. A usual progressive
- * file has 5 to 8 passes; at 50 megapixels the slowest file of 10 passes takes libjpeg about 3 seconds.
+ * Most samples in all scans of a JPEG file together, in multiples of `maxPixels`. Usual progressive files have 6 to 24
+ * times their pixels; libjpeg takes about 3 seconds for the slowest file of 30 times 50 megapixels.
  */
-export const MAX_PASSES = 10
+export const MAX_SCANNED_PLANES = 30
 
 /**
  * @param size of the displayed image
- * @param passes how often a decoder goes over its pixels
+ * @param scannedPlanes of a JPEG file, else 0
  * @returns what to throw for an image that costs too much
  */
 export function limitError(
   size: Size,
-  passes: number,
+  scannedPlanes: number,
   recipe: Recipe,
   limits: Limits,
 ): ImageError | undefined {
@@ -46,8 +46,9 @@ export function limitError(
       `the image of ${width}x${height} becomes ${becomes}, ${compare(shaped, maxPixels)}: send one that is less narrow`,
     )
   }
-  if (passes * pixels <= MAX_PASSES * maxPixels) return undefined
-  const message = `the JPEG file has scans for ${Math.round(passes)} passes over ${inMegapixels(pixels)} megapixels: save it as baseline JPEG`
+  const mostPlanes = Math.floor((MAX_SCANNED_PLANES * maxPixels) / pixels)
+  if (scannedPlanes <= mostPlanes) return undefined
+  const message = `the JPEG file has ${scannedPlanes} scans of ${inMegapixels(pixels)} megapixels; the limit is ${mostPlanes}: save it as baseline JPEG`
   return new ImageError('too-complex', message, { pixels })
 }
 

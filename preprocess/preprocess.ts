@@ -57,7 +57,7 @@ async function shape(bytes: Uint8Array, recipe: Recipe, limits: Limits): Promise
   const pixels = shapeFast(bytes, recipe, limits)
   if (typeof pixels !== 'string') return pixels
   const image = await openGeneral(bytes)
-  const error = limitError(image, image.passes, recipe, limits)
+  const error = limitError(image, image.scannedPlanes, recipe, limits)
   if (error) throw error
   return shapePixels(sourceOf(await image.decode()), recipe)
 }
@@ -66,7 +66,7 @@ function shapeFast(bytes: Uint8Array, recipe: Recipe, limits: Limits): Pixels | 
   requireFormat(bytes)
   const source = openFast(bytes)
   if (!source) return 'general'
-  if (limitError(source, 1, recipe, limits)) return 'large'
+  if (limitError(source, 0, recipe, limits)) return 'large'
   const pixels = shapePixels(source, recipe)
   return source.isDamaged ? 'general' : pixels
 }

@@ -4,7 +4,7 @@ import type { Sharp } from 'sharp'
 import { ImageError } from '../errors.ts'
 import type { Pixels, Size } from '../pixels.ts'
 import { imageFormat } from './format.ts'
-import { countPasses } from './jpeg/segments.ts'
+import { countScannedPlanes } from './jpeg/segments.ts'
 import { withoutText } from './png_chunks.ts'
 
 /** The loaders of libvips that may run; all others (SVG, PDF, ...) stay blocked, whatever a file claims to be. */
@@ -35,8 +35,8 @@ export function loadSharp() {
 }
 
 export interface GeneralImage extends Size {
-  /** how often a decoder goes over the pixels, see `countPasses` */
-  passes: number
+  /** see `countScannedPlanes`; 0 for other formats than JPEG */
+  scannedPlanes: number
   /** @throws ImageError 'broken' */
   decode(): Promise<Pixels>
 }
@@ -58,7 +58,7 @@ export async function openGeneral(bytes: Uint8Array): Promise<GeneralImage> {
   const { autoOrient, space } = await image.metadata().catch(broken)
   return {
     ...autoOrient,
-    passes: format === 'jpeg' ? countPasses(file) : 1,
+    scannedPlanes: format === 'jpeg' ? countScannedPlanes(file) : 0,
     decode: () => toPixels(image.autoOrient(), space).catch(broken),
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
-import { countPasses } from '../../preprocess/decode/jpeg/segments.ts'
+import { countScannedPlanes } from '../../preprocess/decode/jpeg/segments.ts'
 import {
   ImageError,
   type ImageErrorCode,
@@ -11,7 +11,7 @@ import {
   type Recipe,
   readRecipe,
 } from '../../preprocess/index.ts'
-import { MAX_PASSES, MAX_SIDE } from '../../preprocess/limits.ts'
+import { MAX_SCANNED_PLANES, MAX_SIDE } from '../../preprocess/limits.ts'
 import { chunk, pngFile } from './png_file.ts'
 import { progressiveJpeg, type Scan } from './progressive.ts'
 
@@ -107,31 +107,34 @@ describe('scans of a JPEG file', () => {
   const dc: Scan = { components: [1, 2, 3], band: [0, 0], bits: [0, 0] }
   const scans = [dc, ...[1, 2, 3].flatMap(refinements)]
 
-  test('passes are counted', async () => {
+  test('their planes are counted', async () => {
     const flat = sharp({ create: { width: 40, height: 30, channels: 3, background: '#a5f' } })
-    assert.equal(countPasses(await flat.jpeg().toBuffer()), 1)
-    assert.ok(Math.abs(countPasses(await flat.jpeg({ progressive: true }).toBuffer()) - 14 / 3) < 1e-9)
-    assert.equal(countPasses(progressiveJpeg(16, 16, 3, scans)), 15)
-    assert.equal(countPasses(Buffer.from('ffd8ffda0003ffffd9', 'hex')), 0)
+    assert.equal(countScannedPlanes(await flat.jpeg().toBuffer()), 3)
+    assert.equal(countScannedPlanes(await flat.jpeg({ progressive: true }).toBuffer()), 14)
+    assert.equal(countScannedPlanes(progressiveJpeg(16, 16, 3, scans)), 45)
     // in an application's data nothing is a scan; fill bytes and restart markers are skipped
     const odd =
       'ffd8 ffe0 0006 ffda ffda ffc0 000b 08 0010 0010 01 011100 ffff ffda 0008 01 0100 003f00 00 ffd0 ff00 ffd9'
-    assert.equal(countPasses(Buffer.from(odd.replaceAll(' ', ''), 'hex')), 1)
+    assert.equal(countScannedPlanes(Buffer.from(odd.replaceAll(' ', ''), 'hex')), 1)
   })
 
   test('too many for a large image are refused, a small one is decoded', async () => {
-    await refused(progressiveJpeg(7000, 7000, 3, scans), 'too-complex', /15 passes over 49 megapixels/)
+    await refused(
+      progressiveJpeg(7000, 7000, 3, scans),
+      'too-complex',
+      /45 scans of 49 megapixels; the limit is 30:/,
+    )
     assert.equal((await preprocess(progressiveJpeg(700, 700, 3, scans), SMALL, LIMITS)).data.length, 64)
     const bomb = progressiveJpeg(7000, 7000, 1, [
       { ...dc, components: [1] },
       ...new Array(1000).fill({ components: [1], band: [1, 63], bits: [0, 0] }),
     ])
     assert.ok(bomb.length < 200_000)
-    await refused(bomb, 'too-complex', /1001 passes .* save it as baseline JPEG/)
+    await refused(bomb, 'too-complex', /1001 scans .* save it as baseline JPEG/)
   })
 
   test('the slowest file that is accepted takes seconds', async () => {
-    const accepted = scans.slice(0, 1 + (MAX_PASSES - 1) * 3)
+    const accepted = scans.slice(0, MAX_SCANNED_PLANES - 2)
     const file = progressiveJpeg(7000, 7000, 3, accepted)
     const { user } = process.cpuUsage()
     await preprocess(file, SMALL, LIMITS)

@@ -10,12 +10,9 @@ export const APP1 = 0xe1
 export const APP14 = 0xee
 export const APP15 = 0xef
 export const COM = 0xfe
-/** frames: baseline, and extended sequential; those after it are progressive, lossless, arithmetic */
+/** frames: baseline and extended sequential; others are progressive, lossless or arithmetic */
 export const SOF0 = 0xc0
 export const SOF1 = 0xc1
-const SOF15 = 0xcf
-const JPG = 0xc8
-const DAC = 0xcc
 const EOI = 0xd9
 /** 0 is no marker but stuffing in a scan's data; the others are TEM, RST0 to RST7 and SOI */
 const WITHOUT_BODY = [0, 1, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8]
@@ -47,16 +44,12 @@ export function* segments(file: Buffer): Iterable<Segment> {
 }
 
 /**
- * How many times a decoder goes over all samples: 1 for a file of one scan, about 5 for a usual progressive one.
+ * How many planes of samples all scans of a file go over: 3 for baseline RGB, 14 for a usual progressive file.
  *
  * Scans can be nearly empty: a file of 200 kB can hold thousands of them, each over all of 50 megapixels.
  */
-export function countPasses(file: Buffer): number {
-  let components = 0
-  let scanned = 0
-  for (const { marker, body } of segments(file)) {
-    if (marker === SOS) scanned += body[0] ?? 0
-    else if (marker >= SOF0 && marker <= SOF15 && ![DHT, JPG, DAC].includes(marker)) components = body[5] ?? 0
-  }
-  return components > 0 ? scanned / components : 0
+export function countScannedPlanes(file: Buffer): number {
+  let planes = 0
+  for (const { marker, body } of segments(file)) if (marker === SOS) planes += body[0] ?? 0
+  return planes
 }
