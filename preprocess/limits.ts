@@ -14,7 +14,7 @@ export const MAX_SIDE = 65_535
 
 /**
  * Most samples in all scans of a JPEG file together, in multiples of `maxPixels`. Usual progressive files have 6 to 24
- * times their pixels; libjpeg takes about 3 seconds for the slowest file of 30 times 50 megapixels.
+ * times their pixels; the slowest file of 30 times 50 megapixels takes libjpeg 2.5 seconds in RGB, 4 in CMYK.
  */
 export const MAX_SCANNED_PLANES = 30
 

@@ -52,7 +52,7 @@ export function loadRecipe(dir: string, options: RecipeOptions = {}): Recipe | u
  */
 export function readRecipe(
   folder: ConfigFiles,
-  { input, note = () => {} }: RecipeOptions,
+  { input, note = () => {} }: RecipeOptions = {},
 ): Recipe | undefined {
   const timm = findTimm(folder)
   const file = timm ?? folder.preprocessor

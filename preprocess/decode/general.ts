@@ -85,7 +85,7 @@ function rawPixels(image: Sharp) {
 async function fromCmyk(image: Sharp): Promise<Pixels> {
   const { data, info } = await rawPixels(image.pipelineColourspace('cmyk').toColourspace('cmyk'))
   const { width, height } = info
-  const rgb = new Uint8Array(width * height * 3)
+  const rgb = data.subarray(0, width * height * 3) // in place: three bytes are written for four read
   for (let i = 0, p = 0; i < rgb.length; p += 4) {
     const notBlack = 255 - data[p + 3]
     for (let c = 0; c < 3; c++) {

@@ -34,17 +34,17 @@ for (const { name, file, sha256, ...size } of FIXTURES)
     assert.equal(createHash('sha256').update(data).digest('hex'), sha256)
   })
 
-/** A file with one segment more, the first. */
+/** Insert a segment before all others. */
 function insert(file: Buffer, marker: number, body: string): Buffer {
   const length = body.length + 2
   const head = Buffer.of(0xff, marker, length >> 8, length & 255)
   return Buffer.concat([file.subarray(0, 2), head, Buffer.from(body, 'latin1'), file.subarray(2)])
 }
 
-/** Exif data of one entry, an orientation: its type, the number of them, and it itself. */
+/** Exif data of one entry, an orientation. @param value its type, count and value */
 const orientationOf = (value: string) => `Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12${value}\0\0\0\0`
 
-/** Files of noise, more or less smooth, some turned. */
+/** Files of noise, more or less smooth, some with an orientation. */
 const anyFile = fc
   .record({
     width: fc.integer({ min: 1, max: 70 }),
@@ -76,20 +76,20 @@ const anyFile = fc
     return { file, width, channels }
   })
 
-/** Chroma of two samples or less in a row is smoothed in another way: left to libjpeg. */
-function isLeft({ width, channels }: { width: number; channels: number }): boolean {
+/** libjpeg upsamples rows of one or two chroma samples by another rule: left to sharp. */
+function isTooNarrow({ width, channels }: { width: number; channels: number }): boolean {
   return channels === 3 && width <= 4
 }
 
-/** Evenly between 0 and 1, which fast-check's doubles are not. */
+/** Uniform in 0 to 1, unlike fast-check's doubles. */
 const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
 
-test('whatever is encoded becomes the pixels that libjpeg makes of it', async () => {
+test('every encoded file decodes to the pixels of libjpeg', async () => {
   let compared = 0
   await fc.assert(
     fc.asyncProperty(anyFile, async (make) => {
       const { file, ...kind } = await make()
-      fc.pre(!isLeft(kind))
+      fc.pre(!isTooNarrow(kind))
       assert.deepEqual(decoded(file), await truthOf(file, kind.channels))
       compared++
     }),
@@ -98,11 +98,11 @@ test('whatever is encoded becomes the pixels that libjpeg makes of it', async ()
   assert.ok(compared >= 300)
 })
 
-test('a box is what cropping all of the picture gives', async () => {
+test('a box has the pixels of a crop of the whole image', async () => {
   await fc.assert(
     fc.asyncProperty(anyFile, fraction, fraction, fraction, fraction, async (make, x, y, w, h) => {
       const { file, ...kind } = await make()
-      fc.pre(!isLeft(kind))
+      fc.pre(!isTooNarrow(kind))
       const image = openJpeg(file)
       const left = Math.floor(x * (image.width - 1))
       const top = Math.floor(y * (image.height - 1))
@@ -132,7 +132,7 @@ test('a file with changes in it is left to sharp, or read as libjpeg reads it', 
         assert.ok(error instanceof UnsupportedImage, String(error))
         left++
       }
-      // levels far out of range run over in another way on other machines
+      // coefficients far out of range overflow differently on other machines
       if (pixels && process.arch === 'x64') assert.deepEqual(pixels, await truthOf(file, kind.channels))
     }),
     { numRuns: 500 },
@@ -143,9 +143,12 @@ test('a file with changes in it is left to sharp, or read as libjpeg reads it', 
 const unsupported: [what: string, file: () => Promise<Buffer>][] = [
   ['progressive', () => flat().jpeg({ progressive: true }).toBuffer()],
   ['CMYK', () => flat().toColourspace('cmyk').jpeg().toBuffer()],
-  ['an orientation that is not in order', async () => insert(await plain(), 0xe1, 'Exif\0\0II*\0\xff\0\0\0')],
   [
-    'an orientation that there is not',
+    'an orientation outside the Exif data',
+    async () => insert(await plain(), 0xe1, 'Exif\0\0II*\0\xff\0\0\0'),
+  ],
+  [
+    'an orientation of 9',
     async () => insert(await plain(), 0xe1, orientationOf('\0\x03\0\0\0\x01\0\x09\0\0')),
   ],
   [
@@ -153,27 +156,27 @@ const unsupported: [what: string, file: () => Promise<Buffer>][] = [
     async () => insert(await plain(), 0xe1, orientationOf('\0\x04\0\0\0\x01\0\0\0\x01')),
   ],
   [
-    'an orientation and another',
+    'two different orientations',
     async () => insert(await plain(), 0xe1, orientationOf('\0\x03\0\0\0\x01\0\x06\0\0')),
   ],
   ["Adobe's RGB", async () => insert(await plain(), 0xee, 'Adobe\0\x64\0\0\0\0\0')],
   ['a segment of another kind', async () => insert(await plain(), 0xdc, '\0\x08')],
-  ['too little of it', async () => (await plain()).subarray(0, -40)],
-  ['no end', async () => (await plain()).subarray(0, -2)],
-  ['nothing behind the first marker', async () => Buffer.of(0xff, 0xd8, 0xff)],
-  ['a code that there cannot be', async () => changed(0xc4, 5, 3)],
+  ['data that are cut off', async () => (await plain()).subarray(0, -40)],
+  ['no end marker', async () => (await plain()).subarray(0, -2)],
+  ['nothing after the first marker', async () => Buffer.of(0xff, 0xd8, 0xff)],
+  ['an impossible Huffman code', async () => changed(0xc4, 5, 3)],
   ['a quantizer of 0', async () => changed(0xdb, 5, 0)],
   ['a quantizer table of 16 bits', async () => changed(0xdb, 4, 0x10)],
-  ['quantizers of a number that there is not', async () => changed(0xdb, 4, 4)],
-  ['a code of a number that there is not', async () => changed(0xc4, 4, 4)],
-  ['a code of a kind that there is not', async () => changed(0xc4, 4, 0x20)],
+  ['a quantizer table number out of range', async () => changed(0xdb, 4, 4)],
+  ['a Huffman table number out of range', async () => changed(0xc4, 4, 4)],
+  ['a Huffman table of an unknown class', async () => changed(0xc4, 4, 0x20)],
   ['no components', async () => NO_COMPONENTS],
-  ['no such quantizers', async () => changed(0xc0, 12, 3)],
-  ['no such code', async () => changed(0xda, 6, 0x33)],
+  ['a quantizer table that is missing', async () => changed(0xc0, 12, 3)],
+  ['a Huffman table that is missing', async () => changed(0xda, 6, 0x33)],
   ['12 bits a sample', async () => changed(0xc0, 4, 12)],
   ['chroma of full height alone', async () => changed(0xc0, 11, 0x12)],
   ['components called R, G and B', async () => named('RGB')],
-  ['rows that are missing', async () => changed(0xc0, 6, 200)],
+  ['fewer rows than the header says', async () => changed(0xc0, 6, 200)],
 ]
 
 /** A frame and a scan of nothing. */
@@ -181,7 +184,7 @@ const NO_COMPONENTS = Buffer.from('ffd8ffc00008080010001000ffda000600003f00ffd9'
 
 const plain = () => flat().withMetadata({ orientation: 1 }).jpeg().toBuffer()
 
-/** One byte of the first segment with a marker, counted from the marker. */
+/** Set one byte of the first segment with a marker; the offset counts from the marker. */
 async function changed(marker: number, offset: number, byte: number): Promise<Buffer> {
   const file = await plain()
   const at = file.indexOf(Buffer.of(0xff, marker))
@@ -190,7 +193,7 @@ async function changed(marker: number, offset: number, byte: number): Promise<Bu
   return file
 }
 
-/** With other names of the components, in the frame and in the scan. */
+/** Give the components other ids, in the frame and in the scan. */
 async function named(names: string): Promise<Buffer> {
   const file = await plain()
   const [frame, scan] = [0xc0, 0xda].map((marker) => file.indexOf(Buffer.of(0xff, marker)))
@@ -198,7 +201,7 @@ async function named(names: string): Promise<Buffer> {
   return file
 }
 
-test('the file that is changed below is plain', async () => {
+test('the file that the cases below change is supported', async () => {
   assert.deepEqual(decoded(await plain()), await truthOf(await plain(), 3))
   assert.deepEqual(decoded(await named('YUV')), await truthOf(await plain(), 3))
 })
@@ -209,7 +212,7 @@ for (const [what, make] of unsupported)
     assert.throws(() => decoded(file), UnsupportedImage)
   })
 
-test('bytes between the data and the end are nothing', async () => {
+test('bytes between the data and the end are ignored', async () => {
   const file = await plain()
   const padded = Buffer.concat([file.subarray(0, -2), Buffer.alloc(3), file.subarray(-2)])
   assert.deepEqual(decoded(padded), await truthOf(padded, 3))

@@ -36,7 +36,7 @@ function withFilters(rows: Uint8Array, height: number): Uint8Array {
   return rows
 }
 
-test('every filter and colour type becomes the pixels that libpng makes of it', async () => {
+test('every filter and colour type decodes to the pixels of libpng', async () => {
   await fc.assert(
     fc.asyncProperty(png, async (image) => {
       const file = pngFile(image)
@@ -55,7 +55,7 @@ test('every filter and colour type becomes the pixels that libpng makes of it', 
 
 const grey: Png = { width: 40, height: 3, colourType: 0, filtered: new Uint8Array(3 * 41) }
 
-test('an image of many chunks becomes the pixels that libpng makes of it', async () => {
+test('an image of many row chunks decodes to the pixels of libpng', async () => {
   const [width, height] = [1100, 900]
   const rows = Uint8Array.from({ length: height * (1 + width * 3) }, (_, i) => (i * 2654435761) >>> 13)
   const file = pngFile({ width, height, colourType: 2, filtered: withFilters(rows, height) })
@@ -63,7 +63,7 @@ test('an image of many chunks becomes the pixels that libpng makes of it', async
   assert.ok(expected.equals(decoded(file).data))
 })
 
-/** one bit of the byte at an offset from the end */
+/** flip one bit of the byte at an offset from the end */
 function changed(file: Buffer, offset: number): Buffer {
   file[file.length + offset] ^= 1
   return file
@@ -91,12 +91,12 @@ const unsupported: [what: string, file: Buffer][] = [
   ['an orientation', pngFile(grey, { extra: chunk('eXIf', Buffer.alloc(8)) })],
   ['an animation', pngFile(grey, { extra: chunk('acTL', Buffer.alloc(8)) })],
   ['a critical chunk of another kind', pngFile(grey, { extra: chunk('ABCD', Buffer.alloc(8)) })],
-  ['a filter that there is not', pngFile({ ...grey, filtered: new Uint8Array(3 * 41).fill(5) })],
+  ['an unknown filter', pngFile({ ...grey, filtered: new Uint8Array(3 * 41).fill(5) })],
   ['too few rows', pngFile({ ...grey, height: 4 })],
   ['too many rows', pngFile({ ...grey, height: 2 })],
   ['data that is cut off', pngFile(grey, { data: deflateSync(grey.filtered).subarray(0, -3) })],
   [
-    'a colour that the palette has not',
+    'an index beyond the palette',
     pngFile(
       { ...grey, colourType: 3, filtered: new Uint8Array(123).fill(1) },
       { palette: new Uint8Array(3) },
@@ -106,10 +106,10 @@ const unsupported: [what: string, file: Buffer][] = [
     'a palette of too many colours',
     pngFile({ ...grey, colourType: 3 }, { palette: new Uint8Array(257 * 3) }),
   ],
-  ['no end', pngFile(grey).subarray(0, -12)],
+  ['no end chunk', pngFile(grey).subarray(0, -12)],
   ['a checksum that is wrong', changed(pngFile(grey), -13)],
-  ['nothing behind the signature', SIGNATURE],
-  ['no width', pngFile({ ...grey, width: 0 })],
+  ['nothing after the signature', SIGNATURE],
+  ['a width of 0', pngFile({ ...grey, width: 0 })],
   ['a palette after the data', withPaletteLast()],
 ]
 

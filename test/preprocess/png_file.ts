@@ -1,4 +1,4 @@
-/** PNG files as no encoder writes them. */
+/** PNG files that no encoder would write. */
 import { crc32, deflateSync } from 'node:zlib'
 
 export const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
@@ -10,18 +10,18 @@ export interface Png {
   width: number
   height: number
   colourType: number
-  /** rows of a filter's number and bytes, which are differences: any will do */
+  /** rows of a filter type and bytes; all bytes are valid */
   filtered: Uint8Array
 }
 
-/** What is not as in a plain file. */
+/** Departures from an ordinary file. */
 export interface Odd {
   depth?: number
   interlacing?: number
-  /** a chunk in front of the data */
+  /** chunks before the data */
   extra?: Buffer
   palette?: Uint8Array
-  /** instead of the rows, compressed */
+  /** replaces the compressed rows */
   data?: Buffer
 }
 

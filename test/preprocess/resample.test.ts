@@ -23,7 +23,7 @@ const filter = fc.constantFrom(...FILTERS)
 
 // that the pixels are Pillow's is proven by goldens.test.ts
 
-// evenly, which fast-check's doubles are not
+// uniform, unlike fast-check's doubles
 const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
 
 /** A part of an image, by four fractions of it. */
@@ -40,7 +40,7 @@ const boxes = fc
     }
   })
 
-test('a box of the resized image is what cropping all of it gives', () => {
+test('a box of the resized image has the pixels of a crop of all of it', () => {
   fc.assert(
     fc.property(image, side, side, filter, boxes, (source, width, height, by, boxOf) => {
       const box = boxOf(width, height)
@@ -97,7 +97,7 @@ test('an image that is stored rotated or flipped is resized to the same pixels a
   )
 })
 
-test('three equal channels become what one becomes', () => {
+test('three equal channels are resized like one', () => {
   fc.assert(
     fc.property(image, side, side, filter, (source, width, height, by) => {
       const grey: Pixels = {
@@ -116,7 +116,7 @@ test('three equal channels become what one becomes', () => {
   )
 })
 
-test('a flat image stays flat, and a size that stays the same changes nothing', () => {
+test('a flat image stays flat, and the same size changes nothing', () => {
   fc.assert(
     fc.property(
       image,
