@@ -49,6 +49,13 @@ export function openJpeg(file: Buffer): ImageSource {
   }
 }
 
+/** Position in a block of each coefficient in the order of the scan (T.81, figure 5). */
+const ZIGZAG = [
+  0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
+  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46,
+  53, 60, 61, 54, 47, 55, 62, 63,
+]
+
 function* decodeRows(header: JpegHeader, box: Box): Iterable<Uint8Array> {
   const { width, height, components } = header.frame
   const [{ across, down }] = components
@@ -147,15 +154,4 @@ function putComponents(arena: Arena<JpegKernel>, header: JpegHeader, planes: Pla
     return [dcTable, acTable, arena.put(quants), at + rowBytes, rowBytes, across, down, 0]
   })
   return arena.put(Int32Array.from(descriptions))
-}
-
-/** Position in a block of each coefficient in the order of the scan (T.81, figure 5). */
-const ZIGZAG = zigzag()
-
-function zigzag(): number[] {
-  const places = Array.from({ length: BLOCK_SIDE ** 2 }, (_, place) => place)
-  const diagonal = (place: number) => Math.floor(place / BLOCK_SIDE) + (place % BLOCK_SIDE)
-  // diagonal by diagonal, odd ones downwards
-  const along = (place: number) => (diagonal(place) % 2 === 1 ? place : -place)
-  return places.sort((a, b) => diagonal(a) - diagonal(b) || along(a) - along(b))
 }
