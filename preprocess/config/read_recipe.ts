@@ -34,7 +34,7 @@ const FLOATS = ['float32', 'float16', 'float64']
 /**
  * Read config.json and preprocessor_config.json of a folder that transformers, optimum or timm wrote.
  *
- * @returns undefined for a model that takes no images
+ * @returns undefined if `input` is no image
  * @throws ConfigError
  */
 export function loadRecipe(dir: string, options: RecipeOptions = {}): Recipe | undefined {
@@ -47,7 +47,7 @@ export function loadRecipe(dir: string, options: RecipeOptions = {}): Recipe | u
  *
  * A graph of integers gets levels of 0 to 255 (dtype uint8) and is expected to rescale them itself.
  *
- * @returns undefined for a model that takes no images
+ * @returns undefined if `input` is no image
  * @throws ConfigError if a key is invalid, or if the files and the graph contradict each other
  */
 export function readRecipe(
