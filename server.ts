@@ -10,7 +10,6 @@ import { addPage, PAGE_PATHS } from './lib/http/page.ts'
 import { requestLog } from './lib/http/request_log.ts'
 import { Routes } from './lib/http/routes.ts'
 import { staticFile } from './lib/http/static_file.ts'
-import { sendTensors } from './lib/http/tensor_response.ts'
 import { RequestError } from './lib/inference/errors.ts'
 import { countSamples } from './lib/inference/tensor.ts'
 import { createInputReader, topKOf } from './lib/input/read_input.ts'
@@ -79,7 +78,7 @@ export function createApp(parts: AppParts): AppInstance {
     const { images } = await readInput(ctx)
     if (!images) throw new RequestError(415, 'a tensor is not preprocessed: send an image')
     if (ctx.req.accepts(['application/octet-stream', 'image/png']) !== 'image/png') {
-      return sendTensors(await preprocess(images, model, workers, ctx), ctx)
+      return ctx.replyTensors(await preprocess(images, model, workers, ctx))
     }
     if (images.length > 1)
       throw new RequestError(400, `${images.length} images, but a PNG shows one: send one`)

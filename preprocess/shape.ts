@@ -1,7 +1,8 @@
 /** From an image source to the 8-bit picture that the model sees: grey or RGB, resized, cropped, padded. */
 
+import { crop, type ImageSource } from './decode/image_source.ts'
 import { orientSize } from './orientation.ts'
-import { crop, type ImageSource, type Pixels } from './pixels.ts'
+import type { Pixels } from './pixels.ts'
 import type { Crop, Recipe } from './recipe.ts'
 import { planOf } from './resample/geometry.ts'
 import { resize } from './resample/resize.ts'

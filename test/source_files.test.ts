@@ -4,65 +4,123 @@ import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { ROOT } from './running_server.ts'
 
-const FOLDERS = ['', 'lib', 'preprocess', 'protocols']
+/** The rooms, in the order of their imports: each imports only from those after it, and the root from all. */
+const ROOMS = [
+  'protocols',
+  'lib/process',
+  'lib/input',
+  'lib/http',
+  'lib/security',
+  'lib/model',
+  'lib/workers',
+  'lib/inference',
+  'preprocess',
+]
+const MAX_FILES = 10
+const MAX_LINES = 250
+const MAX_ROOT_LINES = 150
 
-/** Every source file and the source files that it imports at run time, as paths from the root. */
-function importGraph(): Map<string, string[]> {
-  const graph = new Map<string, string[]>()
-  for (const folder of FOLDERS) {
-    for (const name of listSources(folder)) {
-      const file = join(folder, name)
-      const text = readFileSync(join(ROOT, file), 'utf8')
-      const imports = [...text.matchAll(/^import (?!type )[^'"]*?from '(\.[^']+)'/gms)].map(
-        ([, path]) => path,
-      )
-      graph.set(
-        file,
-        imports.map((path) => relative(ROOT, join(ROOT, dirname(file), path))),
-      )
-    }
-  }
-  return graph
+interface SourceFile {
+  /** from the root */
+  path: string
+  lines: number
+  /** paths from the root of its own imports, types included, and names of packages */
+  imports: string[]
 }
 
-function listSources(folder: string): string[] {
-  try {
-    const isRoot = folder === ''
-    const names = readdirSync(join(ROOT, folder), { recursive: !isRoot }) as string[]
-    return names.filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
-  } catch {
-    return []
-  }
+function listPaths(folder: string): string[] {
+  const isRoot = folder === ''
+  const names = readdirSync(join(ROOT, folder), { recursive: !isRoot }) as string[]
+  return names
+    .filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
+    .map((name) => join(folder, name))
+}
+
+function readSource(path: string): SourceFile {
+  const text = readFileSync(join(ROOT, path), 'utf8')
+  const statements = [
+    ...text.matchAll(/^(?:import|export) [^'"]*?from '([^']+)'/gms),
+    ...text.matchAll(/\bimport\('([^']+)'\)/g),
+  ]
+  const imports = statements.map(([, name]) =>
+    name.startsWith('.') ? relative(ROOT, join(ROOT, dirname(path), name)) : name,
+  )
+  return { path, lines: text.split('\n').length - 1, imports }
+}
+
+const sources = new Map(
+  ['', 'lib', 'preprocess', 'protocols']
+    .flatMap(listPaths)
+    .filter((path) => !path.endsWith('.as.ts'))
+    .map((path) => [path, readSource(path)]),
+)
+
+/** The index of a file's room; -1 for the root. */
+function roomOf(path: string): number {
+  return ROOMS.findIndex((room) => path.startsWith(`${room}/`))
+}
+
+/** Without packages. */
+function ownImports({ imports }: SourceFile): string[] {
+  return imports.filter((name) => name.endsWith('.ts'))
 }
 
 test('imports name files that exist, with their .ts', () => {
-  const graph = importGraph()
-  assert.ok(graph.size > 10)
-  for (const [file, imports] of graph) {
-    for (const path of imports) assert.ok(graph.has(path), `${file} imports ${path}`)
+  assert.ok(sources.size > 50)
+  for (const source of sources.values()) {
+    for (const path of ownImports(source)) assert.ok(sources.has(path), `${source.path} imports ${path}`)
   }
 })
 
-test('lib and protocols never import the root', () => {
-  for (const [file, imports] of importGraph()) {
-    if (dirname(file) === '.') continue
-    for (const path of imports) assert.notEqual(dirname(path), '.', `${file} imports ${path}`)
+test('every file is in a room or at the root', () => {
+  for (const { path } of sources.values()) assert.ok(roomOf(path) >= 0 || !path.includes('/'), path)
+})
+
+test('imports run one way: to the same room or to a later one, and never to the root', () => {
+  for (const source of sources.values()) {
+    const room = roomOf(source.path)
+    for (const path of ownImports(source)) {
+      if (room === -1) continue
+      assert.ok(roomOf(path) >= room, `${source.path} imports ${path}`)
+    }
   }
 })
 
-test('no import leads back to where it came from', () => {
-  const graph = importGraph()
+test('no import leads back to where it started', () => {
   const finished = new Set<string>()
-  const visit = (file: string, trail: string[]) => {
-    assert.ok(!trail.includes(file), `cycle: ${[...trail, file].join(' -> ')}`)
-    if (finished.has(file)) return
-    for (const path of graph.get(file) ?? []) visit(path, [...trail, file])
-    finished.add(file)
+  const visit = (path: string, trail: string[]) => {
+    assert.ok(!trail.includes(path), `cycle: ${[...trail, path].join(' -> ')}`)
+    const source = sources.get(path)
+    if (finished.has(path) || !source) return
+    for (const next of ownImports(source)) visit(next, [...trail, path])
+    finished.add(path)
   }
-  for (const file of graph.keys()) visit(file, [])
-  assert.equal(finished.size, graph.size)
+  for (const path of sources.keys()) visit(path, [])
+  assert.equal(finished.size, sources.size)
+})
+
+test('preprocess/ has one door, and needs nothing but sharp and Node', () => {
+  for (const source of sources.values()) {
+    const isInside = source.path.startsWith('preprocess/')
+    for (const name of source.imports) {
+      const goesInside = name.startsWith('preprocess/')
+      if (isInside)
+        assert.ok(goesInside || name === 'sharp' || name.startsWith('node:'), `${source.path}: ${name}`)
+      else if (goesInside) assert.equal(name, 'preprocess/index.ts', source.path)
+    }
+  }
+})
+
+test('rooms and files are small', () => {
+  const rooms = new Map<string, number>()
+  for (const { path, lines } of sources.values()) {
+    rooms.set(dirname(path), (rooms.get(dirname(path)) ?? 0) + 1)
+    const most = path.includes('/') ? MAX_LINES : MAX_ROOT_LINES
+    assert.ok(lines <= most, `${path} has ${lines} lines, more than ${most}`)
+  }
+  for (const [room, files] of rooms) assert.ok(files <= MAX_FILES, `${room} has ${files} files`)
 })
 
 test('no file name says "miscellaneous"', () => {
-  for (const file of importGraph().keys()) assert.doesNotMatch(file, /utils?|types|common|helpers?|misc/)
+  for (const path of sources.keys()) assert.doesNotMatch(path, /utils?|types|common|helpers?|misc/)
 })

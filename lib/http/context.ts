@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Request, Response } from 'express'
 import { RequestError } from '../inference/errors.ts'
 import { abortable, Signal } from '../inference/signal.ts'
+import { type Tensor, toBytes } from '../inference/tensor.ts'
 import { serverTiming, type Timings } from '../inference/timings.ts'
 import { type Result, toText } from '../model/predictions.ts'
 
@@ -80,6 +81,21 @@ export class RequestContext {
   replyText(results: Result[]): void {
     this.noteResults(results)
     this.res.type('text/plain').send(toText(results))
+  }
+
+  /**
+   * Respond with the tensors of images as one: little-endian bytes, with dims and dtype in the headers.
+   *
+   * @param tensors each [1, channels, height, width]
+   * @throws RequestError 400 when their sizes differ
+   */
+  replyTensors(tensors: Tensor[]): void {
+    const [{ dtype, dims }] = tensors
+    if (tensors.some((tensor) => tensor.dims.join() !== dims.join())) {
+      throw new RequestError(400, 'the images become tensors of different sizes: send them one by one')
+    }
+    this.res.set({ 'x-dims': [tensors.length, ...dims.slice(1)].join(','), 'x-dtype': dtype })
+    this.res.type('application/octet-stream').send(Buffer.concat(tensors.map(({ data }) => toBytes(data))))
   }
 
   /** Keep the first label for the log, and set the Server-Timing header. */

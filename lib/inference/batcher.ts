@@ -84,7 +84,7 @@ export class Batcher {
     return this.#waiting
   }
 
-  /** Estimated whole seconds until all waiting samples have been run. */
+  /** In whole seconds, until all waiting samples have been run. */
   get estimatedWaitSeconds(): number {
     return this.#rate.secondsFor(this.#waiting)
   }
@@ -234,9 +234,7 @@ export class Batcher {
   }
 }
 
-function countSamples(slices: Slice[]): number {
-  return slices.reduce((sum, { count }) => sum + count, 0)
-}
+const countSamples = (slices: Slice[]) => slices.reduce((sum, { count }) => sum + count, 0)
 
 /** Give each job its rows of a batch's outputs; resolve the jobs that now have all of theirs. */
 function deliver(slices: Slice[], outputs: Tensor[]): void {

@@ -5,7 +5,7 @@ import { type AdmittedContext, bodyTooLarge } from '../http/admission.ts'
 import { messageOf, RequestError } from '../inference/errors.ts'
 import { type BodyReservation, collect } from './body.ts'
 import { checkBoundary } from './boundary.ts'
-import { MAX_FILES } from './image_limit.ts'
+import { MAX_FILES } from './input.ts'
 
 const MAX_FIELDS = 20
 const MAX_FIELD_BYTES = 2 ** 16

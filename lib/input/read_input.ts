@@ -3,15 +3,14 @@ import { FORMATS, imageFormat } from '../../preprocess/index.ts'
 import type { AdmittedContext } from '../http/admission.ts'
 import type { RequestContext } from '../http/context.ts'
 import { RequestError } from '../inference/errors.ts'
-import type { Tensor, TensorSpec } from '../inference/tensor.ts'
+import type { TensorSpec } from '../inference/tensor.ts'
 import type { ThreadPool } from '../workers/thread_pool.ts'
 import { readBody } from './body.ts'
+import type { Input } from './input.ts'
 import { LONG_JSON, parseJson, READ_JSON, readJsonBody } from './json_body.ts'
 import { createFormReader, type Form, type Part } from './multipart.ts'
 import { checkQueryKeys } from './query.ts'
 import { checkMetadata, type Metadata, tensorFromBytes, tensorFromText } from './tensor_body.ts'
-
-export type Input = { images: Uint8Array[]; tensor?: undefined } | { images?: undefined; tensor: Tensor }
 
 /**
  * Reads a request's input and reserves room in the queue for its samples.

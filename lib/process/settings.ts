@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { StartError } from '../inference/errors.ts'
+import { availableMemory } from '../workers/available_memory.ts'
 
 interface Setting<T> {
   /** used when the variable is unset or empty; undefined = there is none */
@@ -64,6 +65,8 @@ export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 
 
 const BUNDLED_MODEL = fileURLToPath(new URL('../../models/mnist', import.meta.url))
 const CORES = availableParallelism()
+/** Memory for decoding the largest image, with everything else the server needs, per pixel. */
+const BYTES_PER_PIXEL = 20
 
 export const SETTINGS = {
   HOST: text('127.0.0.1', 'address', 'address to listen on; 0.0.0.0 for every interface'),
@@ -85,7 +88,13 @@ export const SETTINGS = {
   MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'how long a batch that is not full waits for more samples'),
   MAX_QUEUE: whole(1000, 1, 1_000_000, 'most samples that may wait; one more is answered 503'),
   MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest body of a request; 1 MB = 2^20 bytes'),
-  MAX_PIXELS: whole(50_000_000, 1, 1_000_000_000, 'largest image, width x height'),
+  MAX_PIXELS: whole(
+    Math.min(50_000_000, Math.floor(availableMemory() / BYTES_PER_PIXEL)),
+    1,
+    1_000_000_000,
+    'largest image, width x height',
+    '50000000; less where memory is under 1 GB',
+  ),
   TOP_K: whole(5, 1, 100_000, 'how many predictions a single-label answer lists'),
   API_TOKEN: {
     default: '',

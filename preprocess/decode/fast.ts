@@ -1,6 +1,7 @@
 /** Our own decoders for the usual JPEG and PNG files: synchronous, and faster than libvips. */
-import type { ImageSource } from '../pixels.ts'
+
 import { imageFormat } from './format.ts'
+import type { ImageSource } from './image_source.ts'
 import { openJpeg } from './jpeg/jpeg.ts'
 import { openPng } from './png.ts'
 import { UnsupportedImage } from './unsupported.ts'

@@ -5,8 +5,9 @@
  */
 import { inflateSync } from 'node:zlib'
 import { UPRIGHT } from '../orientation.ts'
-import type { Box, ImageSource } from '../pixels.ts'
+import type { Box } from '../pixels.ts'
 import { mapRows } from '../wasm/pixel_kernel.ts'
+import type { ImageSource } from './image_source.ts'
 import { type PngFile, readChunks } from './png_chunks.ts'
 import { requireSupported, UnsupportedImage } from './unsupported.ts'
 

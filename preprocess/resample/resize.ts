@@ -4,8 +4,10 @@
  * Source: Pillow, src/libImaging/Resample.c (ImagingResampleInner). torchvision on PIL images and transformers' image
  * processors both resize with it.
  */
+
+import { crop, cutColumns, type ImageSource } from '../decode/image_source.ts'
 import { orientPixels, orientSize, TRANSPOSED } from '../orientation.ts'
-import { type Box, collect, crop, cutColumns, fullBox, type ImageSource, type Pixels } from '../pixels.ts'
+import { type Box, collect, fullBox, type Pixels } from '../pixels.ts'
 import { mapRows, pieces, pixelArena, rowsPerPiece } from '../wasm/pixel_kernel.ts'
 import { type Coefficients, coefficientsOf, flipped, inputRange, splitWeights } from './coefficients.ts'
 import type { Filter } from './filters.ts'

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import type { ResponseBody, RouteDoc } from '../../lib/http/routes.ts'
 import { DTYPES, sizeOf } from '../../lib/inference/tensor.ts'
-import { MAX_FILES } from '../../lib/input/image_limit.ts'
+import { MAX_FILES } from '../../lib/input/input.ts'
 import type { Model } from '../../lib/model/model_info.ts'
 import { encodePng, FORMATS, sampleDims } from '../../preprocess/index.ts'
 import { DATATYPES } from '../open_inference/tensors.ts'

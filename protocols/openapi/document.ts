@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document: the table of routes, with everything they have in common written out. */
 import type { Route } from '../../lib/http/routes.ts'
-import { MAX_FILES } from '../../lib/input/image_limit.ts'
+import { MAX_FILES } from '../../lib/input/input.ts'
 import { maxUploadBytes } from '../../lib/process/settings.ts'
 import { version } from '../../lib/process/version.ts'
 import type { Service } from '../service.ts'

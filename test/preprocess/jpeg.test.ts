@@ -4,9 +4,10 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import sharp from 'sharp'
+import { crop, sourceOf } from '../../preprocess/decode/image_source.ts'
 import { openJpeg } from '../../preprocess/decode/jpeg/jpeg.ts'
 import { UnsupportedImage } from '../../preprocess/decode/unsupported.ts'
-import { crop, fullBox, type Pixels, sourceOf } from '../../preprocess/pixels.ts'
+import { fullBox, type Pixels } from '../../preprocess/pixels.ts'
 
 const flat = () => sharp({ create: { width: 70, height: 30, channels: 3, background: '#a5f' } })
 /** All pixels of a file by our own decoder. */

@@ -3,9 +3,10 @@ import { test } from 'node:test'
 import { deflateSync } from 'node:zlib'
 import fc from 'fast-check'
 import sharp from 'sharp'
+import { crop } from '../../preprocess/decode/image_source.ts'
 import { openPng } from '../../preprocess/decode/png.ts'
 import { UnsupportedImage } from '../../preprocess/decode/unsupported.ts'
-import { crop, fullBox } from '../../preprocess/pixels.ts'
+import { fullBox } from '../../preprocess/pixels.ts'
 import { chunk, type Png, pngFile, SIGNATURE } from './png_file.ts'
 
 function decoded(file: Buffer) {

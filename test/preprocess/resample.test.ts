@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { crop, type ImageSource, sourceOf } from '../../preprocess/decode/image_source.ts'
 import { type Orientation, orientPixels } from '../../preprocess/orientation.ts'
-import { crop, type ImageSource, type Pixels, sourceOf } from '../../preprocess/pixels.ts'
+import type { Pixels } from '../../preprocess/pixels.ts'
 import { FILTERS } from '../../preprocess/resample/filters.ts'
 import { resize } from '../../preprocess/resample/resize.ts'
 

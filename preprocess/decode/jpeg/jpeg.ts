@@ -4,8 +4,9 @@
  * The pixels are those of libjpeg-turbo with its default settings, and so Pillow's: see jpeg_kernel.as.ts.
  */
 import { orientSize } from '../../orientation.ts'
-import type { Box, ImageSource } from '../../pixels.ts'
+import type { Box } from '../../pixels.ts'
 import { Arena } from '../../wasm/arena.ts'
+import type { ImageSource } from '../image_source.ts'
 import { requireSupported } from '../unsupported.ts'
 import { BLOCK_SIDE, createRowPainter, type JpegKernel, type Plane } from './colours.ts'
 import { type Component, FIRST_AC, type JpegHeader, readHeader } from './header.ts'

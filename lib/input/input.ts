@@ -1,5 +1,8 @@
-/** Most images in a request. */
+/** A request's input, and how many images it may have. */
 import { RequestError } from '../inference/errors.ts'
+import type { Tensor } from '../inference/tensor.ts'
+
+export type Input = { images: Uint8Array[]; tensor?: undefined } | { images?: undefined; tensor: Tensor }
 
 export const MAX_FILES = 100
 
