@@ -6,7 +6,7 @@
  */
 import type { Express } from 'express'
 import { createMetrics, type Metrics } from './lib/http/metrics.ts'
-import { createLog } from './lib/process/log.ts'
+import { createLog } from './lib/log/log.ts'
 import { createWorkers, modelEvents } from './lib/process/main.ts'
 import { readSettings, type Settings } from './lib/process/settings.ts'
 import { loadModel as loadModelWith, type Model } from './model.ts'

@@ -5,7 +5,7 @@ import { listen } from '../lib/http/http_server.ts'
 import { createMetrics } from '../lib/http/metrics.ts'
 import { requestLog } from '../lib/http/request_log.ts'
 import { createFormReader } from '../lib/input/multipart.ts'
-import { createLog } from '../lib/process/log.ts'
+import { createLog } from '../lib/log/log.ts'
 
 const RESPONSE = {
   label: '2',

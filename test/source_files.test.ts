@@ -11,6 +11,7 @@ const ROOMS = [
   'lib/input',
   'lib/http',
   'lib/security',
+  'lib/log',
   'lib/model',
   'lib/workers',
   'lib/inference',

@@ -2,8 +2,8 @@
 import { setTimeout } from 'node:timers/promises'
 import { type AppInstance, type HttpServer, listen } from '../http/http_server.ts'
 import { messageOf } from '../inference/errors.ts'
+import type { Log } from '../log/log.ts'
 import { isLoopback } from '../security/allowed_hosts.ts'
-import type { Log } from './log.ts'
 import type { Settings } from './settings.ts'
 import { onSignals } from './signals.ts'
 
