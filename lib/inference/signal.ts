@@ -33,6 +33,16 @@ export function abortable<T>(signal: Signal, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     if (signal.reason) return reject(signal.reason)
     signal.onAbort(reject)
-    work.then(resolve, reject).finally(() => signal.offAbort(reject))
+    // not `finally()`, which creates two more promises per request
+    work.then(
+      (value) => {
+        signal.offAbort(reject)
+        resolve(value)
+      },
+      (error) => {
+        signal.offAbort(reject)
+        reject(error)
+      },
+    )
   })
 }

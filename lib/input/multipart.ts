@@ -3,7 +3,7 @@ import type { Request } from 'express'
 import multer, { MulterError, type StorageEngine } from 'multer'
 import { type AdmittedContext, bodyTooLarge } from '../http/admission.ts'
 import { messageOf, RequestError } from '../inference/errors.ts'
-import { type BodyReservation, collect } from './body.ts'
+import { collect } from './body.ts'
 import { checkBoundary } from './boundary.ts'
 import { MAX_FILES } from './input.ts'
 
@@ -23,21 +23,15 @@ export interface Form {
 
 export type FormReader = (ctx: AdmittedContext) => Promise<Form>
 
-/** Of the request that is being parsed: multer's storage gets nothing but the request itself. */
-const reservations = new WeakMap<Request, BodyReservation>()
-
 /**
  * multer's memory storage sends every file through another stream; here the chunks are collected as they arrive, and
  * counted over all files of the request.
  */
 function memoryStorage(maxBytes: number): StorageEngine {
-  const received = new WeakMap<Request, number>()
   return {
-    _handleFile(req, file, done) {
-      const reservation = reservations.get(req)
-      if (!reservation) return done(new Error('a form without a reservation'))
-      collect(file.stream, maxBytes - (received.get(req) ?? 0), reservation).then((buffer) => {
-        received.set(req, (received.get(req) ?? 0) + buffer.length)
+    _handleFile({ context }, { stream }, done) {
+      const { reservation, bytes = 0 } = context as AdmittedContext
+      collect(stream, maxBytes - bytes, reservation).then((buffer) => {
         done(null, { buffer, size: buffer.length })
       }, done)
     },
@@ -65,12 +59,11 @@ export function createFormReader(maxBytes: number): FormReader {
     },
   }).any()
 
-  return ({ req, res, reservation }) => {
+  return ({ req, res }) => {
     checkBoundary(req.headers['content-type'] ?? '')
     if (req.headers['content-encoding']) {
       throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it uncompressed')
     }
-    reservations.set(req, reservation)
     return new Promise((resolve, reject) => {
       limitBody(req, maxBytes, reject)
       parse(req, res, (error: unknown) => {
