@@ -28,8 +28,25 @@ export async function preprocess(
   return tensors
 }
 
+/**
+ * The 8-bit pixels that the model sees, just before rescaling.
+ *
+ * @param images one file
+ * @returns a PNG file
+ * @throws RequestError as `preprocess`, and 400 for several images
+ */
+export async function preview(
+  images: Uint8Array[],
+  model: ModelInfo,
+  workers: ImageWorkers,
+  { signal }: AdmittedContext,
+): Promise<Uint8Array> {
+  if (images.length > 1) throw new RequestError(400, `${images.length} images, but a PNG shows one: send one`)
+  return workers.preview(images[0], imageInput(model), signal)
+}
+
 /** @throws RequestError 415 for a model that takes no images */
-export function imageInput({ name, recipe, input }: ModelInfo): ImageInput {
+function imageInput({ name, recipe, input }: ModelInfo): ImageInput {
   if (recipe) return { recipe, dtype: input.dtype }
   throw new RequestError(415, `${name} takes no images: send a tensor, see GET /model`)
 }

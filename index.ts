@@ -5,7 +5,7 @@
  *     express().use('/classify', classifier).listen(3000)
  */
 import type { Express } from 'express'
-import { createMetrics, type Metrics } from './lib/http/metrics.ts'
+import { Metrics } from './lib/http/metrics.ts'
 import { createLog } from './lib/log/log.ts'
 import { createWorkers, modelEvents } from './lib/process/main.ts'
 import { readSettings, type Settings } from './lib/process/settings.ts'
@@ -26,7 +26,7 @@ const metricsOf = new WeakMap<Model, Metrics>()
  */
 export async function loadModel(dir: string, settings: Partial<Settings> = {}): Promise<Model> {
   const all: Settings = { ...readSettings({}), ...settings }
-  const metrics = createMetrics()
+  const metrics = new Metrics()
   const log = await createLog(all.LOG_LEVEL)
   const model = await loadModelWith(
     dir,

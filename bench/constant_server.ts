@@ -2,7 +2,7 @@
 import express from 'express'
 import { Admission } from '../lib/http/admission.ts'
 import { listen } from '../lib/http/http_server.ts'
-import { createMetrics } from '../lib/http/metrics.ts'
+import { Metrics } from '../lib/http/metrics.ts'
 import { requestLog } from '../lib/http/request_log.ts'
 import { createFormReader } from '../lib/input/multipart.ts'
 import { createLog } from '../lib/log/log.ts'
@@ -14,7 +14,7 @@ const RESPONSE = {
 }
 const MAX_BYTES = 20 * 2 ** 20
 
-const metrics = createMetrics()
+const metrics = new Metrics()
 const admission = new Admission({
   queues: [],
   batchSize: 32,

@@ -4,9 +4,9 @@ import { test } from 'node:test'
 import type { Request, Response } from 'express'
 import { Admission } from '../lib/http/admission.ts'
 import { RequestContext } from '../lib/http/context.ts'
-import { createMetrics } from '../lib/http/metrics.ts'
+import { Metrics } from '../lib/http/metrics.ts'
 
-const metrics = createMetrics()
+const metrics = new Metrics()
 const options = { batchSize: 8, maxQueue: 10, maxBodyBytes: 1000, metrics }
 const queues = [
   { waiting: 3, estimatedWaitSeconds: 2 },

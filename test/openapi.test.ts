@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createConfig, lintFromString } from '@redocly/openapi-core'
-import { createMetrics } from '../lib/http/metrics.ts'
+import { Metrics } from '../lib/http/metrics.ts'
 import { createLog } from '../lib/log/log.ts'
 import { createWorkers } from '../lib/process/main.ts'
 import { readSettings, type Settings } from '../lib/process/settings.ts'
@@ -50,7 +50,7 @@ function routesOf(router: { stack: unknown[] }): string[] {
 
 test('every route of the app is in the document, and no other', async () => {
   const settings: Settings = readSettings({ LOG_LEVEL: 'silent' })
-  const metrics = createMetrics()
+  const metrics = new Metrics()
   const model: Model = await loadModel(settings.MODEL_DIR, settings, { note: assert.fail })
   const workers = createWorkers(settings, () => metrics)
   const readMetrics = () => metrics.registry.metrics()

@@ -98,6 +98,15 @@ export class RequestContext {
     this.res.type('application/octet-stream').send(Buffer.concat(tensors.map(({ data }) => toBytes(data))))
   }
 
+  /** Whether the client wants a picture rather than a tensor. */
+  prefersPng(): boolean {
+    return this.req.accepts(['application/octet-stream', 'image/png']) === 'image/png'
+  }
+
+  replyPng(file: Uint8Array): void {
+    this.res.type('image/png').send(Buffer.from(file))
+  }
+
   /** Keep the first label for the log, and set the Server-Timing header. */
   noteResults(results: Result[]): void {
     this.label = toText(results.slice(0, 1))

@@ -25,127 +25,133 @@ const REASONS: Record<number, string> = {
 /** Methods that are counted by name: clients can make up any number of others. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
 
-export type Metrics = ReturnType<typeof createMetrics>
-
-/** @param droppedLines log lines that could not be written so far */
-export function createMetrics(droppedLines = () => 0) {
-  let waiting = () => 0
-  let isReady = () => false
-  const registry = new Registry()
-  const registers = [registry]
-  collectDefaultMetrics({ register: registry })
-
-  const histogram = (name: string, help: string, buckets: number[], labelNames: string[] = []) =>
-    new Histogram({ name, help, buckets, labelNames, registers })
-  const modelInfo = new Gauge({
-    name: 'onnxpress_model_info',
-    help: 'The model that is served; always 1.',
-    labelNames: ['name', 'version', 'sha256', 'device'],
-    aggregator: 'first',
-    registers,
-  })
-  new Gauge({
-    name: 'onnxpress_queue_samples',
-    help: 'Samples waiting for preprocessing or for a batch.',
-    registers,
-    collect() {
-      this.set(waiting())
-    },
-  })
-  new Gauge({
-    name: 'onnxpress_ready',
-    help: 'Whether /readyz answers 200.',
-    aggregator: 'min',
-    registers,
-    collect() {
-      this.set(isReady() ? 1 : 0)
-    },
-  })
-
-  new Counter({
-    name: 'onnxpress_log_lines_dropped_total',
-    help: 'Log lines lost because standard output could not be written.',
-    registers,
-    collect() {
-      this.reset()
-      this.inc(droppedLines())
-    },
-  })
-  const requests = new Counter({
-    name: 'onnxpress_requests_total',
-    help: 'Responses sent, and requests whose client left (status 499).',
-    labelNames: ['route', 'method', 'status'],
-    registers,
-  })
-  const duration = histogram(
+export class Metrics {
+  readonly registry = new Registry()
+  readonly inFlight = this.#gauge('onnxpress_requests_in_flight', 'Open requests.')
+  readonly bytesInFlight = this.#gauge('onnxpress_bytes_in_flight', 'Bytes of the bodies of open requests.')
+  readonly queueWait = this.#histogram(
+    'onnxpress_queue_wait_seconds',
+    'Wait of a request for its first batch.',
+    SECONDS,
+  )
+  readonly batchSize = this.#histogram('onnxpress_batch_size', 'Samples in a batch.', SAMPLES)
+  readonly inference = this.#histogram(
+    'onnxpress_inference_duration_seconds',
+    'Duration of a batch.',
+    SECONDS,
+  )
+  readonly preprocess = this.#histogram(
+    'onnxpress_preprocess_duration_seconds',
+    'Preprocessing of an image, without its wait for a worker.',
+    SECONDS,
+  )
+  readonly workerRestarts = this.#counter(
+    'onnxpress_worker_restarts_total',
+    'Inference workers that died and were replaced.',
+  )
+  readonly #requests = this.#counter(
+    'onnxpress_requests_total',
+    'Responses sent, and requests whose client left (status 499).',
+    ['route', 'method', 'status'],
+  )
+  readonly #duration = this.#histogram(
     'onnxpress_request_duration_seconds',
     'From the head of a request to the end of its response.',
     SECONDS,
     ['route', 'method'],
   )
-  const rejected = new Counter({
-    name: 'onnxpress_rejected_total',
-    help: 'Requests without a prediction, by reason.',
-    labelNames: ['reason'],
-    registers,
+  readonly #rejected = this.#counter(
+    'onnxpress_rejected_total',
+    'Requests without a prediction, by reason.',
+    ['reason'],
+  )
+  readonly #modelInfo = new Gauge({
+    name: 'onnxpress_model_info',
+    help: 'The model that is served; always 1.',
+    labelNames: ['name', 'version', 'sha256', 'device'],
+    aggregator: 'first',
+    registers: [this.registry],
   })
-  // start at 0: rates do not show the first event of a series that begins with it
-  for (const reason of Object.values(REASONS)) rejected.inc({ reason }, 0)
+  #waiting = () => 0
+  #isReady = () => false
 
-  return {
-    registry,
-    inFlight: new Gauge({
-      name: 'onnxpress_requests_in_flight',
-      help: 'Open requests.',
+  /** @param droppedLines log lines that could not be written so far */
+  constructor(droppedLines = () => 0) {
+    const registers = [this.registry]
+    collectDefaultMetrics({ register: this.registry })
+    // start at 0: rates do not show the first event of a series that begins with it
+    for (const reason of Object.values(REASONS)) this.#rejected.inc({ reason }, 0)
+    const waiting = () => this.#waiting()
+    new Gauge({
+      name: 'onnxpress_queue_samples',
+      help: 'Samples waiting for preprocessing or for a batch.',
       registers,
-    }),
-    bytesInFlight: new Gauge({
-      name: 'onnxpress_bytes_in_flight',
-      help: 'Bytes of the bodies of open requests.',
+      collect() {
+        this.set(waiting())
+      },
+    })
+    const isReady = () => this.#isReady()
+    new Gauge({
+      name: 'onnxpress_ready',
+      help: 'Whether /readyz answers 200.',
+      aggregator: 'min',
       registers,
-    }),
-    queueWait: histogram('onnxpress_queue_wait_seconds', 'Wait of a request for its first batch.', SECONDS),
-    batchSize: histogram('onnxpress_batch_size', 'Samples in a batch.', SAMPLES),
-    inference: histogram('onnxpress_inference_duration_seconds', 'Duration of a batch.', SECONDS),
-    preprocess: histogram(
-      'onnxpress_preprocess_duration_seconds',
-      'Preprocessing of an image, without its wait for a worker.',
-      SECONDS,
-    ),
-    workerRestarts: new Counter({
-      name: 'onnxpress_worker_restarts_total',
-      help: 'Inference workers that died and were replaced.',
+      collect() {
+        this.set(isReady() ? 1 : 0)
+      },
+    })
+    new Counter({
+      name: 'onnxpress_log_lines_dropped_total',
+      help: 'Log lines lost because standard output could not be written.',
       registers,
-    }),
-    /**
-     * Count a request when it is over.
-     *
-     * @param ms its duration; undefined for a request refused at once, which is not among the durations
-     */
-    countRequest(route: string, method: string, status: number, ms?: number) {
-      const counted = METHODS.includes(method) ? method : 'other'
-      requests.inc({ route, method: counted, status })
-      if (ms !== undefined) duration.observe({ route, method: counted }, ms / 1000)
-      if (REASONS[status]) rejected.inc({ reason: REASONS[status] })
-    },
-    /**
-     * Report this model from now on, instead of the previous one.
-     *
-     * @param waitingSamples in all queues
-     */
-    setModel(
-      model: ModelInfo & { sha256: Promise<string> },
-      waitingSamples: () => number,
-      ready: () => boolean,
-    ) {
-      waiting = waitingSamples
-      isReady = ready
-      const { name, version, device } = model
-      void model.sha256.then((sha256) => {
-        if (ready !== isReady) return // exchanged meanwhile
-        modelInfo.reset()
-        modelInfo.set({ name, version, device, sha256 }, 1)
-      })
-    },
+      collect() {
+        this.reset()
+        this.inc(droppedLines())
+      },
+    })
+  }
+
+  #gauge(name: string, help: string) {
+    return new Gauge({ name, help, registers: [this.registry] })
+  }
+
+  #counter(name: string, help: string, labelNames: string[] = []) {
+    return new Counter({ name, help, labelNames, registers: [this.registry] })
+  }
+
+  #histogram(name: string, help: string, buckets: number[], labelNames: string[] = []) {
+    return new Histogram({ name, help, buckets, labelNames, registers: [this.registry] })
+  }
+
+  /**
+   * Count a request when it is over.
+   *
+   * @param ms its duration; undefined for a request refused at once, which is not among the durations
+   */
+  countRequest(route: string, method: string, status: number, ms?: number): void {
+    const counted = METHODS.includes(method) ? method : 'other'
+    this.#requests.inc({ route, method: counted, status })
+    if (ms !== undefined) this.#duration.observe({ route, method: counted }, ms / 1000)
+    if (REASONS[status]) this.#rejected.inc({ reason: REASONS[status] })
+  }
+
+  /**
+   * Report this model from now on, instead of the previous one.
+   *
+   * @param waiting samples in all queues
+   */
+  setModel(
+    model: ModelInfo & { sha256: Promise<string> },
+    waiting: () => number,
+    isReady: () => boolean,
+  ): void {
+    this.#waiting = waiting
+    this.#isReady = isReady
+    const { name, version, device } = model
+    void model.sha256.then((sha256) => {
+      if (isReady !== this.#isReady) return // exchanged meanwhile
+      this.#modelInfo.reset()
+      this.#modelInfo.set({ name, version, device, sha256 }, 1)
+    })
   }
 }

@@ -98,11 +98,11 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
     settings,
     log,
     async load() {
-      const [model, { createMetrics }] = await Promise.all([
+      const [model, { Metrics }] = await Promise.all([
         loadModel(settings.MODEL_DIR, settings, events),
         import('../http/metrics.ts'), // meanwhile: it takes a moment
       ])
-      metrics ??= createMetrics(droppedLines)
+      metrics ??= new Metrics(droppedLines)
       readMetrics ??= metricsReader(metrics.registry)
       // not awaited: tensors do not need it, and if it fails, the first image gets the error
       if (model.recipe) workers.start().catch(() => {})

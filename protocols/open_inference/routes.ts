@@ -1,6 +1,7 @@
 /** The Open Inference Protocol V2 of KServe, Triton and MLServer, with binary tensors and classification. */
 import type { RequestContext } from '../../lib/http/context.ts'
 import type { ErrorShape } from '../../lib/http/error_response.ts'
+import type { AddRoute } from '../../lib/http/routes.ts'
 import { RequestError } from '../../lib/inference/errors.ts'
 import type { TensorSpec } from '../../lib/inference/tensor.ts'
 import { serverTiming } from '../../lib/inference/timings.ts'
@@ -11,7 +12,7 @@ import { sendOutputs } from './response.ts'
 import { DATATYPES } from './tensors.ts'
 
 export function addOpenInference(service: Service): void {
-  const { model, admit, isReady } = service
+  const { model, admit } = service
   const route = service.routes.of({
     name: 'Open Inference Protocol',
     description: 'Version 2, of KServe, Triton and MLServer.',
@@ -27,29 +28,7 @@ export function addOpenInference(service: Service): void {
     if (wanted === undefined || wanted === model.version) return
     throw new RequestError(404, `version ${wanted} of ${name} is not found: this server has ${model.version}`)
   }
-  const sendReadiness = ({ res }: RequestContext, name?: string) => {
-    const ready = isReady()
-    res.status(ready ? 200 : 503).json({ name, ready })
-  }
-  const readiness = { summary: 'Whether the model answers', response: 'readiness', errors: [503] } as const
-
-  route(
-    'get /v2',
-    ({ res }) =>
-      res.json({ name: 'onnxpress', version, extensions: ['binary_tensor_data', 'classification'] }),
-    { summary: 'The server', response: 'object' },
-  )
-  route('get /v2/health/live', ({ res }) => res.json({ live: true }), {
-    summary: 'Whether the process is alive',
-    response: 'object',
-    isOpen: true,
-  })
-  route('get /v2/health/ready', (ctx) => sendReadiness(ctx), {
-    ...readiness,
-    summary: 'Whether requests are answered',
-    isOpen: true,
-  })
-
+  addServerRoutes(service, route)
   const infer = admit(async (ctx) => {
     const { id, input, outputs } = await readInference(ctx)
     const names = outputs.map(({ spec }) => spec.name)
@@ -77,9 +56,9 @@ export function addOpenInference(service: Service): void {
       `get ${path}/ready`,
       (ctx) => {
         checkName(ctx)
-        sendReadiness(ctx, model.name)
+        sendReadiness(ctx, service, model.name)
       },
-      readiness,
+      READINESS,
     )
     route(
       `post ${path}/infer`,
@@ -95,6 +74,32 @@ export function addOpenInference(service: Service): void {
       },
     )
   }
+}
+
+const READINESS = { summary: 'Whether the model answers', response: 'readiness', errors: [503] } as const
+
+function sendReadiness({ res }: RequestContext, { isReady }: Service, name?: string): void {
+  const ready = isReady()
+  res.status(ready ? 200 : 503).json({ name, ready })
+}
+
+function addServerRoutes(service: Service, route: AddRoute): void {
+  route(
+    'get /v2',
+    ({ res }) =>
+      res.json({ name: 'onnxpress', version, extensions: ['binary_tensor_data', 'classification'] }),
+    { summary: 'The server', response: 'object' },
+  )
+  route('get /v2/health/live', ({ res }) => res.json({ live: true }), {
+    summary: 'Whether the process is alive',
+    response: 'object',
+    isOpen: true,
+  })
+  route('get /v2/health/ready', (ctx) => sendReadiness(ctx, service), {
+    ...READINESS,
+    summary: 'Whether requests are answered',
+    isOpen: true,
+  })
 }
 
 /** The batch axis is free whatever the graph declares: requests are split and padded to fit it. */
