@@ -650,7 +650,7 @@ describe('WEB_CONCURRENCY', () => {
   })
 
   test('a process that is killed before it is ready ends the whole with one line that says so', async () => {
-    const dying = 'data:text/javascript,if(process.send)process.kill(process.pid,"SIGKILL")'
+    const dying = 'data:text/javascript,if(process.send)process.kill(process.pid,9)'
     const env = { WEB_CONCURRENCY: '2', NODE_OPTIONS: `--import=${dying}` }
     const { code, stderr } = await run(['server.js'], env)
     assert.equal(code, 1)

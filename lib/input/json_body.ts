@@ -28,8 +28,8 @@ export function parseJson(text: string, what: string): unknown {
   }
 }
 
-/** Parsing takes up to 0.5 s per million; 20 MB of brackets, 10 million lists, took 5 s. */
-const MAX_CONTAINERS = 4_000_000
+/** A million takes up to 0.5 s and 100 MB; 20 MB of brackets, 10 million lists, took 5 s. A tensor needs far fewer. */
+const MAX_CONTAINERS = 500_000
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c

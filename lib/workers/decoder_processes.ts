@@ -6,12 +6,15 @@ import { RequestError } from '../inference/errors.ts'
 import type { Signal } from '../inference/signal.ts'
 import type { FromDecoder, ToDecoder } from './decoder_process.ts'
 import { FairQueue } from './fair_queue.ts'
-import type { ImageResult, ImageTask } from './image_task.ts'
+import { type ImageResult, type ImageTask, ORDINARY_PIXELS } from './image_task.ts'
 
 /** An image for which a process has not answered by then is given up, whatever processor time it got. */
 const MAX_MS = 20_000
-/** A process that had nothing to do for this long is ended, for its memory. */
+/** A process that had nothing to do for this long is ended, for its memory; sooner after a large image. */
 const IDLE_MS = 30_000
+const IDLE_AFTER_LARGE_MS = 500
+/** A large image is refused if the large images of other requests take longer than this. */
+const MAX_LARGE_WAIT_MS = 2000
 
 const MODULE = fileURLToPath(new URL(`./decoder_process${extname(import.meta.filename)}`, import.meta.url))
 
@@ -41,13 +44,20 @@ export class DecoderProcesses {
 
   /**
    * @param isLarge whether the image is known to have more than ORDINARY_PIXELS
-   * @throws RequestError 413, 415, 422, or the signal's reason
+   * @throws RequestError 413, 415, 422, 503 when too many large images wait, or the signal's reason
    */
   async run(task: ImageTask, signal: Signal, isLarge: boolean): Promise<ImageResult> {
     const result = isLarge
       ? undefined
       : await this.#queue.run(signal, () => this.#runIn({ ...task, isLargeAllowed: false }))
-    return result ?? this.#largeQueue.run(signal, () => this.#runLarge(task, signal))
+    if (result) return result
+    if (this.#largeQueue.estimatedWaitMs(signal) > MAX_LARGE_WAIT_MS) throw this.#tooManyLarge()
+    return this.#largeQueue.run(signal, () => this.#runLarge(task, signal))
+  }
+
+  #tooManyLarge(): RequestError {
+    const detail = `images of more than ${ORDINARY_PIXELS / 1e6} megapixels are decoded one at a time, and others wait: try again later, or send it smaller`
+    return new RequestError(503, detail, { 'retry-after': String(this.#largeQueue.estimatedWaitSeconds) })
   }
 
   async #runLarge(task: ImageTask, signal: Signal): Promise<ImageResult> {
@@ -61,21 +71,20 @@ export class DecoderProcesses {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => child.kill('SIGKILL'), MAX_MS)
       const onExit = () => {
-        finish(false)
+        finish(0)
         reject(new RequestError(422, 'the image made its decoder fail: save it again, as a JPEG or PNG'))
       }
       const onMessage = (message: FromDecoder) => {
-        // the memory of a large image goes back to the system with its process
-        finish(!task.isLargeAllowed)
+        finish(task.isLargeAllowed ? IDLE_AFTER_LARGE_MS : IDLE_MS)
         if ('result' in message) return resolve(message.result)
         reject(
           'fault' in message ? new Error(message.fault) : new RequestError(message.status, message.detail),
         )
       }
-      const finish = (isReusable: boolean) => {
+      const finish = (idleMs: number) => {
         clearTimeout(timer)
         child.off('message', onMessage).off('exit', onExit)
-        this.#giveBack(child, isReusable)
+        this.#giveBack(child, idleMs)
       }
       child.once('message', onMessage).once('exit', onExit)
       child.send(task, () => {}) // an error here is followed by the exit
@@ -104,10 +113,10 @@ export class DecoderProcesses {
     return child
   }
 
-  #giveBack(child: ChildProcess, isReusable: boolean): void {
+  #giveBack(child: ChildProcess, idleMs: number): void {
     this.#busy.delete(child)
-    if (!isReusable || !child.connected) return void child.kill('SIGKILL')
-    const timer = setTimeout(() => child.kill('SIGKILL'), IDLE_MS)
+    if (!child.connected) return void child.kill('SIGKILL')
+    const timer = setTimeout(() => child.kill('SIGKILL'), idleMs)
     timer.unref()
     this.#idle.set(child, timer)
   }

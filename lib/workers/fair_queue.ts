@@ -35,6 +35,12 @@ export class FairQueue {
     return this.#rate.secondsFor(this.#waiting)
   }
 
+  /** Estimated milliseconds until the tasks of other requests, waiting and running, are done. */
+  estimatedWaitMs(signal: Signal): number {
+    const own = this.#requests.get(signal)?.length ?? 0
+    return this.#rate.msFor(this.#waiting - own + this.#running)
+  }
+
   /**
    * Run a task in its request's turn.
    *

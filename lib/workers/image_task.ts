@@ -2,6 +2,7 @@
 import {
   ImageError,
   type ImageTensor,
+  imageFormat,
   preprocess,
   preprocessFast,
   preview,
@@ -29,7 +30,7 @@ export type ImageResult = Tensor | Uint8Array
 /** The result; or why another worker has to do it, and the file, which was transferred, given back. */
 export type ImageOutcome = { result: ImageResult } | { undone: 'large' | 'general'; file: Uint8Array }
 
-/** Larger images are decoded one at a time, whatever their number: together they would need too much memory. */
+/** Larger images are decoded one at a time: several at once would need too much memory. */
 export const ORDINARY_PIXELS = 16_000_000
 
 const STATUSES = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broken: 422 }
@@ -40,7 +41,9 @@ const STATUSES = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broke
  * @throws RequestError 413, 415
  */
 export function runFast({ want, file, recipe, dtype, maxPixels }: ImageTask): ImageOutcome {
-  const limits = { maxPixels: Math.min(maxPixels, ORDINARY_PIXELS) }
+  // our JPEG decoder keeps a few rows in memory, whatever the size
+  const isStreamed = imageFormat(file) === 'jpeg'
+  const limits = { maxPixels: isStreamed ? maxPixels : Math.min(maxPixels, ORDINARY_PIXELS) }
   try {
     const result = (want === 'tensor' ? preprocessFast : previewFast)(file, recipe, limits)
     return result === 'large' || result === 'general'
