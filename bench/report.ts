@@ -1,11 +1,11 @@
-/** Makes RESULTS.md and results.svg of bench/results.json: npm run bench:report */
-import { readFileSync, writeFileSync } from 'node:fs'
+/** Makes RESULTS.md and results.svg from results.jsonl: npm run bench:report */
+import { writeFileSync } from 'node:fs'
 import { bestRate, median } from './load.ts'
-import type { Measured, Results } from './peers.ts'
+import { type Measured, type Results, readResults } from './results.ts'
 import { CONTENDERS } from './servers.ts'
 
-const here = (name: string) => new URL(name, import.meta.url)
-const results: Results = JSON.parse(readFileSync(here('results.json'), 'utf8'))
+const results = readResults()
+if (!results) throw new Error('there is no bench/results.jsonl: run npm run bench:peers first')
 
 const best = ({ closed }: Measured) => bestRate(closed)
 const failures = ({ closed, open, equal }: Measured) =>
@@ -138,5 +138,5 @@ On the disk, MB (10^6 bytes), Python itself and CUDA's libraries left out: ${Obj
   .map(([name, size]) => `${name} ${size.toFixed(0)}`)
   .join(', ')}; this server's image has 75 above its base.
 `
-writeFileSync(here('RESULTS.md'), text)
-writeFileSync(here('results.svg'), plot(results))
+writeFileSync(new URL('RESULTS.md', import.meta.url), text)
+writeFileSync(new URL('results.svg', import.meta.url), plot(results))
