@@ -29,7 +29,7 @@ export interface ImageSource extends Size {
    * The stored rows of a box, top to bottom, as interleaved 8-bit pixels.
    *
    * @param box in stored coordinates; rows come at their full width, but only the columns of the box are valid
-   * @returns chunks of one or more rows; each is valid until the next is asked for
+   * @returns chunks of one or more rows; each is valid until the next one is requested
    */
   rowChunks(box: Box): Iterable<Uint8Array>
 }
@@ -71,7 +71,7 @@ export function collect(chunks: Iterable<Uint8Array>, to: Uint8Array): Uint8Arra
   return to
 }
 
-/** The bytes `from` to `from + bytes` of each row; each chunk is valid until the next is asked for. */
+/** The bytes `from` to `from + bytes` of each row; each chunk is valid until the next one is requested. */
 export function* cutColumns(
   chunks: Iterable<Uint8Array>,
   rowBytes: number,

@@ -283,11 +283,11 @@ describe('bad input', () => {
     ],
     [
       'a file over MAX_UPLOAD_MB',
-      () => [form({ image: new Uint8Array(21 * MB) }), 413, /larger than 20 MB, the limit \(MAX_UPLOAD_MB\)/],
+      () => [form({ image: new Uint8Array(21 * MB) }), 413, /the limit is 20 MB \(MAX_UPLOAD_MB\)/],
     ],
     [
       'a body over MAX_UPLOAD_MB',
-      () => [new Uint8Array(21 * MB), 413, /larger than 20 MB, the limit \(MAX_UPLOAD_MB\)/],
+      () => [new Uint8Array(21 * MB), 413, /the limit is 20 MB \(MAX_UPLOAD_MB\)/],
     ],
     [
       '101 files',

@@ -1,10 +1,10 @@
-/** Most images in a request. */
+/** The most images in a request. */
 import { RequestError } from '../inference/errors.ts'
 
 export const MAX_FILES = 100
 
 /**
- * Call it before anything is made of the images: decoding and moving a million of them takes minutes.
+ * Call it before the images are decoded or copied: a million of them takes minutes.
  *
  * @throws RequestError 413
  */

@@ -1,4 +1,4 @@
-/** How much time and memory JSON takes once it is parsed: a list of 2 bytes becomes an object of 50. */
+/** A limit on the time and memory of parsed JSON: a list of 2 bytes becomes an object of 50. */
 import { RequestError } from '../inference/errors.ts'
 
 /** Parsing takes up to 0.5 s per million; 20 MB of brackets, 10 million lists, took 5 s. */

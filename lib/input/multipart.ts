@@ -23,7 +23,7 @@ export interface Form {
 
 export type FormReader = (ctx: AdmittedContext) => Promise<Form>
 
-/** Of the request that is being parsed: multer's storage gets nothing but the request itself. */
+/** By request: multer's storage receives nothing else. */
 const reservations = new WeakMap<Request, BodyReservation>()
 
 /**

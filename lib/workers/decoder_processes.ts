@@ -1,4 +1,4 @@
-/** Up to a few decoder processes, started when they are needed and killed when they are in the way. */
+/** A few decoder processes, started on demand and killed when they hang, idle or have used much memory. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,9 +8,9 @@ import type { FromDecoder, ToDecoder } from './decoder_process.ts'
 import { FairQueue } from './fair_queue.ts'
 import type { ImageResult, ImageTask } from './image_task.ts'
 
-/** An image for which a process has not answered by then is given up, whatever processor time it got. */
+/** Most time for an image, however little processor time it got. */
 const MAX_MS = 20_000
-/** A process that had nothing to do for this long is ended, for its memory. */
+/** An idle process is ended after this time, to free its memory. */
 const IDLE_MS = 30_000
 
 const MODULE = fileURLToPath(new URL(`./decoder_process${extname(import.meta.filename)}`, import.meta.url))
@@ -62,7 +62,7 @@ export class DecoderProcesses {
       const timer = setTimeout(() => child.kill('SIGKILL'), MAX_MS)
       const onExit = () => {
         finish(false)
-        reject(new RequestError(422, 'the image made its decoder fail: save it again, as a JPEG or PNG'))
+        reject(new RequestError(422, 'the image crashed its decoder: save it again, as a JPEG or PNG'))
       }
       const onMessage = (message: FromDecoder) => {
         // the memory of a large image goes back to the system with its process
@@ -112,7 +112,7 @@ export class DecoderProcesses {
     this.#idle.set(child, timer)
   }
 
-  /** Kill them all; images that are being decoded are given up. */
+  /** Kill all processes, even those that are decoding. */
   close(): void {
     for (const child of [...this.#idle.keys(), ...this.#busy]) child.kill('SIGKILL')
   }

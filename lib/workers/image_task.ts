@@ -26,10 +26,10 @@ export interface ImageTask {
 
 export type ImageResult = Tensor | Uint8Array
 
-/** The result; or why another worker has to do it, and the file, which was transferred, given back. */
+/** The result, or why another worker has to do it, with the file, which was transferred. */
 export type ImageOutcome = { result: ImageResult } | { undone: 'large' | 'general'; file: Uint8Array }
 
-/** Larger images are decoded one at a time, whatever their number: together they would need too much memory. */
+/** Larger images are decoded one at a time: together they would need too much memory. */
 export const ORDINARY_PIXELS = 16_000_000
 
 const STATUSES = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broken: 422 }
@@ -66,7 +66,7 @@ export async function runGeneral(task: ImageTask, isLargeAllowed: boolean): Prom
   } catch (error) {
     const pixels = error instanceof ImageError ? error.pixels : undefined
     if (isLargeAllowed || pixels === undefined) throw toRequestError(error)
-    // refused in any case: now, and with the limit that the operator knows
+    // too large in any case: refuse it now, naming the operator's limit
     return pixels > maxPixels ? runGeneral(task, true) : undefined
   }
 }
