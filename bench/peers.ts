@@ -27,7 +27,7 @@ interface Live {
   measured: Measured
 }
 
-/** Start it, and wait for its first answer, which must be PyTorch's. */
+/** Start a server, and wait for its first response, which must match PyTorch's. */
 async function start(contender: Contender, { model, kind }: Workload): Promise<Live> {
   const port = await freePort()
   const how = contender.start(model, port)
@@ -112,7 +112,7 @@ async function measureOpen(live: Live, workload: Workload): Promise<void> {
   }
 }
 
-/** What `EqualLoad` is, in requests a second; undefined without a peer. */
+/** The load of `EqualLoad`, in requests per second; undefined without a peer. */
 function equalLoadOf(lives: Live[]): number | undefined {
   const peers = lives.filter(({ contender }) => contender.environment !== undefined)
   return peers.length === 0
@@ -130,7 +130,7 @@ async function measureEqual(live: Live, workload: Workload, perSecond: number): 
   equal.errors += errors
 }
 
-/** All of them are there together, but stopped; in every round each has its turn. */
+/** All servers are started, but paused; in every round each one has its turn. */
 async function measure(workload: Workload, contenders: Contender[]): Promise<Measured[]> {
   console.log(workload.title)
   const lives: Live[] = []
@@ -146,7 +146,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         console.log(`  left out: ${String(error).slice(0, 300)}`)
       }
     }
-    /** Each has its turn, the others stand still. */
+    /** Each has its turn, while the others are paused. */
     const inTurn = async (turn: (live: Live) => Promise<void>) => {
       for (const live of lives) {
         resume(live.running)
@@ -166,7 +166,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       live.measured.memoryMb = memoryMb(live.running.child.pid!)
       const { contender, closed } = live.measured
       console.log(
-        `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} a second`,
+        `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} per second`,
       )
     })
     return lives.map(({ measured }) => measured)
@@ -197,7 +197,7 @@ function versions(): Record<string, string> {
   }
 }
 
-/** What is on the disk for each, MB (10^6 bytes); of PyTorch without CUDA's libraries, which a CPU does not need. */
+/** Installed size of each in MB (10^6 bytes), without CUDA's libraries, which a CPU does not need. */
 function installed(): Record<string, number> {
   const size = (...args: string[]) => {
     const lines = execFileSync('du', ['-sbc', ...args], {
@@ -235,7 +235,7 @@ for (const workload of WORKLOADS) {
   const [before, others] = [true, false].map((isIt) =>
     results.workloads.filter((other) => (other.workload.name === workload.name) === isIt),
   )
-  // with --only the others keep what was measured before
+  // with --only, the others keep their earlier results
   const isNew = new Set(measured.map(({ contender }) => contender))
   const kept = values.only
     ? before.flatMap((one) => one.measured.filter(({ contender }) => !isNew.has(contender)))
