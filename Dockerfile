@@ -7,9 +7,9 @@ RUN npm ci --ignore-scripts
 COPY . .
 RUN npx tsc && find . -path ./node_modules -prune -o -name '*.ts' -exec rm {} +
 RUN npm prune --omit=dev --ignore-scripts \
-  # an optional peer of valibot's, for its types only
+  # an optional peer dependency of valibot, used only for types
   && rm -rf node_modules/typescript node_modules/@typescript \
-  # the runtime's package holds every platform's binaries: keep this one's
+  # onnxruntime-node ships the binaries of every platform: keep this one's
   && cd node_modules/onnxruntime-node/bin/napi-v6 \
   && find . -mindepth 2 -maxdepth 2 ! -path "./linux/$(node -p process.arch)" -exec rm -r {} + \
   && cd /app/node_modules \
@@ -23,8 +23,8 @@ LABEL org.opencontainers.image.title="onnxpress" \
       org.opencontainers.image.licenses="MIT" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true"
 WORKDIR /app
-# V8's new space stays at 4 MB (Node 24 lets it grow to 64), at nearly the same rate; 1 MB would cost two fifths of it.
-# Memory that large bodies needed goes back to the system with these thresholds, and no more arenas than two.
+# Smaller heap limits. V8's new space stays at 4 MB (Node 24 lets it grow to 64), at nearly the same request rate; 1 MB would
+# cost two fifths of the rate. The malloc thresholds, and two arenas, return the memory of large bodies to the system.
 ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=4 \
     MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 COPY --from=build /app .
@@ -33,5 +33,5 @@ EXPOSE 8890
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
   CMD ["node", "lib/process/healthcheck.js"]
-# docker run IMAGE serve (SageMaker), IMAGE /my/model, IMAGE --describe
+# arguments go to the server: docker run IMAGE /my/model, IMAGE --describe, IMAGE serve (SageMaker)
 ENTRYPOINT ["node", "server.js"]

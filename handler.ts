@@ -8,7 +8,7 @@ import { applyScoreFunction, type Prediction, type Result, topKClasses } from '.
 import type { ImageInput, ImageWorkers } from './lib/workers/image_workers.ts'
 
 /**
- * Image files as the model was trained to see them, bit for bit what Pillow and NumPy make of them in Python.
+ * Image files as the tensors that the model was trained on, bit for bit those of Pillow and NumPy.
  *
  * @param images the files' bytes, whose memory is transferred
  * @returns one tensor per image, [1, channels, height, width] of the model's dtype
@@ -55,7 +55,7 @@ function imageInput({ name, recipe, input }: ModelInfo): ImageInput {
  * The model's output as results, one per sample.
  *
  * @param output [n, classes]
- * @param input [n, ...], from which the output was computed; a regression from one number repeats it
+ * @param input [n, ...]; a regression from one number repeats it in its result
  * @param topK number of predictions of a single-label result, clipped to the number of classes
  */
 export function postprocess(output: Tensor, input: Tensor, spec: OutputSpec, topK: number): Result[] {
@@ -89,7 +89,7 @@ function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null
 }
 
-/** The number with the fewest digits that is the same float32: 0.1 instead of 0.10000000149011612. */
+/** The shortest decimal that is the same float32: 0.1 instead of 0.10000000149011612. */
 function shortest(value: number): number {
   const { fround } = Math
   if (fround(value) !== value) return value

@@ -14,7 +14,7 @@ import { createApp as createAppWith } from './server.ts'
 
 export type { Model, Settings }
 
-/** Each loaded model's metrics, which its app shows. */
+/** The metrics of each loaded model. */
 const metricsOf = new WeakMap<Model, Metrics>()
 
 /**
@@ -42,8 +42,8 @@ export async function loadModel(dir: string, settings: Partial<Settings> = {}): 
  *
  * @param model from `loadModel`
  * @param settings that differ from their defaults. LOG_LEVEL is `warn`: the app around it logs its own requests. HOST is
- * unknown: Host headers are checked only with ALLOWED_HOSTS, or with the HOST that is listened on
- * @returns the app; `close` ends its threads, its processes and the model
+ * unknown: Host headers are checked only if ALLOWED_HOSTS or HOST is set
+ * @returns the app; `close` stops its threads, its processes and the model
  */
 export async function createApp(
   model: Model,

@@ -39,7 +39,9 @@ async function send(url: URL, body: FormData): Promise<string> {
     response = await fetch(url, { method: 'POST', body, headers: { accept: 'application/json' } })
   } catch (error) {
     const { cause } = error as { cause?: unknown }
-    throw new Error(`${url.origin} does not answer (${messageOf(cause ?? error)}): is the server running?`)
+    throw new Error(
+      `${url.origin} does not answer (${messageOf(cause ?? error)}): start the server with npm start`,
+    )
   }
   const answer = (await response.json().catch(() => ({}))) as { label?: string; detail?: string }
   if (!response.ok)

@@ -1,10 +1,10 @@
 /**
- * Attacks on the real server, and what they cost everybody else: npm run bench:attack [-- --minutes N] [--only TEXT]
+ * Attacks on the real server, and their cost for other clients: npm run bench:attack [-- --minutes N] [--only TEXT]
  *
  * Four attackers at once, each attack on a server of its own that has the image's environment, for 15 seconds, or for an
  * equal share of `--minutes`. `--only` picks attacks by a part of their names. Meanwhile an honest client sends PNG
- * files, another one tensors, and a probe asks /livez; in the end, with the attack going on, the server gets SIGTERM.
- * Prints one table and ends with code 1 if a bar is missed. Linux only, by /proc.
+ * files, another one sends tensors, and a probe requests /livez. At the end, during the attack, the server gets SIGTERM.
+ * Prints one table, and exits with 1 if a limit is exceeded. Linux only (/proc).
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -21,17 +21,17 @@ import { memoryMb, processTree } from './processes.ts'
 const ATTACKERS = 4
 const SHORT_S = 15
 const SHUTDOWN_MS = 3000
-/** How long the server may take to end before it is killed. */
+/** Time for the server to exit before it is killed. */
 const PATIENCE_MS = 20_000
 const SAMPLE_MS = 500
 
 const { values: options } = parseArgs({ options: { minutes: { type: 'string' }, only: { type: 'string' } } })
 const chosen = ATTACKS.filter(({ name }) => name.toLowerCase().includes((options.only ?? '').toLowerCase()))
 const seconds = options.minutes ? Math.max(SHORT_S, (Number(options.minutes) * 60) / chosen.length) : SHORT_S
-/** In a shorter run the memory of one picture more or less looks like growth. */
+/** In a shorter run, the memory of a single image looks like growth. */
 const LONG_S = 60
 
-/** The most that is allowed. */
+/** The limits. */
 const BARS = {
   livezMs: 100,
   honestMs: 2000,
@@ -51,10 +51,10 @@ interface Result {
   livezMs: number
   pngMs: number
   tensorMs: number
-  /** honest requests and probes that were not answered 200 */
+  /** honest requests and probes without a 200 */
   failed: number
   memoryMb: number
-  /** of the attack: answers that are neither 4xx nor 503 nor, where that is legal, 200 */
+  /** responses to the attack that are neither 4xx, nor 503, nor a legal 200 */
   illegal: number
   slowestMs: number
   /** most open files, connections included */
@@ -97,7 +97,7 @@ async function start(log: LogTarget): Promise<Server> {
   while (!(await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1000) }).catch(() => undefined))?.ok) {
     if (performance.now() > deadline) {
       child.kill('SIGKILL')
-      throw new Error('the server does not start')
+      throw new Error('the server did not start')
     }
     await setTimeout(50)
   }
@@ -116,9 +116,9 @@ async function start(log: LogTarget): Promise<Server> {
   }
 }
 
-// ------------------------------------------------------------------------------------------------ what is counted
+// ------------------------------------------------------------------------------------------------ counters
 
-/** Requests and what became of them. */
+/** Requests and their outcomes. */
 class Tally {
   readonly outcomes: Outcome[] = []
   readonly #open = new Set<number>()
@@ -131,7 +131,7 @@ class Tally {
     this.#open.delete(begun)
   }
 
-  /** Those that are still open count with the time that they have waited. */
+  /** Open requests count with the time that they have waited so far. */
   close(): { times: number[]; answered: Outcome[] } {
     const now = performance.now()
     const answered = [...this.outcomes]
@@ -149,7 +149,7 @@ async function probe(url: string): Promise<Outcome> {
   return { status: response?.status ?? 0, ms: performance.now() - begun }
 }
 
-/** Ask again and again, with pauses. */
+/** Repeat a request, with pauses. */
 async function keepAsking(tally: Tally, isOver: () => boolean, pauseMs: number, ask: () => Promise<Outcome>) {
   while (!isOver()) {
     await tally.count(ask())
@@ -157,7 +157,7 @@ async function keepAsking(tally: Tally, isOver: () => boolean, pauseMs: number, 
   }
 }
 
-/** Memory, open files and threads of all of a server's processes, until it is over. */
+/** Memory, open files and threads of all of a server's processes, until the end. */
 async function watchResources(pid: number, isOver: () => boolean) {
   const samples: { mb: number; files: number; threads: number }[] = []
   const countIn = (folder: string) =>
@@ -165,7 +165,7 @@ async function watchResources(pid: number, isOver: () => boolean) {
       try {
         return sum + readdirSync(`/proc/${each}/${folder}`).length
       } catch {
-        return sum // it has ended
+        return sum // it has exited
       }
     }, 0)
   while (!isOver()) {
@@ -192,14 +192,14 @@ async function measure(attack: Attack): Promise<Result> {
   const attacker = await attack.prepare()
   const server = await start(attack.log ?? 'discarded')
   const [livez, png, tensor, attacks] = [new Tally(), new Tally(), new Tally(), new Tally()]
-  let isMeasured = false // from then on only the attack goes on
+  let isMeasured = false // from then on, only the attack continues
   let isOver = false
   const target: Target = {
     url: server.url,
     isOver: () => isOver,
     ask: (payload) => attacks.count(send(server.url, payload)),
   }
-  for (let i = 0; i < 10; i++) await send(server.url, i % 2 ? PNG : TENSOR) // the first compile the code
+  for (let i = 0; i < 10; i++) await send(server.url, i % 2 ? PNG : TENSOR) // the first requests compile the code
   const samples = watchResources(server.child.pid!, () => isMeasured)
   const clients = [
     keepAsking(
@@ -280,11 +280,11 @@ function row(name: string, cells: string[], rest: string): string {
   return [name.padEnd(NAME_WIDTH), ...padded, '', rest].join(' ')
 }
 
-/** A value with `!` missed its bar. */
+/** A value with `!` exceeds its limit. */
 function cellsOf(result: Result): string[] {
   return COLUMNS.map(([, bar, value]) => {
     const number = value(result)
-    // NaN: nothing was answered at all
+    // NaN: there was no response at all
     return `${number.toFixed(0)}${bar && !(number <= BARS[bar]) ? '!' : ' '}`
   })
 }
@@ -294,18 +294,18 @@ function statusText({ statuses }: Result): string {
 }
 
 console.log(
-  `${chosen.length} attacks of ${seconds.toFixed(0)} s, by ${ATTACKERS} attackers; ! is a missed bar`,
+  `${chosen.length} attacks of ${seconds.toFixed(0)} s, by ${ATTACKERS} attackers; ! is over the limit`,
 )
 console.log(
   row(
     'p99 of honest requests',
     COLUMNS.map(([title]) => `${title} `),
-    'answers to the attack',
+    'responses to the attack',
   ),
 )
 console.log(
   row(
-    'bar (at most)',
+    'limit',
     COLUMNS.map(([, bar]) => `${bar && Number.isFinite(BARS[bar]) ? BARS[bar] : ''} `),
     '4xx, 503, or 200 where legal',
   ),
@@ -322,5 +322,5 @@ for (const attack of chosen) {
     console.log(`${attack.name.padEnd(NAME_WIDTH)} ${(error as Error).message}!`)
   }
 }
-console.log(missed === 0 ? 'every bar is held' : `${missed} of ${chosen.length} attacks miss a bar`)
+console.log(missed === 0 ? 'all limits are kept' : `${missed} of ${chosen.length} attacks exceed a limit`)
 process.exit(missed === 0 ? 0 : 1)

@@ -1,4 +1,4 @@
-/** The attacks of bench/attack.ts, as a table: what one attacker sends, again and again, and which answers are legal. */
+/** The attacks of bench/attack.ts: a table of what one attacker sends repeatedly, and which responses are legal. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
@@ -6,7 +6,7 @@ import sharp from 'sharp'
 import { blackPng, type PngShape, scansJpeg } from './crafted_images.ts'
 import { multipart, type Payload } from './load.ts'
 
-/** Where the server's log goes: nowhere, to a full disk, or into a pipe that nobody reads. */
+/** The destination of the server's log: discarded, a full disk, or a pipe without a reader. */
 export type LogTarget = 'discarded' | 'full' | 'unread'
 
 /** The server as an attacker sees it. */
@@ -20,13 +20,13 @@ export interface Target {
 export interface Attack {
   name: string
   log?: LogTarget
-  /** whether 200 is a legal answer; 4xx always is, and 503 of a server that is busy */
+  /** whether 200 is a legal response; 4xx and 503 always are */
   mayBe200?: boolean
-  /** Make what is sent, once. @returns one attacker, who goes on until it is over */
+  /** Build the payloads, once. @returns one attacker, which goes on until the end */
   prepare(): Promise<(target: Target) => Promise<void>>
 }
 
-/** Attackers who send these bodies in turn, the next as soon as one is answered. */
+/** Attackers that send these bodies in turn, each as soon as the previous one is answered. */
 function bodies(name: string, mayBe200: boolean, build: () => Promise<Payload[]> | Payload[]): Attack {
   return {
     name,
@@ -40,7 +40,7 @@ function bodies(name: string, mayBe200: boolean, build: () => Promise<Payload[]>
   }
 }
 
-/** Attackers on bare connections, which they open in rounds. */
+/** Attackers that open bare connections, in rounds. */
 function connections(name: string, round: (target: Target) => Promise<void>): Attack {
   return {
     name,
@@ -95,7 +95,7 @@ async function waitOrEnd(target: Target, ms: number): Promise<void> {
 
 const STATIC_FILES = ['/', '/page.mjs', '/docs/swagger-ui.css', '/docs/swagger-ui-bundle.js', '/model/sample']
 
-/** 50 connections with 40 GETs each, of which nothing is read. */
+/** 50 connections with 40 GETs each, whose responses are never read. */
 async function pipelineUnread(target: Target): Promise<void> {
   const sockets = await openAll(target, 50)
   for (const [index, socket] of sockets.entries()) {
@@ -110,7 +110,7 @@ async function pipelineUnread(target: Target): Promise<void> {
 const HALF_A_HEAD = 'POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Padding: '
 const HEAD = 'POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3136\r\n\r\n'
 
-/** 100 connections that say nothing, stop within the head, or send head or body a byte at a time. */
+/** 100 connections that are silent, stop within the header, or send header or body one byte at a time. */
 async function sendSlowly(target: Target): Promise<void> {
   const sockets = await openAll(target, 100)
   for (const [index, socket] of sockets.entries()) {
@@ -127,7 +127,7 @@ async function sendSlowly(target: Target): Promise<void> {
 
 // ---------------------------------------------------------------------------------------------------- the log
 
-/** Each of these is a line of 8 kB in the log. */
+/** Each of these requests writes a log line of 8 kB. */
 const LOGGED: Payload = { path: `/nothing/${'x'.repeat(8000)}`, body: Buffer.alloc(0) }
 
 function fillLog(name: string, log: LogTarget): Attack {

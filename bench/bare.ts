@@ -1,5 +1,5 @@
 /**
- * What the libraries alone can do on this machine: npm run bench:bare
+ * The speed of the libraries without a server, on this machine: npm run bench:bare
  *
  * ONNX Runtime in a loop with nothing around it, for each model of bench/peers.ts, by batch size and threads; images
  * through the decoder alone, and through decoder, resize and normalisation. No server can be faster.
@@ -18,7 +18,7 @@ const { default: ort } = await import('onnxruntime-node')
 const SECONDS = 3
 const CORES = availableParallelism()
 
-/** How often a second `work` can be done. */
+/** Runs of `work` per second. */
 async function rate(work: () => Promise<unknown>): Promise<number> {
   await work()
   const begun = performance.now()

@@ -14,7 +14,7 @@ export interface PngShape {
   bitDepth: 8 | 16
 }
 
-/** A black picture: a thousandth of its pixels in bytes. */
+/** A black image: its bytes are a thousandth of its pixels. */
 export async function blackPng({ width, height, colourType, bitDepth }: PngShape): Promise<Buffer> {
   const header = Buffer.alloc(13)
   header.writeUInt32BE(width, 0)
@@ -58,7 +58,7 @@ async function deflatedZeros(count: number): Promise<Buffer> {
 
 /**
  * A progressive grey JPEG: one DC scan, and then the same AC scan over and over, each of which makes the decoder visit
- * every block of the picture for 76 bytes of file.
+ * every block of the image for 76 bytes of file.
  */
 export function scansJpeg(width: number, height: number, scans: number): Buffer {
   const blocks = Math.ceil(width / 8) * Math.ceil(height / 8)

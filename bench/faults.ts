@@ -1,9 +1,9 @@
 /**
- * What goes wrong under load, and that nobody else notices: npm run bench:faults
+ * Faults under load, which other clients must not notice: npm run bench:faults
  *
- * The inference worker dies 50 times; 1,000 clients go away, half in the middle of their upload and half in the queue;
- * 200 clients send their heads a byte at a time. Other clients ask all the while: none may lose an answer, and in the
- * end every gauge is at 0.
+ * The inference worker dies 50 times; 1,000 clients leave, half during their upload and half in the queue; 200 clients
+ * send their headers one byte at a time. Meanwhile other clients send requests: none may lose a response, and at the end
+ * every gauge is 0.
  */
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -13,7 +13,7 @@ import { type RunningServer, startServer } from '../test/running_server.ts'
 const KILLER = { NODE_OPTIONS: '--import=./test/fixtures/kill_worker.mjs' }
 const SLOW = { MODEL_DIR: 'test/fixtures/models/slow' }
 
-/** Clients that ask one after the other until told to stop, and count what is not the right answer. */
+/** Clients that send requests until stopped, and count the wrong responses. */
 function healthyClients(server: RunningServer, count: number) {
   let isOver = false
   let answered = 0
@@ -69,7 +69,7 @@ async function deaths(): Promise<void> {
   for (let death = 1; death <= 50; death++) {
     server.process.kill('SIGUSR2')
     while ((await gauge(server, 'onnxpress_worker_restarts_total')) < death) await setTimeout(20)
-    await setTimeout(1100) // one that lives less is started again only after a while
+    await setTimeout(1100) // a worker that lived less is restarted with a delay
   }
   await report('the inference worker died 50 times', server, stop)
   await server.stop()

@@ -2,8 +2,8 @@
  * Mutated requests against the running process: npm run bench:fuzz [-- COUNT [SEED]]
  *
  * Forms, JSON, images and V2 requests with bytes flipped, cut, doubled and exchanged, in bodies, headers and queries; the
- * same seed gives the same requests. No answer may be a 5xx or show a marker of ours, none may take 2 seconds, and the
- * process must be alive and right in the end.
+ * same seed gives the same requests. No response may be a 5xx, contain our internal marker, or take 2 seconds, and
+ * the process must be alive and correct at the end.
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -170,7 +170,7 @@ const QUERIES: Record<string, readonly string[]> = {
   constructor: ['1'],
 }
 
-/** As headers and URLs can carry it. */
+/** Only the characters that headers and URLs allow. */
 const sendable = (text: Buffer, bad: RegExp) => text.toString('latin1').replace(bad, '')
 
 /** The request with another body and, every other time, another header or query. */
@@ -198,13 +198,13 @@ function mutateRequest(seed: Seed, others: Seed[]): Seed {
   return { path, headers, body }
 }
 
-/** What Node's client refuses to send. */
+/** Errors of Node's client, which refuses to send some requests. */
 const NOT_IN_HEADER = /[^\t\x20-\x7e\x80-\xff]/g
 const NOT_IN_URL = /[^\x21-\x7e]|#/g
 
 const agent = new Agent({ keepAlive: true })
 
-/** What a reader of parseExactly's result must never show. */
+/** parseExactly's marker, which must never reach a client. */
 const MARKER = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:/
 
 interface Outcome {

@@ -1,4 +1,4 @@
-/** HTTP load by wrk (Debian: apt install wrk): many keep-alive connections, one request after the other on each. */
+/** HTTP load by wrk (Debian: apt install wrk): many keep-alive connections, each with one request after the other. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, writeFileSync } from 'node:fs'
@@ -13,11 +13,11 @@ export interface Payload {
 }
 
 export interface LoadResult {
-  /** answers with 2xx */
+  /** responses with 2xx */
   perSecond: number
   p50Ms: number
   p99Ms: number
-  /** answers other than 2xx, and broken connections */
+  /** other responses, and broken connections */
   errors: number
 }
 
@@ -36,7 +36,7 @@ export function multipart(path: string, parts: Record<string, Buffer | string>):
 
 const folder = mkdtempSync(join(tmpdir(), 'onnxpress-bench-'))
 
-/** Send the payload as often as the server answers it. */
+/** Send the payload again as soon as each response arrives. */
 export async function load(
   url: string,
   payload: Payload,
@@ -82,7 +82,7 @@ end
     .match(/RESULT (\S+) (\S+) (\S+) (\S+)/)
     ?.slice(1)
     .map(Number)
-  if (!numbers) throw new Error(`wrk said: ${text}`)
+  if (!numbers) throw new Error(`unexpected output of wrk: ${text}`)
   const [perSecond, p50Ms, p99Ms, errors] = numbers
   return { perSecond, p50Ms, p99Ms, errors }
 }
@@ -93,7 +93,7 @@ export function median(values: number[]): number {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-/** The highest rate of several numbers of connections, each measured in rounds. */
+/** The highest median rate among several numbers of connections. */
 export function bestRate(closed: { perSecond: number[] }[]): number {
   return Math.max(...closed.map(({ perSecond }) => median(perSecond)))
 }

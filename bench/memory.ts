@@ -1,8 +1,8 @@
-/** What a server holds in memory, and the flags of the container that bear on it. */
+/** A server's resident memory, and the container's flags that affect it. */
 import { readFileSync } from 'node:fs'
 import type { RunningServer } from '../test/running_server.ts'
 
-/** Those that the Dockerfile sets. */
+/** As the Dockerfile sets them. */
 export const CONTAINER = {
   NODE_OPTIONS: '--max-semi-space-size=4',
   MALLOC_ARENA_MAX: '2',

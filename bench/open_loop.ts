@@ -1,5 +1,5 @@
 /**
- * Load that does not wait for answers: so many requests a second, as many clients that know nothing of each other.
+ * Load that does not wait for responses: a fixed number of requests per second, as many independent clients send it.
  *
  * HTTP by hand: Node's own client takes up to twice the processor time, and the server is on the same machine.
  */
@@ -7,13 +7,13 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import type { Payload } from './load.ts'
 
-/** What became of a request: its status, 0 where there was none, and the time to the end of its answer. */
+/** The outcome of a request: its status, 0 if there was none, and the time to the end of the response. */
 export interface Outcome {
   status: number
   ms: number
 }
 
-/** By the server: connections that nothing is on its way on, either way. */
+/** Idle connections, by server. */
 const idle = new Map<string, Socket[]>()
 
 function idleOf(url: string): Socket[] {
@@ -35,7 +35,7 @@ function open(url: string): Socket {
   return socket
 }
 
-/** Of each payload, the bytes that are sent. */
+/** The bytes to send, by payload. */
 const requests = new WeakMap<Payload, Buffer>()
 
 function bytesOf(payload: Payload): Buffer {
@@ -53,7 +53,7 @@ function bytesOf(payload: Payload): Buffer {
   return bytes
 }
 
-/** Tells of each part of an answer whether it is complete. */
+/** Whether a response is complete, called with each part of it. */
 function createReader() {
   let head = ''
   let status = 0
@@ -117,7 +117,7 @@ export function send(url: string, payload: Payload): Promise<Outcome> {
   })
 }
 
-/** As many requests at once as there are clients, each client one after the other. */
+/** A fixed number of clients, each with one request after the other. */
 export async function closedLoop(
   url: string,
   payload: Payload,
@@ -133,7 +133,7 @@ export async function closedLoop(
   return outcomes
 }
 
-/** A client that finds so many others waiting is counted as failed: more connections a process may not have. */
+/** Requests beyond this many waiting ones count as failed: a process cannot have more connections. */
 const MOST_OPEN = 4096
 
 export async function openLoop(
@@ -162,7 +162,7 @@ export async function openLoop(
   return outcomes
 }
 
-/** The value under which the share `p` of the values lies, 0 to 1. */
+/** The value below which the share `p` (0 to 1) of the values lies. */
 export function percentile(values: number[], p: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))] ?? Number.NaN

@@ -1,8 +1,8 @@
 /**
- * Five times the load that the server can bear: npm run bench:overload [-- SECONDS]
+ * Five times the load that the server can handle: npm run bench:overload [-- SECONDS]
  *
- * For slow models and for photos, with the container's environment: how much is still answered, how late, how soon the
- * rest is refused, what /livez says meanwhile, and what memory is left in use.
+ * For slow models and for photos, with the container's environment: the rate and latency of results, the latency of
+ * refusals and of /livez meanwhile, and the memory afterwards.
  */
 import { execFileSync } from 'node:child_process'
 import { setTimeout } from 'node:timers/promises'
@@ -15,7 +15,7 @@ import { closedLoop, type Outcome, openLoop, percentile } from './open_loop.ts'
 const SECONDS = Number(process.argv[2] ?? 60)
 const MAX_QUEUE = 200
 
-/** /livez every 20 ms, until told to stop; the milliseconds of each. */
+/** Request /livez every 20 ms until stopped; returns the milliseconds of each. */
 function watchLiveness(url: string): () => number[] {
   const times: number[] = []
   let isOver = false
@@ -34,7 +34,7 @@ function watchLiveness(url: string): () => number[] {
 }
 
 async function overload(name: string, env: Record<string, string>, payload: Payload): Promise<void> {
-  // as if on two machines: the load must not take the server's time; a child has its parent's core
+  // as if on two machines: the load must not use the server's core; a child inherits its parent's
   const moveTo = (core: number) => execFileSync('taskset', ['-acp', String(core), String(process.pid)])
   moveTo(0)
   const server = await startServer({ env: { ...CONTAINER, MAX_QUEUE: String(MAX_QUEUE), ...env } })
@@ -51,7 +51,7 @@ async function overload(name: string, env: Record<string, string>, payload: Payl
   const outcomes = await openLoop(server.url, payload, 5 * best, SECONDS)
   const livez = stopWatching()
   const peak = residentMb(server)
-  await setTimeout(20_000) // what V8 lets go of when it has nothing to do
+  await setTimeout(20_000) // V8 frees memory while idle
   const after = residentMb(server)
 
   const times = (of: (outcome: Outcome) => boolean) => outcomes.filter(of).map(({ ms }) => ms)

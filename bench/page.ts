@@ -1,5 +1,5 @@
 /**
- * How long the page takes, in Debian's Chromium: npm run bench:page
+ * The speed of the page, in Debian's Chromium: npm run bench:page
  *
  * From the visit to the first paint, and from pen up to the bars of the answer.
  */
@@ -9,7 +9,7 @@ import { median } from './load.ts'
 
 const ROUNDS = 30
 
-/** In the page: milliseconds from the visit to the first paint of something. */
+/** In the page: milliseconds from the visit to the first contentful paint. */
 const FIRST_PAINT = `new Promise((resolve) => {
   const isIt = ({ name }) => name === 'first-contentful-paint'
   new PerformanceObserver((list) => resolve(list.getEntries().find(isIt).startTime)).observe({ type: 'paint', buffered: true })
@@ -49,7 +49,7 @@ await idle.waitFor()
 const canvas = (await page.locator('#canvas').boundingBox())!
 const penUp: number[] = []
 for (let round = 0; round < ROUNDS; round++) {
-  // one more dot, so that no answer to an unfinished line is counted
+  // one more dot, so that no response to an unfinished line is counted
   const time = page.evaluate(PEN_UP_TO_BARS)
   await page.mouse.move(canvas.x + canvas.width / 2, canvas.y + 3 + round)
   await page.mouse.down()

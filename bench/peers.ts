@@ -1,79 +1,24 @@
 /**
  * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
  *
- * Writes bench/results.json, of which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, for TorchServe Java 17,
- * and three quarters of an hour; the first run installs the peers.
+ * Writes bench/results.jsonl, from which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, Java 17 for
+ * TorchServe, and three quarters of an hour; the first run installs the peers.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
 import { bestRate, load, median } from './load.ts'
 import { openLoop, percentile } from './open_loop.ts'
 import { cpuSeconds, end, launch, memoryMb, pause, type Running, resume } from './processes.ts'
+import { type Measured, type Results, readResults, writeResults } from './results.ts'
 import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readAnswer } from './servers.ts'
 import { WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
-
-/** Of one server at one number of connections; the lists have a value for each round. */
-export interface ClosedLoop {
-  connections: number
-  perSecond: number[]
-  p50Ms: number[]
-  p99Ms: number[]
-  /** failed requests of all rounds */
-  errors: number
-  /** processor seconds of all its processes a second */
-  cores: number
-}
-
-/** Of one server at a share of its best rate: the latencies of requests that do not wait for each other. */
-export interface OpenLoop {
-  share: number
-  perSecond: number
-  p50Ms: number
-  p99Ms: number
-  errors: number
-}
-
-/** Of one server at the load that all are given: half of what the best of the peers can do. */
-export interface EqualLoad {
-  perSecond: number
-  /** a value for each round */
-  p50Ms: number[]
-  p99Ms: number[]
-  /** failed requests of all rounds */
-  errors: number
-}
-
-export interface Measured {
-  contender: string
-  /** from its start to the first right answer, milliseconds */
-  startMs: number
-  closed: ClosedLoop[]
-  open: OpenLoop[]
-  /** undefined where it is more than the server can do, or no peer was there */
-  equal?: EqualLoad
-  /** after all of it */
-  memoryMb: number
-}
-
-export interface Results {
-  date: string
-  /** written by hand: what went wrong in this run */
-  note?: string
-  machine: string
-  versions: Record<string, string>
-  installedMb: Record<string, number>
-  workloads: { workload: Workload; measured: Measured[] }[]
-}
-
-const FILE = fileURLToPath(new URL('results.json', import.meta.url))
 
 interface Live {
   contender: Contender
@@ -82,7 +27,7 @@ interface Live {
   measured: Measured
 }
 
-/** Start it, and wait for its first answer, which must be PyTorch's. */
+/** Start a server, and wait for its first response, which must match PyTorch's. */
 async function start(contender: Contender, { model, kind }: Workload): Promise<Live> {
   const port = await freePort()
   const how = contender.start(model, port)
@@ -167,7 +112,7 @@ async function measureOpen(live: Live, workload: Workload): Promise<void> {
   }
 }
 
-/** What `EqualLoad` is, in requests a second; undefined without a peer. */
+/** The load of `EqualLoad`, in requests per second; undefined without a peer. */
 function equalLoadOf(lives: Live[]): number | undefined {
   const peers = lives.filter(({ contender }) => contender.environment !== undefined)
   return peers.length === 0
@@ -185,7 +130,7 @@ async function measureEqual(live: Live, workload: Workload, perSecond: number): 
   equal.errors += errors
 }
 
-/** All of them are there together, but stopped; in every round each has its turn. */
+/** All servers are started, but paused; in every round each one has its turn. */
 async function measure(workload: Workload, contenders: Contender[]): Promise<Measured[]> {
   console.log(workload.title)
   const lives: Live[] = []
@@ -201,7 +146,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         console.log(`  left out: ${String(error).slice(0, 300)}`)
       }
     }
-    /** Each has its turn, the others stand still. */
+    /** Each has its turn, while the others are paused. */
     const inTurn = async (turn: (live: Live) => Promise<void>) => {
       for (const live of lives) {
         resume(live.running)
@@ -221,7 +166,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       live.measured.memoryMb = memoryMb(live.running.child.pid!)
       const { contender, closed } = live.measured
       console.log(
-        `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} a second`,
+        `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} per second`,
       )
     })
     return lives.map(({ measured }) => measured)
@@ -252,7 +197,7 @@ function versions(): Record<string, string> {
   }
 }
 
-/** What is on the disk for each, MB (10^6 bytes); of PyTorch without CUDA's libraries, which a CPU does not need. */
+/** Installed size of each in MB (10^6 bytes), without CUDA's libraries, which a CPU does not need. */
 function installed(): Record<string, number> {
   const size = (...args: string[]) => {
     const lines = execFileSync('du', ['-sbc', ...args], {
@@ -281,7 +226,7 @@ const results: Results = {
   machine: `${cpus().length} cores, ${cpus()[0].model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
   versions: versions(),
   installedMb: installed(),
-  workloads: existsSync(FILE) ? JSON.parse(readFileSync(FILE, 'utf8')).workloads : [],
+  workloads: readResults()?.workloads ?? [],
 }
 for (const workload of WORKLOADS) {
   if (chosen.length > 0 && !chosen.includes(workload.name)) continue
@@ -290,7 +235,7 @@ for (const workload of WORKLOADS) {
   const [before, others] = [true, false].map((isIt) =>
     results.workloads.filter((other) => (other.workload.name === workload.name) === isIt),
   )
-  // with --only the others keep what was measured before
+  // with --only, the others keep their earlier results
   const isNew = new Set(measured.map(({ contender }) => contender))
   const kept = values.only
     ? before.flatMap((one) => one.measured.filter(({ contender }) => !isNew.has(contender)))
@@ -300,6 +245,6 @@ for (const workload of WORKLOADS) {
   results.workloads = [...others, { workload, measured: all }].sort((x, y) =>
     x.workload.name.localeCompare(y.workload.name),
   )
-  writeFileSync(FILE, `${JSON.stringify(results, null, 1)}\n`)
+  writeResults(results)
 }
 process.exit(0)

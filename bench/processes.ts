@@ -1,4 +1,4 @@
-/** A started server with all of its processes: what they cost, and their end. */
+/** A started server with all of its processes: processor time, memory, pausing and ending them. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ const TICKS_PER_SECOND = 100
 
 export interface Running {
   child: ChildProcess
-  /** what it printed last, for when it does not start */
+  /** its last output, for errors */
   output: () => string
 }
 
@@ -28,7 +28,7 @@ export function launch({ command, args, env = {}, cwd }: Start, folder: string):
   return { child, output: () => output }
 }
 
-/** What was started and has not ended: it must not outlive this program. */
+/** Processes that are still running: they must not outlive this program. */
 const started = new Set<number>()
 process.once('exit', () => {
   for (const pid of started) signal(processTree(pid), 'SIGKILL')
@@ -40,12 +40,12 @@ function signal(pids: number[], name: NodeJS.Signals): void {
     try {
       process.kill(pid, name)
     } catch {
-      // it has ended
+      // it has exited
     }
   }
 }
 
-/** Let it stand still while another has its turn: some are never idle. */
+/** Pause it while another has its turn: some servers are never idle. */
 export function pause({ child }: Running): void {
   signal(processTree(child.pid!), 'SIGSTOP')
 }
@@ -66,7 +66,7 @@ export async function end({ child }: Running): Promise<void> {
   started.delete(child.pid!)
 }
 
-/** A process and all that came of it. */
+/** A process and its descendants. */
 export function processTree(root: number): number[] {
   const parents = new Map<number, number[]>()
   for (const name of readdirSync('/proc')) {
@@ -88,7 +88,7 @@ function statOf(pid: number): string[] | undefined {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
     return text.slice(text.lastIndexOf(')') + 2).split(' ')
   } catch {
-    return undefined // it has ended meanwhile
+    return undefined // it has exited meanwhile
   }
 }
 
@@ -101,7 +101,7 @@ export function cpuSeconds(root: number): number {
   return ticks.reduce((a, b) => a + b, 0) / TICKS_PER_SECOND
 }
 
-/** Resident memory of a process tree, MB (2^20 bytes); what processes share is counted once (PSS). */
+/** Resident memory of a process tree, MB (2^20 bytes); memory that processes share is counted once (PSS). */
 export function memoryMb(root: number): number {
   const sizes = processTree(root).map((pid) => {
     try {

@@ -1,11 +1,11 @@
-/** Makes RESULTS.md and results.svg of bench/results.json: npm run bench:report */
-import { readFileSync, writeFileSync } from 'node:fs'
+/** Makes RESULTS.md and results.svg from results.jsonl: npm run bench:report */
+import { writeFileSync } from 'node:fs'
 import { bestRate, median } from './load.ts'
-import type { Measured, Results } from './peers.ts'
+import { type Measured, type Results, readResults } from './results.ts'
 import { CONTENDERS } from './servers.ts'
 
-const here = (name: string) => new URL(name, import.meta.url)
-const results: Results = JSON.parse(readFileSync(here('results.json'), 'utf8'))
+const results = readResults()
+if (!results) throw new Error('there is no bench/results.jsonl: run npm run bench:peers first')
 
 const best = ({ closed }: Measured) => bestRate(closed)
 const failures = ({ closed, open, equal }: Measured) =>
@@ -37,7 +37,7 @@ function throughput(measured: Measured[]): string {
     String(failures(one)),
   ])
   return table(
-    ['requests a second, at connections:', ...connections.map(String), 'best / Flask', 'failed'],
+    ['requests per second, at connections:', ...connections.map(String), 'best / Flask', 'failed'],
     rows,
   )
 }
@@ -69,7 +69,7 @@ function latency(measured: Measured[]): string {
   )
 }
 
-/** A panel for each workload, a bar for each server. */
+/** A panel per workload, a bar per server. */
 function plot({ workloads }: Results): string {
   const [width, labels, row, gap] = [820, 220, 18, 46]
   let y = 0
@@ -84,13 +84,13 @@ function plot({ workloads }: Results): string {
         `<text x="${(labels + length + 6).toFixed(1)}" y="${at + 12}">${digits(best(one))}</text>`,
       ].join('\n')
     })
-    const title = `<text x="0" y="${y + 14}" font-weight="bold">${workload.title}: requests a second</text>`
+    const title = `<text x="0" y="${y + 14}" font-weight="bold">${workload.title}: requests per second</text>`
     y += 26 + measured.length * row + gap - 26
     return [title, ...bars].join('\n')
   })
   const style = 'font: 12px sans-serif; fill: #1b1d22'
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 -8 ${width + 24} ${y + 8}" style="${style}">
-<title>Requests a second of each server, by workload</title>
+<title>Requests per second of each server, by workload</title>
 <rect x="-12" y="-8" width="100%" height="100%" fill="#fff"/>
 ${panels.join('\n')}
 </svg>
@@ -100,23 +100,29 @@ ${panels.join('\n')}
 const { date, note, machine, versions, installedMb } = results
 const sections = results.workloads.map(
   ({ workload: { name, title, rounds, seconds }, measured }) =>
-    `## ${name}: ${title}\n\n${rounds} rounds of ${seconds} s for each number; medians (lowest-highest).\n\n` +
+    `## ${name}: ${title}\n\n${rounds} rounds of ${seconds} s per number; medians (lowest-highest).\n\n` +
     `${throughput(measured)}\n\n${latency(measured)}\n`,
 )
 const text = `# Side by side on one machine
 
-Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}. The servers of a workload
-have their turns in several rounds, the others stopped meanwhile, asked by wrk on the same machine, whose processor time it
-shares; a server's first answer is checked against PyTorch's. *Cores* is the processor time of all its processes at 64
-connections, *start* the time to the first right answer (with the files in the page cache), *memory* what its processes
-hold after all of it (PSS). The column behind the connections, such as *800/s*, is one load for all, half of what the best
-of the peers can do, and at *50 %* and *80 % load* it is that share of the server's own best rate: there requests come
-however long the answers take, from a Node process that has a share of the two cores too, half of one at ten thousand a
-second, and what fails is what MAX_QUEUE refuses, or what finds 4,096 others waiting. Requests that fail count as failed,
-not as answered. With 64 connections and a heavy model some seconds hold only a few batches, and what is half done at their
-end does not count. One machine, one day: look at the ratios.
+Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}.
+
+- The servers of a workload take turns in several rounds, while the others are paused. wrk runs on the same machine and
+  shares its processors.
+- The first response of each server is checked against PyTorch's.
+- *Cores* is the processor time of all processes of a server at 64 connections.
+- *Start* is the time to the first right response, with the files in the page cache.
+- *Memory* is that of all its processes after the measurements (PSS).
+- The column after the connections, such as *800/s*, is the same load for all: half of what the best of the peers can do.
+- *50 %* and *80 % load* are shares of the server's own best rate.
+- In these three columns, requests arrive however long the responses take. They come from a Node process that shares the two
+  cores (half a core at ten thousand per second). Requests fail that MAX_QUEUE refuses, or that find 4,096 others waiting.
+- Failed requests count as failed, not as answered. With 64 connections and a heavy model some seconds hold only a few
+  batches, and a batch that is unfinished at the end does not count.
+
+One machine, one day: compare the ratios.
 ${note ? `\n${note}\n` : ''}
-![Requests a second](results.svg)
+![Requests per second](results.svg)
 
 ${sections.join('\n')}
 ## How each is set up
@@ -126,17 +132,17 @@ ${table(
   CONTENDERS.map(({ name, setUp }) => [name, setUp]),
 )}
 
-Each is the form that its own documentation shows ([bench/peers](peers)), with its fastest settings on two cores, and
-none writes a line for each request. The model files are the same: model.onnx, and for PyTorch the same weights as
+Each server is in the form that its own documentation shows ([bench/peers](peers)), with its fastest settings on two cores.
+None writes a log line per request. The model files are the same: model.onnx, and for PyTorch the same weights as
 TorchScript. MobileNet, ResNet-18 and ResNet-50 have random weights.
 
 Versions: ${Object.entries(versions)
   .map(([name, version]) => `${name} ${version}`)
   .join(', ')}.
 
-On the disk, MB (10^6 bytes), Python itself and CUDA's libraries left out: ${Object.entries(installedMb)
+Installed size in MB (10^6 bytes), without Python itself and CUDA's libraries: ${Object.entries(installedMb)
   .map(([name, size]) => `${name} ${size.toFixed(0)}`)
-  .join(', ')}; this server's image has 75 above its base.
+  .join(', ')}; onnxpress adds 75 to its base image.
 `
-writeFileSync(here('RESULTS.md'), text)
-writeFileSync(here('results.svg'), plot(results))
+writeFileSync(new URL('RESULTS.md', import.meta.url), text)
+writeFileSync(new URL('results.svg', import.meta.url), plot(results))

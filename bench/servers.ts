@@ -1,4 +1,4 @@
-/** The servers that bench/peers.ts compares: how each is started and asked, and what stands in an answer. */
+/** The servers that bench/peers.ts compares: how each is started, its request, and how its response is read. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ export const PEERS = fileURLToPath(new URL('peers', import.meta.url))
 export const MODELS = fileURLToPath(new URL('models', import.meta.url))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** What a request carries: a tensor's bytes, or an image file. */
+/** The payload of a request: a tensor's bytes, or an image file. */
 export type Kind = 'tensor' | 'image'
 
 export interface Start {
@@ -18,7 +18,7 @@ export interface Start {
   args: string[]
   env?: Record<string, string>
   cwd?: string
-  /** where the server listens, if it is not told PORT */
+  /** where the server listens, if it ignores PORT */
   readyPath?: string
 }
 
@@ -29,7 +29,7 @@ export interface Contender {
   /** Python environment, by the name of its requirements file; undefined: Node */
   environment?: string
   start(model: string, port: number): Start
-  /** undefined = it cannot take this */
+  /** undefined if the server does not support it */
   request(kind: Kind, model: string): Payload | undefined
 }
 
@@ -38,7 +38,7 @@ interface Answer {
   score: number
 }
 
-/** What PyTorch says of the model's input. */
+/** PyTorch's result for the model's input. */
 export function expectedOf(model: string): Answer {
   return JSON.parse(readFileSync(join(MODELS, model, 'expected.json'), 'utf8'))
 }
@@ -64,7 +64,7 @@ export function readAnswer(text: string): Answer {
   return { label: String(logits.indexOf(best)), score: 1 / sum }
 }
 
-/** A program of a Python environment, made at the first use. */
+/** A program of a Python environment, which is created at the first use. */
 export function program(environment: string, name: string): string {
   const folder = join(PEERS, '.venvs', environment)
   if (!existsSync(join(folder, 'made'))) {
@@ -106,19 +106,19 @@ const raw: Contender['request'] = (kind, model) =>
   kind === 'tensor' ? { path: `/predict?dims=${dimsOf(model)}`, body: input(kind, model) } : undefined
 const TWO = { WEB_CONCURRENCY: '2', INFERENCE_THREADS: '1', PREPROCESS_THREADS: '1' }
 
-/** Two workers of one thread each: with two cores, the fastest form of each of these. */
+/** Two workers with one thread each: the fastest form of these servers on two cores. */
 const ONE_THREAD = { THREADS: '1', OMP_NUM_THREADS: '1' }
 
 export const CONTENDERS: Contender[] = [
   ours(
     'onnxpress',
-    'one process, as it comes, no line in the log for each request (as all here); the form of the book',
+    "one process, default settings, no log line per request (as for all servers here); the book's multipart form",
     {},
     form,
   ),
-  ours('onnxpress, bytes', 'the same; the bytes as the body', {}, raw),
-  ours('onnxpress x 2', 'WEB_CONCURRENCY=2, a thread each; the form', TWO, form),
-  ours('onnxpress x 2, bytes', 'the same; the bytes as the body', TWO, raw),
+  ours('onnxpress, bytes', 'the same, with the bytes as the body', {}, raw),
+  ours('onnxpress x 2', 'WEB_CONCURRENCY=2, one thread each; the form', TWO, form),
+  ours('onnxpress x 2, bytes', 'the same, with the bytes as the body', TWO, raw),
   {
     name: 'Flask + PyTorch',
     setUp: "the book's form: TorchScript, Flask's own threaded server",
@@ -132,7 +132,7 @@ export const CONTENDERS: Contender[] = [
   },
   {
     name: 'Flask + PyTorch, gunicorn',
-    setUp: 'the same app under gunicorn, 2 workers of 4 threads, one PyTorch thread each',
+    setUp: 'the same app on gunicorn, 2 workers with 4 threads, one PyTorch thread each',
     environment: 'torch',
     start: (model, port) => ({
       command: program('torch', 'gunicorn'),
@@ -147,7 +147,7 @@ export const CONTENDERS: Contender[] = [
         '--log-level',
         'warning',
         '--timeout',
-        '0', // it stands still while others have their turn
+        '0', // it is paused while others have their turn
       ],
       env: { MODEL: join(MODELS, model), ...ONE_THREAD },
     }),
@@ -205,7 +205,7 @@ export const CONTENDERS: Contender[] = [
   },
   {
     name: 'node:http + ONNX Runtime',
-    setUp: 'the floor: 25 lines, the bytes as the body, nothing checked, no batches, no images',
+    setUp: 'a lower bound: 25 lines, the bytes as the body, no checks, no batches, no images',
     start: (model, port) => ({
       command: process.execPath,
       args: ['floor.mjs'],
@@ -250,7 +250,7 @@ function torchServe(model: string, port: number): Start {
     `models=${JSON.stringify({ classifier: { '1.0': model10 } })}`,
   ]
   writeFileSync(join(folder, 'config.properties'), lines.join('\n'))
-  // it finds Python, and its own scripts, by PATH
+  // it finds Python and its own scripts on the PATH
   const bin = join(program('torch', 'torchserve'), '..')
   return {
     command: join(bin, 'torchserve'),
@@ -288,7 +288,7 @@ function mlServer(model: string, port: number): Start {
   return { command: program('mlserver', 'mlserver'), args: ['start', folder], env: { PYTHONPATH: PEERS } }
 }
 
-/** Its REST form has no binary tensors. */
+/** MLServer's REST API has no binary tensors. */
 function jsonTensor(model: string): Payload {
   const bytes = input('tensor', model)
   const data = [...new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)]

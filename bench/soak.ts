@@ -2,8 +2,8 @@
  * Mixed traffic for a long time: npm run bench:soak [-- MINUTES]
  *
  * Tensors, images of all formats and many sizes, and 10 % garbage, from 16 clients. Prints the resident memory of
- * each minute, which goes up and down with what is in flight: the median of every second's, and from where to where it went.
- * In the end how much the medians grew after minute 5, and every status that came.
+ * each minute, median and range of one sample per second, since it varies with the requests in flight. At the end it prints
+ * the growth of the medians after minute 5, and the statuses.
  */
 import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'

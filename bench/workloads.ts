@@ -1,4 +1,4 @@
-/** What the servers are asked in bench/peers.ts. */
+/** The workloads of bench/peers.ts. */
 import type { Kind } from './servers.ts'
 
 export interface Workload {

@@ -1,4 +1,4 @@
-/** What an image may cost, checked from its header before anything is decoded. */
+/** Limits on the cost of an image, checked from its header before anything is decoded. */
 import { ImageError } from './errors.ts'
 import type { Size } from './pixels.ts'
 import type { Recipe } from './recipe.ts'
@@ -21,7 +21,7 @@ export const MAX_SCANNED_PLANES = 30
 /**
  * @param size of the displayed image
  * @param scannedPlanes of a JPEG file, else 0
- * @returns what to throw for an image that costs too much
+ * @returns the error for an image that costs too much
  */
 export function limitError(
   size: Size,

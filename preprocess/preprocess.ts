@@ -12,7 +12,7 @@ import { shapePixels } from './shape.ts'
 import { type ImageTensor, toTensor } from './tensor.ts'
 
 /**
- * Why the fast decoders did not do it. 'large': they support the file, but it exceeds the limits. 'general': they do not
+ * Why the fast decoders returned nothing. 'large': they support the file, but it exceeds the limits. 'general': they do not
  * support it, or it is damaged; `preprocess` decides.
  */
 export type NotFast = 'large' | 'general'
@@ -20,7 +20,7 @@ export type NotFast = 'large' | 'general'
 /**
  * Decode an image file and apply a recipe, bit for bit as Pillow and NumPy do in Python.
  *
- * @param bytes of a JPEG, PNG, WebP, GIF, AVIF or TIFF file; of several images in it, the first
+ * @param bytes of a JPEG, PNG, WebP, GIF, AVIF or TIFF file; the first image, if it has several
  * @returns [1, channels, height, width], float32, or uint8 levels for a model that takes integers
  * @throws ImageError
  */

@@ -1,4 +1,4 @@
-/** From an image source to the 8-bit picture that the model sees: grey or RGB, resized, cropped, padded. */
+/** From an image source to the 8-bit image that the model sees: grey or RGB, resized, cropped, padded. */
 
 import { crop, type ImageSource } from './decode/image_source.ts'
 import { orientSize } from './orientation.ts'
@@ -9,7 +9,7 @@ import { resize } from './resample/resize.ts'
 import { mapRows } from './wasm/pixel_kernel.ts'
 
 /**
- * The picture just before rescaling. A grey image stays at one channel for a model of three: `toTensor` repeats it.
+ * The image just before rescaling. A grey image keeps its one channel for a model of three: `toTensor` repeats it.
  *
  * @returns pixels of the size that the recipe makes of the image
  */
@@ -39,7 +39,7 @@ function toGrey(image: ImageSource): ImageSource {
   }
 }
 
-/** Paste pixels into a picture of the crop's size, at (left, top), over its fill. */
+/** Paste pixels into an image of the crop's size and fill, at (left, top). */
 function pad(pixels: Pixels, left: number, top: number, { width, height, fill }: Crop): Pixels {
   const isGrey = fill.every((level) => level === fill[0])
   const { data: from, channels } = isGrey ? pixels : toRgb(pixels)

@@ -1,13 +1,13 @@
-/** A canvas to draw on, white on black as the digits of MNIST are: mouse, pen and touch. */
+/** A canvas to draw on with mouse, pen or touch, white on black like MNIST's digits. */
 
-/** pixels on the longer side; a model's 28 are a tenth of it */
+/** pixels on the longer side: ten times a model's 28 */
 const SIZE = 280
 
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {object} events
- * @param {() => void} events.onDraw told while a line is drawn, many times a second
- * @param {() => void} events.onChange told when a line is complete, or one was taken back
+ * @param {() => void} events.onDraw called while a line is drawn, many times per second
+ * @param {() => void} events.onChange called when a line is complete or undone
  */
 export function createDrawing(canvas, { onDraw, onChange }) {
   /** @type {{ width: number, points: [number, number][] }[]} */

@@ -1,43 +1,43 @@
-/** The page: takes a drawing, images or numbers, asks the server one after the other, and shows what it answers. */
+/** The page: takes a drawing, images or numbers, sends them one after the other, and shows the results. */
 import { createDrawing } from './drawing.mjs'
 import { ask, hasToken, Refusal, timesOf, Unreachable, untilReady, useToken, wait } from './server.mjs'
 
 /**
- * @typedef {object} Input what the server is asked about
+ * @typedef {object} Input one input to predict
  * @property {string} [name] of the image file
- * @property {() => Promise<Blob>} [read] the image, as it is when its turn has come
- * @property {Blob} [image] the same, once it was read
+ * @property {() => Promise<Blob>} [read] reads the image when its turn comes
+ * @property {Blob} [image] the image, once it has been read
  * @property {boolean} [isDrawing] a newer one makes it stale
  * @property {number[]} [numbers] for a model that takes no image
  * @property {HTMLElement} [item] in the list of several images
- * @property {object} [result] the answer
+ * @property {object} [result] the response
  * @property {[string, number][]} [times] milliseconds
- * @property {Blob} [seen] the picture that came out of preprocessing, a PNG
+ * @property {Blob} [seen] the preprocessed image, a PNG
  * @property {string} [error]
  */
 
-/** so many files are taken at once */
+/** most files at once */
 const MAX_FILES = 100
-/** between two questions while one draws, milliseconds */
+/** pause between two requests while drawing, milliseconds */
 const DRAW_MS = 100
-/** after so long without an answer one is told that it is coming, milliseconds */
+/** after this time without a response, say that it is coming, milliseconds */
 const SLOW_MS = 300
-/** how often something is sent again to a server that is there, but breaks the connection */
+/** retries for a server that is up, but breaks the connection */
 const MAX_BREAKS = 3
 
 const $ = (id) => document.getElementById(id)
-/** the answer of GET /model */
+/** the response of GET /model */
 let model
-/** @type {Input[]} those whose turn has not come */
+/** @type {Input[]} the inputs that wait */
 let queue = []
-/** @type {Input | undefined} the one that is being asked about; there is never another */
+/** @type {Input | undefined} the input that is being predicted; never more than one */
 let current
 let stop = new AbortController()
-/** @type {File[]} given before it was known what is served */
+/** @type {File[]} given before the model was known */
 let early = []
-/** until one is told that it takes a while */
+/** timer: say that it takes a while */
 let working
-/** until what is drawn is sent */
+/** timer: send the drawing */
 let timer
 
 const drawing = createDrawing($('canvas'), {
@@ -45,13 +45,13 @@ const drawing = createDrawing($('canvas'), {
   onChange: () => drawn(0),
 })
 
-// ---- asking
+// ---- requests
 
-/** Ask about these, and no longer about any chosen before. */
+/** Predict these, instead of any chosen before. */
 function choose(...inputs) {
   queue = inputs
   showBusy()
-  // a drawing that is asked about may end: it is what the next one grows out of
+  // let the current drawing finish: the next one grows out of it
   if (!current) work()
   else if (!(current.isDrawing && inputs[0]?.isDrawing)) stop.abort()
 }
@@ -119,7 +119,7 @@ function numbersBody(numbers) {
   return { body, headers: { 'content-type': 'application/json' } }
 }
 
-/** Again when the server was busy or away. */
+/** Retry when the server was busy or unreachable. */
 async function askPatiently(path, options) {
   for (let breaks = 0; ; ) {
     try {
@@ -144,16 +144,16 @@ async function reconnect(signal) {
   say('')
 }
 
-// ---- showing
+// ---- output
 
-/** For assistive technology: that the answer is about to change. */
+/** Tells assistive technology that the result is about to change. */
 function showBusy() {
   const isBusy = current !== undefined || queue.length > 0 || timer !== undefined
   $('answer').setAttribute('aria-busy', String(isBusy))
 }
 
 function say(text, isBad = false) {
-  clearTimeout(working) // there is something better to say
+  clearTimeout(working) // there is a result now
   $('message').textContent = text
   $('message').classList.toggle('bad', isBad)
 }
@@ -182,7 +182,7 @@ function clearAnswer() {
 
 function showResult({ label, predictions, prediction }) {
   const text = toText({ label, predictions, prediction })
-  // a screen reader reads it when it changes, not with every stroke
+  // screen readers read it when it changes, not at every stroke
   if ($('label').textContent !== text) $('label').textContent = text
   const bars = predictions ?? []
   $('bars').classList.toggle(
@@ -201,7 +201,7 @@ function toText({ label, predictions, prediction }) {
 
 /** @param {{ label: string, score: number | null }} prediction @returns {HTMLElement} */
 function barOf({ label, score }) {
-  // a model whose scores are no probabilities gets numbers, and full or empty bars
+  // scores that are not probabilities are shown as numbers, with full or empty bars
   const isShare = score >= 0 && score <= 1
   const fill = element('div', { className: 'fill' })
   fill.style.width = `${100 * Math.min(1, Math.max(0, score))}%`
@@ -237,7 +237,7 @@ function setPicture(picture, blob) {
   picture.src = URL.createObjectURL(blob)
 }
 
-/** The same request for a terminal and for a program; the token stays out of it. */
+/** The same request for curl and Python, without the token. */
 function showRequest({ image, name, isDrawing, numbers }) {
   const url = new URL('predict', location.href).href
   const curl = ['curl']
@@ -316,7 +316,7 @@ function showItem({ item, result, error }) {
   outcome.classList.toggle('bad', Boolean(error))
 }
 
-// ---- what is given
+// ---- input
 
 /** @param {Iterable<File>} given */
 function takeFiles(given) {
@@ -406,7 +406,7 @@ $('number-form').addEventListener('submit', (event) => {
 for (const button of document.querySelectorAll('[data-copy]')) {
   button.addEventListener('click', async () => {
     const source = $(button.dataset.copy)
-    // without TLS, and on another machine, the page may not write to the clipboard: then select it
+    // without TLS, the page of another machine may not write to the clipboard: select the text instead
     await navigator.clipboard?.writeText(source.textContent).then(
       () => {
         const { textContent } = button
@@ -419,9 +419,9 @@ for (const button of document.querySelectorAll('[data-copy]')) {
   })
 }
 
-// ---- what is served
+// ---- the model
 
-/** How many numbers a model without images takes; 0 for any number, undefined for more than one can type. */
+/** The number of numbers that a model without images takes; 0 = any number, undefined = too many to type. */
 function numbersWanted() {
   const { dims } = model.input
   if (dims.length > 2) return undefined

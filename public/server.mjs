@@ -1,13 +1,13 @@
-/** What the page asks the server, and what it makes of a refusal. */
+/** The page's requests to the server, and their errors. */
 
 const TOKEN = 'onnxpress token'
 
-/** The server's own words, from its problem details. */
+/** An error response, with its problem details. */
 export class Refusal extends Error {
   /**
    * @param {number} status
    * @param {string} detail
-   * @param {number} retryAfter seconds, 0 where it was not said
+   * @param {number} retryAfter seconds; 0 if not given
    */
   constructor(status, detail, retryAfter) {
     super(detail)
@@ -19,7 +19,7 @@ export class Refusal extends Error {
 /** The server did not answer. */
 export class Unreachable extends Error {}
 
-/** Kept as long as the tab is open. */
+/** Kept while the tab is open. */
 export function useToken(token) {
   sessionStorage.setItem(TOKEN, token)
 }
@@ -32,7 +32,7 @@ export function hasToken() {
  * @param {string} path relative to the page
  * @param {RequestInit} options
  * @returns {Promise<Response>} with a status below 300
- * @throws {Refusal | Unreachable | DOMException} the last when `options.signal` has ended it
+ * @throws {Refusal | Unreachable | DOMException} the last when `options.signal` is aborted
  */
 export async function ask(path, options = {}) {
   const token = sessionStorage.getItem(TOKEN)
@@ -64,7 +64,7 @@ export function wait(ms, signal) {
   })
 }
 
-/** Settles when the server is ready again; asks once a second. @param {AbortSignal} [signal] */
+/** Resolves when the server is ready again; polls once per second. @param {AbortSignal} [signal] */
 export async function untilReady(signal) {
   for (;;) {
     const isReady = await fetch('readyz').then(
@@ -77,7 +77,7 @@ export async function untilReady(signal) {
 }
 
 /**
- * Where the time of an answer went, in milliseconds: what the server measured, and before it all that it did not.
+ * The times of a request, in milliseconds: the rest of the total first, then the steps that the server measured.
  *
  * @param {Response} response @param {number} total
  * @returns {[string, number][]}

@@ -29,12 +29,12 @@ async function ask(samples: number): Promise<void> {
   }
 }
 
-test('samples that fit behind those that wait in both queues are admitted', async () => {
+test('samples that fit into the queue after those that wait in both queues are admitted', async () => {
   await ask(3)
   assert.equal(admission.overloadError(), undefined)
 })
 
-test('samples that do not fit are 503, with the estimated wait', async () => {
+test('samples that do not fit get 503, with the estimated wait', async () => {
   await assert.rejects(ask(4), { status: 503, headers: { 'retry-after': '12' } })
   const full = new Admission({ ...options, queues: [...queues, { waiting: 3, estimatedWaitSeconds: 1 }] })
   const { status, headers, message } = full.overloadError()!
@@ -42,7 +42,7 @@ test('samples that do not fit are 503, with the estimated wait', async () => {
   assert.match(message, /10 samples wait; the limit is 10 \(MAX_QUEUE\)/)
 })
 
-test('more samples than the queue can have are 413', async () => {
+test('more samples than the queue can hold get 413', async () => {
   await assert.rejects(ask(11), { status: 413, message: /11 samples .* 10 \(MAX_QUEUE\)/ })
 })
 

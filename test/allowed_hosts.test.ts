@@ -123,7 +123,7 @@ describe('on every interface', () => {
     assert.equal((await ask(server, 'POST', PREDICT, headers)).status, 200)
   })
 
-  test('with ALLOWED_HOSTS other hosts are 421, but probes are answered', async (t) => {
+  test('with ALLOWED_HOSTS other hosts get 421, but probes are answered', async (t) => {
     const env = {
       MODEL_DIR,
       HOST: '0.0.0.0',
@@ -141,7 +141,7 @@ describe('on every interface', () => {
   })
 })
 
-test('ALLOWED_HOSTS takes names, not addresses of pages', async () => {
+test('ALLOWED_HOSTS takes host names, not URLs', async () => {
   assert.deepEqual(readSettings({ ALLOWED_HOSTS: 'A.example, b,' }).ALLOWED_HOSTS, ['a.example', 'b'])
   for (const value of ['https://a.example', 'a.example:80', 'a b', '*'])
     assert.throws(() => readSettings({ ALLOWED_HOSTS: value }), /expected host names, separated by commas/)

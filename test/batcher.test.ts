@@ -58,7 +58,7 @@ const requests = fc.array(
 
 const WANTED = [['sum'], ['sum', 'first'], ['first']]
 
-test('any mix of single samples, batches, shapes and outputs gets its own answers', async () => {
+test('any mix of single samples, batches, shapes and outputs gets the right results', async () => {
   const options = fc.record({ maxBatchSize: fc.integer({ min: 1, max: 5 }), isFixed: fc.boolean() })
   await fc.assert(
     fc.asyncProperty(requests, options, async (mix, { maxBatchSize, isFixed }) => {
@@ -84,14 +84,14 @@ test('any mix of single samples, batches, shapes and outputs gets its own answer
   )
 })
 
-test('what waits while a batch runs becomes the next batch', async () => {
+test('samples that wait while a batch runs become the next batch', async () => {
   const batches: number[] = []
   const batcher = new Batcher(fakeModel(batches), OPTIONS)
   await Promise.all([1, 2, 3, 4, 5, 6].map((value) => batcher.predict(tensor([[value]]), ['sum'], context())))
   assert.deepEqual(batches, [1, 4, 1])
 })
 
-test('a sample that the model cannot take does not spoil its neighbours', async () => {
+test('a sample that fails does not affect its neighbours', async () => {
   const model = fakeModel()
   const batcher = new Batcher(async (input) => {
     if (Array.from(input.data as Float32Array).includes(13)) throw new RequestError(400, 'unlucky')
@@ -114,7 +114,7 @@ test('a request that fails in its first batch leaves nothing in the queue', asyn
   assert.equal(batcher.waiting, 0)
 })
 
-test('a job that is given up leaves the queue, and its neighbours do not notice', async () => {
+test('an aborted job leaves the queue without affecting its neighbours', async () => {
   const batches: number[] = []
   const batcher = new Batcher(fakeModel(batches), { ...OPTIONS, maxBatchSize: 2 })
   const signal = new Signal()
@@ -133,7 +133,7 @@ test('a job that is given up leaves the queue, and its neighbours do not notice'
   await assert.rejects(ask([6], signal), { status: 504 })
 })
 
-test('a job is given up between two of its batches', async () => {
+test('a job can be aborted between two of its batches', async () => {
   const signal = new Signal()
   const batcher = new Batcher(
     async (input, outputs) => {
@@ -148,7 +148,7 @@ test('a job is given up between two of its batches', async () => {
   assert.equal(batcher.waiting, 0)
 })
 
-test('what a dying worker was running is run once more, each on its own, and then refused', async () => {
+test('jobs of a dying worker are retried once, one by one, and then refused', async () => {
   const model = fakeModel()
   const seen: number[][] = []
   const batcher = new Batcher(async (input, outputs) => {
@@ -168,7 +168,7 @@ test('what a dying worker was running is run once more, each on its own, and the
   assert.equal(batcher.waiting, 0)
 })
 
-test('a trace is told how long it waited and in what company it ran', async () => {
+test('timings record the wait and the batch size', async () => {
   const batches: [number, number][] = []
   const batcher = new Batcher(fakeModel(), {
     ...OPTIONS,
@@ -188,7 +188,7 @@ test('a trace is told how long it waited and in what company it ran', async () =
   )
 })
 
-test('with a delay, a batch that is not full waits for more, and a full one does not', async () => {
+test('with a delay, an incomplete batch waits for more samples, a full one does not', async () => {
   const batches: number[] = []
   const patient = new Batcher(fakeModel(batches), { ...OPTIONS, maxDelayMs: 20 })
   await Promise.all([1, 2, 3].map((value) => patient.predict(tensor([[value]]), ['sum'], context())))

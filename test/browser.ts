@@ -1,4 +1,4 @@
-/** The page in a real browser: Debian's Chromium, driven by playwright-core, and a hand that draws digits. */
+/** The page in a real browser (Debian's Chromium, driven by playwright-core), and handwritten digits to draw. */
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
@@ -17,7 +17,7 @@ export const NO_BROWSER = executablePath
   : 'there is no Chromium: install it (Debian: chromium), or say where it is in CHROMIUM'
 
 export function launchBrowser(): Promise<Browser> {
-  // no sandbox: root has none; and nothing that a browser asks of its maker when it starts
+  // no sandbox, which root cannot have; no requests to the browser's vendor at its start
   const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking']
   return chromium.launch({ executablePath, args: [...args, '--disable-component-update', '--disable-sync'] })
 }
@@ -26,13 +26,13 @@ export interface Visit {
   page: Page
   /** every request, `METHOD path` */
   requests: string[]
-  /** Console errors that the test provokes, as refused requests are. */
+  /** The test provokes console errors, such as refused requests. */
   expectErrors(): void
-  /** Close it; fails if it had an error or asked another origin. */
+  /** Close it; fails if there was an error or a request to another origin. */
   end(): Promise<void>
 }
 
-/** Open the page of a server, as one who has never been there. */
+/** Open the page of a server, as a first visitor. */
 export async function visit(
   browser: Browser,
   url: string,
@@ -54,7 +54,7 @@ export async function visit(
   })
   page.on('pageerror', (error) => errors.push(`uncaught: ${error}`))
   await page.goto(url)
-  // it has learned what is served, or that a token is wanted
+  // the page knows the model, or that a token is required
   await page.locator('#input:visible, #token-form:visible').waitFor()
   return {
     page,
@@ -73,7 +73,7 @@ export async function visit(
 
 type Point = [number, number]
 
-/** How each digit is written: its strokes, and the points that each goes through, in a box of 1 x 1. */
+/** The strokes of each digit, as points in a box of 1 x 1. */
 export const DIGITS: Point[][][] = [
   [
     [
@@ -223,7 +223,7 @@ export const DIGITS: Point[][][] = [
   ],
 ]
 
-/** Ways to write: where and how large, in shares of the drawing area, how slanted, how thick, how shaky a hand. */
+/** Handwriting styles: position and size as shares of the drawing area, slant, thickness, shakiness. */
 export interface Style {
   left: number
   top: number
@@ -233,7 +233,7 @@ export interface Style {
   slant: number
   /** of the slider, 8 to 40 */
   pen: number
-  /** share of the area that a point is off by, at most */
+  /** most that a point is off, as a share of the area */
   jitter: number
 }
 
@@ -259,7 +259,7 @@ export const STYLES: Record<string, Style> = {
   },
 }
 
-/** Draw a digit with the mouse, and wait for nothing. */
+/** Draw a digit with the mouse, without waiting. */
 export async function drawDigit(page: Page, digit: number, style: Style): Promise<void> {
   await page.locator('#pen').fill(String(style.pen))
   const box = (await page.locator('#canvas').boundingBox())!

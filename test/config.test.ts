@@ -47,7 +47,7 @@ for (const [name, value] of [
   })
 }
 
-test('a token that no header can carry is refused, and not shown', () => {
+test('a token that no header can carry is refused, and not printed', () => {
   for (const token of ['two words', 'tab\ttab', 'gr\u00fcn', 'line\nline', 'nul\0']) {
     const expected = 'API_TOKEN=(not shown): expected ASCII without spaces'
     assert.throws(() => readSettings({ API_TOKEN: token }), new StartError(expected))
@@ -55,7 +55,7 @@ test('a token that no header can carry is refused, and not shown', () => {
   assert.equal(readSettings({ API_TOKEN: 'a-Z09._~+/=,:' }).API_TOKEN, 'a-Z09._~+/=,:')
 })
 
-test('a variable that is nearly a setting is one line', () => {
+test('a mistyped setting is one line', () => {
   const env = {
     PROT: '1',
     top_k: '3',
@@ -86,7 +86,7 @@ test('a variable that is nearly a setting is one line', () => {
   assert.deepEqual(unknownSettings({ Port: '80', PORT: '80' }, {}), []) // one variable, on Windows
 })
 
-test('the server logs a variable that is nearly a setting once, with several processes too', async () => {
+test('the server warns once of a mistyped setting, also with several processes', async () => {
   const cwd = mkdtempSync(join(tmpdir(), 'onnxpress-env-'))
   writeFileSync(join(cwd, '.env'), 'MAX_UPLOADS_MB=5\nTOP_k=3\n')
   const env = { PROT: '1', WEB_CONCURRENCY: '2' }
@@ -102,14 +102,17 @@ test('the server logs a variable that is nearly a setting once, with several pro
   assert.match(stdout, /^note {5}TOP_k is not a setting: did you mean TOP_K\?$/m)
 })
 
-test('the README and .env.example know every setting with its default', () => {
-  const readme = readFileSync(`${ROOT}/README.md`, 'utf8')
+test('docs/operations.md and .env.example have every setting with its default', () => {
+  const operations = readFileSync(`${ROOT}/docs/operations.md`, 'utf8')
   const example = readFileSync(`${ROOT}/.env.example`, 'utf8')
   for (const [name, { default: value, shownDefault, range, help }] of Object.entries(SETTINGS)) {
     const shown = shownDefault ?? String(value)
-    assert.ok(readme.includes(`| \`${name}\` | ${shown} | ${range} | ${help} |`), `README: ${name}`)
+    assert.ok(
+      operations.includes(`| \`${name}\` | ${shown} | ${range} | ${help} |`),
+      `operations.md: ${name}`,
+    )
     assert.ok(example.includes(`# ${help} (${range}; default: ${shown})\n#${name}=`), `.env.example: ${name}`)
   }
-  const listed = readme.match(/^\| `[A-Z_]+`/gm) ?? []
+  const listed = operations.match(/^\| `[A-Z_]+` \|/gm) ?? []
   assert.equal(listed.length, Object.keys(SETTINGS).length)
 })

@@ -37,8 +37,8 @@ async function start(t: TestContext): Promise<RunningServer> {
   return server
 }
 
-describe('images that our own decoders do not decode', { skip: !hasProc && 'there is no /proc' }, () => {
-  test('are decoded in a process of their own, which ends with the server', async (t) => {
+describe('images that our own decoders do not support', { skip: !hasProc && 'there is no /proc' }, () => {
+  test('are decoded in a separate process, which ends with the server', async (t) => {
     const server = await start(t)
     const pid = server.process.pid!
     assert.deepEqual(childrenOf(pid), [])
@@ -50,7 +50,7 @@ describe('images that our own decoders do not decode', { skip: !hasProc && 'ther
     await until(() => !existsSync(`/proc/${decoder}`))
   })
 
-  test('a file that kills its process is 422, and the next ones are decoded', async (t) => {
+  test('a file that kills its process gets 422, and the next ones are decoded', async (t) => {
     const server = await start(t)
     const pid = server.process.pid!
     const response = predict(server, await largeWebp())
@@ -62,7 +62,7 @@ describe('images that our own decoders do not decode', { skip: !hasProc && 'ther
     assert.equal(await server.stop(), 0)
   })
 
-  test('large ones are decoded one at a time, and do not delay common ones', async (t) => {
+  test('large ones are decoded one at a time, without delaying common ones', async (t) => {
     const server = await start(t)
     const large = await largeWebp()
     const order: string[] = []
@@ -80,12 +80,12 @@ describe('images that our own decoders do not decode', { skip: !hasProc && 'ther
     ])
     assert.deepEqual(statuses, [200, 200, 200, 200])
     assert.equal(order[0], 'common')
-    // each one's process is ended for its memory
+    // the process of each is ended to free its memory
     await until(() => childrenOf(server.process.pid!).length === 0)
     assert.equal(await server.stop(), 0)
   })
 
-  test('the end of the server does not wait for a decoder', async (t) => {
+  test('shutdown does not wait for a decoder', async (t) => {
     const server = await startServer({ env: { SHUTDOWN_MS: '100' } })
     t.after(() => server.process.kill('SIGKILL'))
     const given = Promise.all(

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { type RunningServer, startServer } from './running_server.ts'
 
-/** Vulkan on the CPU, which Chromium brings along: a GPU for every machine. */
+/** Vulkan on the CPU (SwiftShader), which Chromium includes: a GPU for every machine. */
 const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json'
 const VULKAN = ['/usr/lib/x86_64-linux-gnu/libvulkan.so.1', '/usr/lib/aarch64-linux-gnu/libvulkan.so.1']
 
@@ -42,13 +42,13 @@ const noSwiftShader =
     ? false
     : "there is no SwiftShader: install Debian's chromium and libvulkan1"
 
-test('WebGPU answers as the CPU does', { skip: noSwiftShader }, async () => {
+test("WebGPU gives the CPU's results", { skip: noSwiftShader }, async () => {
   const XDG_RUNTIME_DIR = mkdtempSync(join(tmpdir(), 'onnxpress-webgpu-'))
   await assertSame({ DEVICE: 'webgpu', VK_DRIVER_FILES: SWIFTSHADER, XDG_RUNTIME_DIR })
 })
 
 const noGpu = process.env.TEST_DEVICE ? false : 'set TEST_DEVICE=cuda on a machine that has one'
 
-test('the GPU answers as the CPU does', { skip: noGpu }, () =>
+test("the GPU gives the CPU's results", { skip: noGpu }, () =>
   assertSame({ DEVICE: process.env.TEST_DEVICE! }),
 )

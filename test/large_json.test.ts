@@ -74,7 +74,7 @@ describe('JSON of many small values', () => {
     })
   }
 
-  test('brackets in a string are no lists', async () => {
+  test('brackets in a string are not counted', async () => {
     const body = `{"data":"${'[\\"{'.repeat(2_100_000)}"}`
     const headers = { 'content-type': 'application/json' }
     const response = await fetch(`${server.url}/predict`, { method: 'POST', body, headers })

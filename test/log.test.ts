@@ -9,7 +9,7 @@ import { setTimeout } from 'node:timers/promises'
 import { freePort, ROOT } from './running_server.ts'
 
 const MODEL_DIR = join(ROOT, 'test/fixtures/models/linear')
-/** Each request writes a log line of some 8 kB. */
+/** Each request writes a log line of about 8 kB. */
 const LONG_PATH = `/nothing/${'x'.repeat(8000)}`
 
 /** A server whose log goes to this file descriptor, or into a pipe. */
@@ -69,7 +69,7 @@ async function assertStops(server: LoggingServer): Promise<void> {
   assert.ok(ms < 2000, `the end took ${ms} ms`)
 }
 
-test('a log that cannot be written (/dev/full) costs lines and no request', {
+test('a log that cannot be written (/dev/full) loses lines, not requests', {
   timeout: 60_000,
 }, async (t) => {
   const full = openSync('/dev/full', 'w')
@@ -81,7 +81,7 @@ test('a log that cannot be written (/dev/full) costs lines and no request', {
   await assertStops(server)
 })
 
-/** A file system of this size; undefined where it cannot be mounted. */
+/** A file system of this size; undefined if it cannot be mounted. */
 function mountSmall(t: TestContext, size: string): string | undefined {
   const folder = mkdtempSync(join(tmpdir(), 'onnxpress-log-'))
   try {
@@ -97,7 +97,7 @@ function mountSmall(t: TestContext, size: string): string | undefined {
   return folder
 }
 
-test('a full log disk costs lines, and the log says so once it is writable again', {
+test('a full log disk loses lines, and the log says so once it is writable again', {
   timeout: 60_000,
 }, async (t) => {
   const folder = mountSmall(t, '2m')
@@ -127,7 +127,7 @@ test('a full log disk costs lines, and the log says so once it is writable again
   assert.equal(requests + dropped, 601)
 })
 
-test('a pipe that nobody reads costs lines and no request', { timeout: 60_000 }, async (t) => {
+test('a pipe without a reader loses lines, not requests', { timeout: 60_000 }, async (t) => {
   const server = await startLoggingTo(t, 'pipe')
   await server.ask(600)
   const dropped = await server.dropped()
@@ -141,13 +141,13 @@ test('a pipe that nobody reads costs lines and no request', { timeout: 60_000 },
   await assertStops(server)
 })
 
-test('a pipe that is full does not delay the end', { timeout: 60_000 }, async (t) => {
+test('a full pipe does not delay the shutdown', { timeout: 60_000 }, async (t) => {
   const server = await startLoggingTo(t, 'pipe')
   await server.ask(300)
   await assertStops(server)
 })
 
-test('a reader of the log that goes away costs lines and no request', { timeout: 60_000 }, async (t) => {
+test('a reader of the log that leaves loses lines, not requests', { timeout: 60_000 }, async (t) => {
   const server = await startLoggingTo(t, 'pipe')
   server.child.stdout!.destroy()
   await server.ask(300)
@@ -158,7 +158,7 @@ test('on a terminal a line has the time, the level, the message and the fields',
   timeout: 60_000,
 }, async (t) => {
   const port = await freePort()
-  // of util-linux: runs a command on a terminal of its own
+  // from util-linux: runs a command on its own terminal
   const child = spawn('script', ['-qefc', `exec "${process.execPath}" server.js`, '/dev/null'], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, PORT: String(port), MODEL_DIR, NO_COLOR: '1' },

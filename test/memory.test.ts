@@ -5,7 +5,7 @@ import { release, releaseChunk } from '../lib/workers/memory.ts'
 
 const MB = 2 ** 20
 
-test('large memory is given back at once', async () => {
+test('large memory is freed at once', async () => {
   // on Node 20 the port's other end takes two turns of the event loop to close
   await setImmediate()
   await setImmediate()
@@ -19,13 +19,13 @@ test('large memory is given back at once', async () => {
   assert.ok(process.memoryUsage().arrayBuffers - before < 10 * MB)
 })
 
-test('small memory is left alone', () => {
+test('small memory is left to the garbage collector', () => {
   const memory = new ArrayBuffer(100)
   release(memory)
   assert.equal(memory.byteLength, 100)
 })
 
-test('a chunk that shares its memory keeps it, one that has it for itself does not', () => {
+test('a chunk is freed only if it does not share its memory', () => {
   const shared = Buffer.from(new ArrayBuffer(MB))
   releaseChunk(shared.subarray(1))
   assert.equal(shared.length, MB)

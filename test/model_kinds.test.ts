@@ -11,7 +11,7 @@ import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 const FIXTURES = join(ROOT, 'test/fixtures')
 const MODELS = join(FIXTURES, 'models')
 
-/** What NumPy computes, see fixtures/make_models.py: numbers of a regression, or the best [class, score]. */
+/** NumPy's results, see fixtures/make_models.py: numbers of a regression, or the best [class, score]. */
 interface Truth {
   shape: number[]
   dtype: Dtype
@@ -97,7 +97,7 @@ function assertTruth(name: string, answers: Answer[], labels: string[]): void {
   })
 }
 
-describe('every kind of model answers what NumPy computes', () => {
+describe("every kind of model gives NumPy's results", () => {
   for (const [name, { shape, dtype }] of Object.entries(truths)) {
     test(name, async () => {
       const server = await startServer({ env: { MODEL_DIR: join(MODELS, name) } })
@@ -217,7 +217,7 @@ describe('images', () => {
     await server.stop()
   })
 
-  test('an integer model gets the levels, in its own dtype, without a batch of more than one', async () => {
+  test('an integer model gets levels in its own dtype, one sample at a time', async () => {
     const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'pixels') } })
     const response = await fetch(`${server.url}/preprocess`, { method: 'POST', body: await photo(8, 8) })
     assert.equal(response.headers.get('x-dtype'), 'uint8')
@@ -229,7 +229,7 @@ describe('images', () => {
     await server.stop()
   })
 
-  test('images that keep their ratio may have any size, together too', async () => {
+  test('images that keep their ratio may have any size, also in one request', async () => {
     const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size') } })
     const files = await Promise.all([photo(32, 20), photo(20, 32), photo(16, 16)])
     const single = []
@@ -267,7 +267,7 @@ test('on a CPU a slow model gets smaller batches than a fast one, but never more
   assert.equal(await largest('slow', { MAX_BATCH_SIZE: '5' }), 5)
 })
 
-test('any mix of forms, in any concurrency, gets the answers of one-by-one requests', async () => {
+test('concurrent requests in any mix of forms get the results of one-by-one requests', async () => {
   const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size'), MAX_BATCH_SIZE: '4' } })
   const file = new Uint8Array(
     await sharp({ create: { width: 40, height: 30, channels: 3, background: '#a5f' } })
@@ -328,7 +328,7 @@ test('any mix of forms, in any concurrency, gets the answers of one-by-one reque
   assert.equal(await server.stop(), 0)
 })
 
-describe('a folder that cannot be served ends the start with one line', () => {
+describe('a folder that cannot be served stops the start with one line', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'onnxpress-folders-'))
   let number = 0
 

@@ -40,7 +40,7 @@ for (const [name, expected] of [
   })
 }
 
-test('the nearest of several wins, within so many edits', () => {
+test('the nearest of several wins, within the most edits', () => {
   assert.equal(nearest('abcdef', ['abxdex', 'abcdex']), 'abcdex')
   assert.equal(nearest('abxdex', ['abcdef'], 1), undefined)
 })

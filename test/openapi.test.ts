@@ -48,7 +48,7 @@ function routesOf(router: { stack: unknown[] }): string[] {
   })
 }
 
-test('every route of the app is in the document, and no other', async () => {
+test('the document has exactly the routes of the app', async () => {
   const settings: Settings = readSettings({ LOG_LEVEL: 'silent' })
   const metrics = new Metrics()
   const model: Model = await loadModel(settings.MODEL_DIR, settings, { note: assert.fail })
@@ -94,7 +94,7 @@ for (const name of ['mnist', 'linear', 'faces', 'outputs', 'features', 'any_size
       )
     })
 
-    test('every operation answers as it says, with its own examples as the body', async () => {
+    test('every operation responds as documented to its own examples', async () => {
       for (const [path, operations] of Object.entries(document.paths)) {
         for (const [method, { parameters, requestBody, responses, operationId }] of Object.entries(
           operations,
@@ -130,7 +130,7 @@ for (const name of ['mnist', 'linear', 'faces', 'outputs', 'features', 'any_size
   })
 }
 
-test('it has the labels and the limits of the model', async () => {
+test("the document has the model's labels and limits", async () => {
   const server = await startServer({
     env: { MODEL_DIR: join(MODELS, 'fashion'), MAX_UPLOAD_MB: '3', MAX_PIXELS: '1234567' },
   })
@@ -141,7 +141,7 @@ test('it has the labels and the limits of the model', async () => {
   await server.stop()
 })
 
-test('with a token, the document asks for it, except where none is needed', async () => {
+test('with a token, the document requires it, except for open routes', async () => {
   const server = await startServer({ env: { API_TOKEN: 'secret' } })
   assert.equal((await fetch(`${server.url}/openapi.json`)).status, 401)
   const { paths } = await documentOf(server, { authorization: 'Bearer secret' })
@@ -155,7 +155,7 @@ test('with a token, the document asks for it, except where none is needed', asyn
   await server.stop()
 })
 
-test('/docs loads what it needs from this server only', async () => {
+test('/docs loads everything from this server', async () => {
   const server = await startServer()
   const page = await fetch(`${server.url}/docs`)
   const html = await page.text()

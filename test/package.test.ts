@@ -67,7 +67,7 @@ test('the packed package: small, a command, types, and an app to mount', async (
   const [tarball] = readdirSync(folder)
   assert.ok(statSync(join(folder, tarball)).size < 3_000_000)
 
-  // installed by hand, with this checkout's dependencies: the registry is not asked
+  // installed by hand with this checkout's dependencies, without the registry
   const modules = join(folder, 'node_modules')
   execFileSync('mkdir', ['-p', join(modules, 'onnxpress')])
   execFileSync('tar', [
@@ -149,7 +149,7 @@ test('--help names every setting', async () => {
     assert.match(stdout, new RegExp(`^ +${name} `, 'm'))
 })
 
-test('a port that is none, from either side', async () => {
+test('an invalid port, as an argument and as a variable', async () => {
   const byFlag = await run(['server.js', '--port', 'abc'])
   assert.deepEqual(
     [byFlag.code, byFlag.stderr],
@@ -159,7 +159,7 @@ test('a port that is none, from either side', async () => {
   assert.deepEqual([byEnv.code, byEnv.stderr], [1, byFlag.stderr])
 })
 
-test("the container's check of its own health", async () => {
+test("the container's health check", async () => {
   const server = await startServer()
   const { port } = new URL(server.url)
   assert.equal((await run(['lib/process/healthcheck.js'], { PORT: port })).code, 0)

@@ -11,15 +11,15 @@ import { ROOT, type RunningServer, startServer } from './running_server.ts'
 const MODELS = join(ROOT, 'test/fixtures/models')
 const SAMPLE = join(ROOT, 'models/mnist/sample.png')
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-/** The picture in the README, made again with SCREENSHOT=1. */
+/** The picture in the README; SCREENSHOT=1 makes it again. */
 const PICTURE = join(ROOT, 'docs/page.png')
 
-/** All that was given is answered. */
+/** Wait until every input has its result. */
 async function untilIdle(page: Page): Promise<void> {
   await page.locator('#answer[aria-busy=false]').waitFor()
 }
 
-/** The text of the answer, once it is this. */
+/** Wait until the result's text is this. */
 async function untilLabel(page: Page, label: string): Promise<void> {
   await page.locator('#label').getByText(label, { exact: true }).waitFor()
 }
@@ -29,7 +29,7 @@ async function messageOf(page: Page): Promise<string> {
   return page.locator('#message').innerText()
 }
 
-/** What axe-core finds wrong, by rule and element. */
+/** The violations that axe-core finds, by rule and element. */
 async function violations(page: Page): Promise<string[]> {
   await page.evaluate(AXE)
   const { violations } = (await page.evaluate('axe.run()')) as {
@@ -38,7 +38,7 @@ async function violations(page: Page): Promise<string[]> {
   return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`))
 }
 
-/** Give files as if they were dropped on the page, or pasted. */
+/** Drop files on the page, or paste them. */
 async function give(
   page: Page,
   event: 'drop' | 'paste',
@@ -76,7 +76,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     return server
   }
 
-  /** Visit a server, do this, and see that nothing went wrong in the browser. */
+  /** Visit a server, do something, and check that the browser had no errors. */
   async function during(
     { url }: RunningServer,
     work: (page: Page, seen: Visit) => Promise<void>,
@@ -96,7 +96,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     await Promise.all(servers.map((server) => server.stop()))
   })
 
-  test('reads drawn digits: each of ten in three hands', async () => {
+  test('recognises drawn digits: all ten, in three handwritings', async () => {
     const misread: string[] = []
     await during(mnist, async (page) => {
       for (const [name, style] of Object.entries(STYLES)) {
@@ -138,7 +138,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('what it says the model saw is what /preprocess says', async () => {
+  test('the picture of what the model saw is that of /preprocess', async () => {
     const form = new FormData()
     form.set('image', new Blob([new Uint8Array(readFileSync(SAMPLE))]))
     const headers = { accept: 'image/png' }
@@ -219,7 +219,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('says in words what cannot be read', async () => {
+  test('explains an image that cannot be read', async () => {
     const heic = Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')
     const files: [string, Buffer, RegExp][] = [
       [
@@ -272,7 +272,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         files.map((_, k) => (k === 50 ? 'not read' : '2')),
       )
       assert.equal(requests.filter((request) => request === 'POST /predict').length, 100)
-      // each can be looked at again, without asking again
+      // each can be shown again without a new request
       await page.locator('#batch-list button').nth(50).click()
       assert.match(await page.locator('#message').innerText(), /does not start as an image/)
       await page.locator('#batch-list button').nth(7).click()
@@ -284,7 +284,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('a busy server is asked again', async () => {
+  test('retries a busy server', async () => {
     const busy = await start({ MODEL_DIR: join(MODELS, 'slow'), MAX_BATCH_SIZE: '1', MAX_QUEUE: '1' })
     await during(busy, async (page, { expectErrors }) => {
       expectErrors()
@@ -310,7 +310,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('a server that has gone is waited for, and asked again', async () => {
+  test('waits for a server that is gone, and retries', async () => {
     const first = await start()
     const { port } = new URL(first.url)
     await during(first, async (page, { expectErrors }) => {
@@ -324,7 +324,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('the token is asked for, and kept in the tab only', async () => {
+  test('asks for the token, and keeps it in the tab only', async () => {
     const server = await start({ API_TOKEN: 'right' })
     await during(server, async (page, { expectErrors }) => {
       expectErrors()
@@ -351,7 +351,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('a multi-label model: all over the threshold, which is marked', async () => {
+  test('a multi-label model: all labels over the threshold, which is marked', async () => {
     const faces = await start({ MODEL_DIR: join(MODELS, 'faces') })
     const grey = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#a86' } })
       .png()
@@ -378,7 +378,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('models of numbers, of features and of several inputs', async () => {
+  test('models of numbers and of features', async () => {
     const linear = await start({ MODEL_DIR: join(MODELS, 'linear') })
     await during(linear, async (page) => {
       assert.ok(await page.locator('#images').isHidden())
@@ -431,7 +431,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('on a phone: by finger, and nothing sticks out', async () => {
+  test('on a phone: by touch, without overflow', async () => {
     const phone = {
       viewport: { width: 360, height: 740 },
       hasTouch: true,
@@ -488,7 +488,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   }
 
-  test('motion is reduced for those who ask for it', async () => {
+  test('respects reduced motion', async () => {
     const durationUnder = (reducedMotion: 'reduce' | 'no-preference') => async (page: Page) => {
       await page.locator('#sample').click()
       await untilLabel(page, '2')

@@ -27,7 +27,7 @@ describe('TorchServe', () => {
     assert.deepEqual(await json(await fetch(`${server.url}/ping`)), { status: 'Healthy' })
   })
 
-  test('an image gets labels and probabilities, best first in the text itself', async () => {
+  test('an image gets labels and probabilities, best first in the JSON text', async () => {
     const { predictions } = await json(await fetch(`${server.url}/predict`, { method: 'PUT', body: SAMPLE }))
     const expected = `{${predictions.map(({ label, score }: { label: string; score: number }) => `"${label}":${score}`)}}`
     for (const path of ['/predictions/digits', '/predictions/digits/1']) {
@@ -58,7 +58,7 @@ describe('TorchServe', () => {
     assert.equal(await bare.text(), '2')
   })
 
-  test('the model describes itself', async () => {
+  test("the model's description", async () => {
     assert.deepEqual(await json(await fetch(`${server.url}/models`)), {
       models: [{ modelName: 'digits', modelUrl: 'digits' }],
     })
@@ -73,7 +73,7 @@ describe('TorchServe', () => {
     }
   })
 
-  test('errors have its shape', async () => {
+  test("errors have TorchServe's shape", async () => {
     const unknown = await fetch(`${server.url}/predictions/cats`, { method: 'PUT', body: SAMPLE })
     assert.deepEqual(await json(unknown, 404), {
       code: 404,
@@ -93,7 +93,7 @@ describe('TorchServe', () => {
   })
 })
 
-test('TorchServe: a regression is a list, and classes of one name keep apart', async () => {
+test('TorchServe: a regression is a list, and classes with one name stay distinct', async () => {
   const linear = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear') } })
   const response = await fetch(`${linear.url}/predictions/linear`, {
     method: 'POST',
@@ -162,7 +162,7 @@ test("the book's and TorchServe's own calls, against a matching folder", async (
   for (const { score } of predictions) assert.ok(score > 0.3)
 })
 
-test('V1: instances get predictions, always a list, and errors its shape', async () => {
+test('V1: instances get predictions, always a list, and errors have its shape', async () => {
   const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear'), MODEL_NAME: 'line' } })
   const post = (path: string, body: string) =>
     fetch(server.url + path, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
@@ -184,7 +184,7 @@ test('V1: instances get predictions, always a list, and errors its shape', async
   await server.stop()
 })
 
-test('SageMaker: the argument serve means port 8080 unless PORT says otherwise, /invocations is /predict', async () => {
+test('SageMaker: the argument serve makes 8080 the default port, /invocations is /predict', async () => {
   const server = await startServer({ args: ['server.js', 'serve'] }) // PORT=0 in the tests
   const [invoked, predicted] = await Promise.all(
     ['/invocations', '/predict'].map(async (path) =>
@@ -195,7 +195,7 @@ test('SageMaker: the argument serve means port 8080 unless PORT says otherwise, 
   await server.stop()
 })
 
-test('Vertex AI: routes and port come from its variables, a colon is a colon', async () => {
+test('Vertex AI: routes and port come from its variables, colons are literal', async () => {
   const predict = '/v1/endpoints/1/deployedModels/2:predict'
   const server = await startServer({
     env: {
@@ -217,7 +217,7 @@ test('Vertex AI: routes and port come from its variables, a colon is a colon', a
   await server.stop()
 })
 
-test('Vertex AI: routes that answer as its own may be named', async () => {
+test('Vertex AI: its variables may name our health and V1 routes', async () => {
   const predict = '/v1/models/mnist:predict'
   const server = await startServer({
     env: { AIP_HEALTH_ROUTE: '/readyz', AIP_PREDICT_ROUTE: predict, API_TOKEN: 'secret' },
@@ -286,17 +286,17 @@ describe('API_TOKEN', () => {
   })
   after(() => server.stop())
 
-  test('the probes need none', async () => {
+  test('the probes need no token', async () => {
     for (const path of ['/livez', '/readyz', '/ping'])
       assert.equal((await fetch(server.url + path)).status, 200)
   })
 
-  test('a probe is open to those who read only', async () => {
+  test('a probe is open for GET only', async () => {
     for (const method of ['POST', 'PUT', 'DELETE'])
       assert.equal((await fetch(`${server.url}/livez`, { method })).status, 401)
   })
 
-  test('all else does', async () => {
+  test('everything else needs the token', async () => {
     for (const path of [
       '/predict',
       '/test',
@@ -319,7 +319,7 @@ describe('API_TOKEN', () => {
       assert.equal((await fetch(server.url + path)).status, 401)
   })
 
-  test('with it, everything answers', async () => {
+  test('with the token, everything is answered', async () => {
     const headers = { authorization: 'Bearer s3cret' }
     assert.equal(
       (await json(await fetch(`${server.url}/predict`, { method: 'POST', body: SAMPLE, headers }))).label,
@@ -329,7 +329,7 @@ describe('API_TOKEN', () => {
   })
 })
 
-test('every interface without a token is one warning', async () => {
+test('listening on every interface without a token is one warning', async () => {
   const server = await startServer({ env: { HOST: '0.0.0.0' } })
   assert.equal(server.log.filter((line) => line.includes('without API_TOKEN')).length, 1)
   await server.stop()
@@ -338,7 +338,7 @@ test('every interface without a token is one warning', async () => {
   await safe.stop()
 })
 
-test('a version in config.json is the version of the routes', async () => {
+test("the version in config.json is the routes' version", async () => {
   const dir = join(mkdtempSync(join(tmpdir(), 'onnxpress-version-')), 'linear')
   cpSync(join(MODELS, 'linear'), dir, { recursive: true })
   writeFileSync(join(dir, 'config.json'), '{"problem_type":"regression","version":"2.1"}')

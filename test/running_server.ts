@@ -1,4 +1,4 @@
-/** The real process, over real HTTP, on a port of its own choosing. */
+/** The real process, over real HTTP, on a free port. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
@@ -18,15 +18,15 @@ export interface RunningServer {
 
 interface Options {
   env?: Record<string, string>
-  /** what stands behind `node` */
+  /** the arguments of `node` */
   args?: string[]
   cwd?: string
-  /** as the first of a process group of its own */
+  /** in its own process group */
   detached?: boolean
 }
 
 const running = new Set<ChildProcess>()
-// a test that fails does not get to stop its server, which must not keep the runner waiting for ever
+// a failed test does not stop its server, which would keep the runner waiting forever
 process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
@@ -36,7 +36,7 @@ function cleanEnv(env: Record<string, string>): Record<string, string | undefine
   return { PATH: process.env.PATH, HOME: process.env.HOME, PORT: '0', ...env }
 }
 
-/** For a program that cannot choose one itself. */
+/** A free port, for a program that cannot choose one itself. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -46,7 +46,7 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-/** Start it and wait for the line that says where it serves. */
+/** Start the server and wait for the log line with its address. */
 export async function startServer({
   env = {},
   args = ['server.js'],
@@ -84,7 +84,7 @@ export async function startServer({
   }
 }
 
-/** Run a program to its end. */
+/** Run a program until it exits. */
 export async function run(args: string[], env: Record<string, string> = {}, cwd = ROOT) {
   const child = spawn(process.execPath, args, { cwd, env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
   let stdout = ''

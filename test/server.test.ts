@@ -12,7 +12,7 @@ import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 const FIXTURES = join(ROOT, 'test/fixtures')
 const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
 
-/** What PyTorch answers, made by fixtures/make_scores.py; the inputs are 28x28 bytes. */
+/** PyTorch's scores, made by fixtures/make_scores.py; the inputs are 28x28 bytes. */
 const truth: { scores: number[][] } = JSON.parse(readFileSync(join(FIXTURES, 'scores.json'), 'utf8'))
 
 /** The input number k of make_scores.py: 784 bytes. */
@@ -89,7 +89,7 @@ describe('the running server', () => {
     assertScores(await predict(form), truth.scores[3])
   })
 
-  test('a raw body with ?dims= does too, and another dtype is converted', async () => {
+  test('so does a raw body with ?dims=, and another dtype is converted', async () => {
     assertScores(await predict(inputFloats(4), '?dims=1,28,28'), truth.scores[4])
     const doubles = new Uint8Array(Float64Array.from(inputFloats(5)).buffer)
     assertScores(await predict(doubles, '?dims=1,28,28&dtype=float64'), truth.scores[5])
@@ -116,7 +116,7 @@ describe('the running server', () => {
     })
   })
 
-  test('many clients at once get their own answers', async () => {
+  test('many clients at once get their own results', async () => {
     const numbers = Array.from({ length: 40 }, (_, i) => i % truth.scores.length)
     const answers = await Promise.all(
       numbers.map((k) => predict(tensorForm(inputFloats(k), { dims: [1, 28, 28] }))),
@@ -126,7 +126,7 @@ describe('the running server', () => {
     })
   })
 
-  test('an image is read in each of its forms', async () => {
+  test('an image is read in every form', async () => {
     assert.equal((await predict(imageForm(SAMPLE))).label, '2')
     assert.equal((await predict(new Uint8Array(SAMPLE))).label, '2')
     const put = await fetch(`${server.url}/predict`, { method: 'PUT', body: new Uint8Array(SAMPLE) })
@@ -148,7 +148,7 @@ describe('the running server', () => {
     assert.equal((await predict(imageForm(SAMPLE))).predictions.length, 5)
   })
 
-  test('a client that prefers plain text gets the bare label, one line an input', async () => {
+  test('a client that prefers plain text gets the bare label, one line per input', async () => {
     const one = await post('/predict', imageForm(SAMPLE), { accept: 'text/plain' })
     assert.match(one.headers.get('content-type')!, /^text\/plain/)
     assert.equal(await one.text(), '2')
@@ -160,7 +160,7 @@ describe('the running server', () => {
     assert.match(json.headers.get('content-type')!, /^application\/json/)
   })
 
-  test('/test answers the bare label, whatever Accept says', async () => {
+  test('/test returns the bare label, whatever Accept says', async () => {
     const response = await post('/test', tensorForm(inputFloats(1), { dims: [1, 28, 28] }), {
       accept: 'application/json',
     })
@@ -168,7 +168,7 @@ describe('the running server', () => {
     assert.equal(await response.text(), String(best))
   })
 
-  test('/preprocess answers the tensor that Pillow and NumPy make', async () => {
+  test('/preprocess returns the tensor of Pillow and NumPy', async () => {
     const bundled = JSON.parse(readFileSync(join(ROOT, 'models/mnist/preprocessor_config.json'), 'utf8'))
     const goldens = JSON.parse(readFileSync(join(FIXTURES, 'goldens.json'), 'utf8'))
     const files = readFileSync(join(FIXTURES, 'goldens.bin'))
@@ -187,7 +187,7 @@ describe('the running server', () => {
     assert.ok(compared >= 5, `${compared} compared`)
   })
 
-  test('/preprocess answers a batch of images in order, and one image as a PNG', async () => {
+  test('/preprocess returns a batch of images in order, and one image as a PNG', async () => {
     const single = Buffer.from(await (await post('/preprocess', imageForm(SAMPLE))).arrayBuffer())
     const inverted = await sharp(SAMPLE).negate({ alpha: false }).png().toBuffer()
     const response = await post('/preprocess', imageForm(inverted, SAMPLE))
@@ -208,7 +208,7 @@ describe('the running server', () => {
     })
   })
 
-  test('health, the model, and what there is not', async () => {
+  test('health, the model, unknown routes and methods', async () => {
     assert.equal((await fetch(`${server.url}/livez`)).status, 200)
     assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
     const model = (await (await fetch(`${server.url}/model`)).json()) as {
@@ -246,7 +246,7 @@ describe('the running server', () => {
     assert.deepEqual(await run(['make_request.js', 'models/mnist/sample.png', '--url', server.url]), expected)
   })
 
-  test('the client says what went wrong in one line', async () => {
+  test('the client reports an error in one line', async () => {
     for (const [args, said] of [
       [['README.md', '--url', server.url], /README\.md is not an image|does not start as an image/],
       [['README.md', '--url', server.url, '--upload'], /answered 415: .*does not start as an image/],
@@ -276,7 +276,7 @@ describe('starting and stopping', () => {
     [[link], false],
     [['server.ts'], canRunTypeScript ? false : 'this Node does not run TypeScript'],
   ] as const) {
-    test(`node ${args[0] === link ? '(a link)' : args} serves, and SIGTERM ends it with code 0`, {
+    test(`node ${args[0] === link ? '(a link)' : args} serves, and exits with 0 on SIGTERM`, {
       skip,
     }, async () => {
       const server = await startServer({ args: [...args] })
@@ -298,7 +298,7 @@ describe('starting and stopping', () => {
     ['a device that is missing', { DEVICE: 'cuda' }, /^onnxpress: .*cuda/],
     ['an address that is not ours', { HOST: '192.0.2.1' }, /^onnxpress: HOST=192\.0\.2\.1 .*EADDRNOTAVAIL/],
   ] as const) {
-    test(`${what} ends the start with one line and code 1`, async () => {
+    test(`${what} stops the start with one line and code 1`, async () => {
       const { code, stderr } = await run(['server.js'], { ...env })
       assert.equal(code, 1)
       assert.match(stderr, said)
@@ -306,7 +306,7 @@ describe('starting and stopping', () => {
     })
   }
 
-  test('SIGTERM: an upload that is under way is still answered, then the exit code is 0', async () => {
+  test('SIGTERM: an open upload is still answered, exit code 0', async () => {
     const server = await startServer()
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     socket.setEncoding('latin1')
@@ -322,7 +322,7 @@ describe('starting and stopping', () => {
     assert.equal(await stopped, 0)
   })
 
-  test('--describe prints what is understood of the folder, and serves nothing', async () => {
+  test('--describe prints how the folder is read, and exits', async () => {
     const { code, stdout } = await run(['server.js', '--describe'], { MODEL_NAME: 'digits' })
     assert.equal(code, 0)
     assert.equal(
@@ -342,7 +342,7 @@ labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
     )
   })
 
-  test('a flag that there is not ends the start with one line', async () => {
+  test('an unknown flag stops the start with one line', async () => {
     const { code, stderr } = await run(['server.js', '--prot', '80'])
     assert.equal(code, 1)
     assert.match(
@@ -351,7 +351,7 @@ labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
     )
   })
 
-  test('a port in use ends the start with one line and code 1', async () => {
+  test('a port in use stops the start with one line and code 1', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => other.once('listening', resolve))
     const { port } = other.address() as { port: number }

@@ -8,7 +8,7 @@ import { ROOT } from './running_server.ts'
 const modelPath = join(ROOT, 'test/fixtures/models/linear/model.onnx')
 const five = (): Tensor => ({ dtype: 'float32', dims: [1, 1], data: Float32Array.of(5) })
 
-test('a session runs, also with other threads, and fails on what the graph cannot take', async () => {
+test('a session runs, also with another number of threads, and fails on input that the graph does not accept', async () => {
   const session = await startSession({ modelPath, devices: ['cpu'], threads: 2 }, assert.fail)
   assert.equal(session.isRunning, true)
   assert.equal((await session.run(five(), ['y']))[0].data[0], 9)
@@ -19,7 +19,7 @@ test('a session runs, also with other threads, and fails on what the graph canno
   await session.close()
 })
 
-test('a session that is closed ends what it is running, takes no more, and is not started again', async () => {
+test('a closed session finishes its run, accepts no more, and is not restarted', async () => {
   const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, assert.fail)
   const underWay = [1, 2, 3].map(() => session.run(five(), ['y']))
   const closed = session.close()

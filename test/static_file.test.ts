@@ -48,7 +48,7 @@ describe('static files', () => {
     })
   }
 
-  test('clients that ask for files, read nothing and go away leave no file open', {
+  test('clients that request files, read nothing and leave keep no file open', {
     skip: existsSync('/proc/self/fd') ? false : 'needs /proc',
   }, async () => {
     const openFiles = () => readdirSync(`/proc/${server.process.pid}/fd`).length

@@ -1,4 +1,4 @@
-// The floor: node:http and onnxruntime-node, a tensor's bytes as the body, one after the other, nothing checked.
+// The lower bound: node:http and onnxruntime-node, a tensor's bytes as the body, one at a time, no checks.
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 

@@ -8,7 +8,7 @@ import type { Metrics } from './metrics.ts'
 /** Memory cap for request bodies, in multiples of the largest body. */
 const MAX_BODIES = 16
 
-/** How long a request keeps a slot for the samples it may bring, in milliseconds; slower senders take their chance. */
+/** How long a request keeps a slot for its samples while its body arrives, in milliseconds. Slower senders may find the queue full. */
 const ARRIVAL_MS = 1000
 
 /** The context of a request that was admitted. */
@@ -16,7 +16,7 @@ export interface AdmittedContext extends RequestContext {
   readonly reservation: Reservation
 }
 
-/** A queue that samples pass on their way. */
+/** A queue that samples pass through. */
 interface Queue {
   /** samples that wait */
   readonly waiting: number
@@ -24,7 +24,7 @@ interface Queue {
 }
 
 export interface AdmissionOptions {
-  /** the queues that a sample passes, one after the other */
+  /** the queues that a sample passes through, in order */
   queues: Queue[]
   /** most samples that leave the last queue at once */
   batchSize: number
@@ -57,7 +57,7 @@ export class Admission {
   /**
    * Run a request's work.
    *
-   * @param work is given up when the client leaves or the time is up
+   * @param work abandoned when the client leaves or the time is up
    * @throws RequestError 503 when the queue is full, 413 when the announced body is too large, the signal's reason, and
    * what `work` throws
    */
@@ -72,12 +72,12 @@ export class Admission {
     return ctx.wait(work(Object.assign(ctx, { reservation })))
   }
 
-  /** Used by `Reservation` alone. */
+  /** Used only by `Reservation`. */
   countArriving(change: 1 | -1): void {
     this.#arriving += change
   }
 
-  /** Used by `Reservation` alone. */
+  /** Used only by `Reservation`. */
   countBytes(change: number): void {
     this.#bytes += change
     this.#options.metrics.bytesInFlight.inc(change)
@@ -91,7 +91,7 @@ export class Admission {
     throw new RequestError(503, detail, { 'retry-after': '1' })
   }
 
-  /** @throws RequestError 413 for more samples than the queue holds, 503 when it is full */
+  /** @throws RequestError 413 for more samples than the queue can hold, 503 when it is full */
   checkSamples(samples: number): void {
     const { maxQueue } = this.#options
     if (samples > maxQueue) {
@@ -102,7 +102,7 @@ export class Admission {
     if (overflow) throw toError(overflow)
   }
 
-  /** Why samples do not fit behind those that wait and `arriving` others. */
+  /** Why this many samples do not fit after the waiting ones and `arriving` others. */
   #overflow(samples: number, arriving = 0): Problem | undefined {
     const { queues, maxQueue } = this.#options
     const waiting = queues.reduce((sum, queue) => sum + queue.waiting, arriving)
@@ -116,7 +116,7 @@ export class Admission {
   }
 }
 
-/** What one request occupies: a slot while its body arrives, memory, and room in the queue. */
+/** The resources of one request: a slot while its body arrives, memory, and room in the queue. */
 export class Reservation {
   readonly #admission: Admission
   readonly #ctx: RequestContext
@@ -139,7 +139,7 @@ export class Reservation {
    * @throws RequestError 503 when the bodies of all requests are too large together, or the signal's reason
    */
   countBytes(bytes: number): void {
-    // the rest of a refused client's body is not kept
+    // drop the rest of a refused client's body
     if (this.#isReleased) throw new RequestError(400, 'the response was sent before the body was complete')
     if (this.#ctx.signal.reason) throw this.#ctx.signal.reason
     this.#admission.checkBytes(bytes)
@@ -155,7 +155,7 @@ export class Reservation {
   }
 
   /**
-   * Ask for room in the queue, now that the number of samples is known.
+   * Reserve room in the queue, now that the number of samples is known.
    *
    * @throws RequestError 413 for more samples than the queue holds, 503 when it is full
    */
@@ -184,7 +184,7 @@ export class Reservation {
 export function bodyTooLarge(maxBytes: number): RequestError {
   return new RequestError(
     413,
-    `the body is larger than ${maxBytes / 2 ** 20} MB, the limit (MAX_UPLOAD_MB): send less at once`,
+    `the body is too large; the limit is ${maxBytes / 2 ** 20} MB (MAX_UPLOAD_MB): send less at once`,
   )
 }
 

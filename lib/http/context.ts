@@ -17,7 +17,7 @@ declare global {
   }
 }
 
-/** The reason of an aborted signal when nobody waits for the response any more. */
+/** The signal's reason once the request is over. */
 const OVER = new RequestError(499, 'the request is over')
 
 /** Safe to repeat in a log line and in a header. */
@@ -34,7 +34,7 @@ export class RequestContext {
   readonly res: Response
   readonly id: string
   readonly startedAt = performance.now()
-  /** aborted when the client has gone, the time is up, or the response has been sent */
+  /** aborted when the client has left, the time is up, or the response has been sent */
   readonly signal = new Signal()
   readonly timings: Timings = {}
   /** bytes of the body that were kept in memory */
@@ -64,7 +64,7 @@ export class RequestContext {
     return !this.res.writableFinished
   }
 
-  /** Wait for work that is given up when the signal is aborted. */
+  /** Wait for work, or for the signal to be aborted. */
   wait<T>(work: Promise<T>): Promise<T> {
     return abortable(this.signal, work)
   }

@@ -1,11 +1,11 @@
-/** The HTTP server around the app: timeouts, `Expect: 100-continue`, exchange of the app, and an orderly end. */
+/** The HTTP server around the app: timeouts, `Expect: 100-continue`, swapping the app, shutdown. */
 import { createServer, IncomingMessage, type RequestListener, ServerResponse } from 'node:http'
 import { type AddressInfo, Server, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import type { Express } from 'express'
 import { messageOf, StartError } from '../inference/errors.ts'
 
-/** One app with its model; a reload exchanges it for another. */
+/** One app with its model; a reload replaces it. */
 export interface AppInstance {
   express: Express
   /** the Express app, or a listener in front of it */
@@ -14,7 +14,7 @@ export interface AppInstance {
 
 export interface HttpServer {
   url: string
-  /** Give new requests to another instance; resolves when the previous one has answered all of its own. */
+  /** Send new requests to another instance; resolves when the previous one has answered all of its requests. */
   swap(instance: AppInstance): Promise<void>
   /** whether no request is open */
   readonly isIdle: boolean
@@ -149,7 +149,7 @@ export async function listen(instance: AppInstance, options: ListenOptions): Pro
     answer,
   )
   server.on('connection', (socket) => connections.add(socket))
-  // a request that is refused without its body is refused before the body is sent
+  // a request that is refused by its header is refused before its body is sent
   server.on('checkContinue', (req, res) => {
     waitingForContinue.add(req)
     answer(req, res)

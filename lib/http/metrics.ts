@@ -1,4 +1,4 @@
-/** What `/metrics` tells an operator, in Prometheus' text format. */
+/** The metrics of `/metrics`, in Prometheus' text format. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ModelInfo } from '../model/model_info.ts'
 
@@ -22,7 +22,7 @@ const REASONS: Record<number, string> = {
   504: 'timeout',
 }
 
-/** Methods that are counted by name: clients can make up any number of others. */
+/** Methods that are counted by name; clients can invent any number of others. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
 
 export class Metrics {

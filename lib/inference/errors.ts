@@ -1,6 +1,6 @@
 /**
- * The two errors a person is meant to read. Their messages name the input, what was expected, what was received, and the
- * fix. Anything else that is thrown is a bug in the server.
+ * Errors for people. Their messages name the input, the expected and the received value, and the fix. Anything else that
+ * is thrown is a bug in the server.
  */
 
 /** An error as it is sent to the client. */

@@ -1,8 +1,8 @@
-/** Which of the known names a mistyped one was meant to be. */
+/** The known name that a mistyped one resembles. */
 
 /**
- * @param mostEdits letters that may be missing, added, exchanged or swapped with the next; of a short name fewer, one in
- * three
+ * @param mostEdits most letters that may be missing, added, replaced or swapped with the next one; in a short name at most
+ * one in three
  * @returns the nearest of the candidates; undefined if the name is one of them, or none is near
  */
 export function nearest(name: string, candidates: readonly string[], mostEdits = 2): string | undefined {
@@ -21,7 +21,7 @@ export function nearest(name: string, candidates: readonly string[], mostEdits =
   return best
 }
 
-/** Damerau-Levenshtein, where no letter is edited twice: how many edits lead from one text to the other. */
+/** Damerau-Levenshtein distance (no letter is edited twice): the number of edits from one text to the other. */
 export function editDistance(from: string, to: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: to.length + 1 }, (_, column) => column)

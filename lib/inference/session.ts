@@ -13,7 +13,7 @@ export interface SessionOptions {
   threads: number
 }
 
-/** What the graph declares; dtypes can be anything ONNX knows until they are checked. */
+/** The interface that the graph declares; any dtype of ONNX until it is checked. */
 export interface GraphInfo {
   /** the execution provider in use */
   device: string
@@ -35,7 +35,7 @@ export interface Session extends GraphInfo {
   run(input: Tensor, outputs: readonly string[]): Promise<Tensor[]>
   /** Load the model again with another number of threads, after the runs that were requested before. */
   useThreads(threads: number): Promise<void>
-  /** End the worker after its current run: ended in the middle of one, ONNX Runtime (1.30) aborts the whole process. */
+  /** End the worker after its current run: in the middle of one, ONNX Runtime (1.30) would abort the whole process. */
   close(): Promise<void>
 }
 
@@ -64,7 +64,7 @@ function siblingModule(name: string): URL {
   return new URL(`./${name}${extname(import.meta.filename)}`, import.meta.url)
 }
 
-/** The request was checked before; only the graph itself can still object to its values or sizes. */
+/** The request was checked before, so only the graph itself can fail on its values or sizes. */
 function modelFailure(message: string): RequestError {
   return new RequestError(400, `the model failed on this input: ${message.replace(/\s*\n\s*/g, ' ')}`)
 }

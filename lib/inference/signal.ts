@@ -6,7 +6,7 @@ import type { RequestError } from './errors.ts'
  * one and aborting it takes 7 us (Node 20), a twentieth of a tensor request; this class takes 0.15 us.
  */
 export class Signal {
-  /** the error to answer with; undefined until the signal is aborted */
+  /** the error to send; undefined until the signal is aborted */
   reason: RequestError | undefined
   readonly #listeners = new Set<(reason: RequestError) => void>()
 

@@ -86,7 +86,7 @@ export function collect(
   })
 }
 
-/** Unlike Buffer.concat, with memory of its own: its bytes can be viewed as float32 without another copy. */
+/** Unlike Buffer.concat, into memory of its own: the bytes can be viewed as float32 without another copy. */
 export function join(chunks: readonly Buffer[], total: number): Buffer<ArrayBuffer> {
   const joined = Buffer.from(new ArrayBuffer(total))
   let offset = 0

@@ -1,4 +1,4 @@
-/** The boundary of a multipart form, which its Content-Type names. */
+/** The boundary of a multipart form, in its Content-Type. */
 import { RequestError } from '../inference/errors.ts'
 
 /** RFC 9110: a token, or a quoted string. */
@@ -12,8 +12,8 @@ const PARAMETERS = new RegExp(PARAMETER, 'g')
 const BOUNDARY = /^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$/
 
 /**
- * @param contentType of a request that is a form
- * @throws RequestError 400 unless it names one boundary; multer and its parser disagree about what else is one
+ * @param contentType of a multipart request
+ * @throws RequestError 400 unless it has exactly one valid boundary; multer and its parser disagree about all other cases
  */
 export function checkBoundary(contentType: string): void {
   const parameters = CONTENT_TYPE.test(contentType) ? [...contentType.matchAll(PARAMETERS)] : []

@@ -13,7 +13,7 @@ export function nestingOf(data: unknown): number[] {
   for (let list = data; Array.isArray(list); list = list[0]) {
     if (dims.length === MAX_RANK)
       throw new RequestError(400, `the data is nested deeper than ${MAX_RANK} lists`)
-    if (list.length === 0) throw new RequestError(400, 'the data holds an empty list: send values')
+    if (list.length === 0) throw new RequestError(400, 'the data has an empty list: send values')
     dims.push(list.length)
   }
   return dims
@@ -51,7 +51,7 @@ export function flatten<T>(
     if (value === undefined) {
       throw new RequestError(
         400,
-        `the data has ${show(item)} where ${kind} was expected: it is ragged, or of something else`,
+        `the data has ${show(item)} where ${kind} was expected: it is ragged, or has other values`,
       )
     }
     flat.push(value)

@@ -1,4 +1,4 @@
-/** The keys of a query. */
+/** The query's keys. */
 import type { Request } from 'express'
 import { RequestError } from '../inference/errors.ts'
 import { nearest } from '../inference/nearest.ts'
@@ -6,7 +6,7 @@ import { nearest } from '../inference/nearest.ts'
 /** Those of the routes that take inputs. */
 const KEYS = ['dims', 'dtype', 'top_k']
 
-/** @throws RequestError 400 for a key that is nearly one of ours; others are ignored */
+/** @throws RequestError 400 for a key that is one letter away from a known one; other keys are ignored */
 export function checkQueryKeys(req: Request): void {
   if (!req.url.includes('?')) return
   for (const key of Object.keys(req.query)) {

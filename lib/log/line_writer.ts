@@ -1,15 +1,15 @@
-/** Writes lines to a file descriptor without ever waiting for it: what does not fit into the buffer is dropped. */
+/** Writes lines to a file descriptor without ever waiting for it: lines that do not fit into the buffer are dropped. */
 import { write, writeSync } from 'node:fs'
 
-/** Lines are written together, which costs a busy server much less than each on its own... */
+/** Lines are written in batches, which costs a busy server much less than single writes... */
 const BATCH_CHARS = 4096
-/** ...and at most this much late. */
+/** ...and at most this much later. */
 const LATE_MS = 50
-/** Lines that wait for a destination that takes none: some thousands. */
+/** Most characters that wait for a blocked destination: a few thousand lines. */
 const MAX_CHARS = 2 ** 20
-/** How long after a failed write the next one is tried. */
+/** Pause after a failed write. */
 const RETRY_MS = 100
-/** How long `flush` waits for a destination that takes nothing at present. */
+/** How long `flush` waits for a blocked destination. */
 const FLUSH_MS = 500
 
 const NOTHING = Buffer.alloc(0)
@@ -17,14 +17,14 @@ const NOTHING = Buffer.alloc(0)
 export class LineWriter {
   /** lines dropped since the start */
   dropped = 0
-  /** called with the first error of a series; a full pipe is none */
+  /** called with the first error of a series; a full pipe is not an error */
   onFailure = (_error: NodeJS.ErrnoException) => {}
-  /** called once the lines that waited are written, with the number dropped in between */
+  /** called once the waiting lines are written, with the number of lines dropped meanwhile */
   onRecovery = (_dropped: number) => {}
 
   readonly #fd: number
   #waiting = ''
-  /** the part of a batch that is not written yet */
+  /** the unwritten part of a batch */
   #batch = NOTHING
   #isWriting = false
   #timer: NodeJS.Timeout | undefined
@@ -50,7 +50,7 @@ export class LineWriter {
     else this.#timer ??= this.#after(LATE_MS)
   }
 
-  /** Call back once all lines are written, or will not be for now; not while a write hangs in the system. */
+  /** Call back once all lines are written or cannot be written for now, but not while a write is in progress. */
   flush(done: () => void): void {
     const timer = setTimeout(() => {
       if (!this.#isWriting) this.#settle()
@@ -98,7 +98,7 @@ export class LineWriter {
   }
 
   #fail(error: NodeJS.ErrnoException): void {
-    // EAGAIN: a pipe is full, and may be read any moment
+    // EAGAIN: the pipe is full, and may be read at any moment
     if (error.code !== 'EAGAIN') {
       if (!this.#isFailing) this.onFailure(error)
       this.#settle()
@@ -120,14 +120,14 @@ export class LineWriter {
     this.onRecovery(dropped)
   }
 
-  /** At the end of the process, which waits for nothing: one attempt. */
+  /** On exit, which waits for nothing: one attempt. */
   #writeRest(): void {
     const rest = this.#isWriting ? this.#waiting : this.#batch.toString() + this.#waiting
     if (rest === '') return
     try {
       writeSync(this.#fd, rest)
     } catch {
-      // nobody can be told
+      // there is nowhere to report it
     }
   }
 }

@@ -11,19 +11,19 @@ const STDERR = 2
 
 let writer: LineWriter | undefined
 
-/** Lines that could not be written, in this process. */
+/** Log lines that this process could not write. */
 export function droppedLines(): number {
   return writer?.dropped ?? 0
 }
 
-/** @param level least level that is written */
+/** @param level lowest level that is written */
 export async function createLog(level: string): Promise<Log> {
   const isTerminal = isatty(STDOUT)
   writer ??= openStdout()
   const { toTerminalLine } = isTerminal ? await import('./terminal_line.ts') : {}
   const log = pino({ level, base: undefined, hooks: { streamWrite: toTerminalLine } }, writer)
   writer.onRecovery = (dropped) => {
-    log.warn({ dropped }, `${dropped} log lines were dropped: standard output took none for a while`)
+    log.warn({ dropped }, `${dropped} log lines were dropped: standard output did not accept them`)
   }
   return log
 }

@@ -1,4 +1,4 @@
-/** A line of the log as people read it: `10:23:45.123 INFO  serving mnist on cpu at http://127.0.0.1:8890`. */
+/** A log line for people: `10:23:45.123 INFO  serving mnist on cpu at http://127.0.0.1:8890`. */
 import { styleText } from 'node:util'
 
 const LEVELS: Record<number, string> = {
@@ -35,13 +35,13 @@ function styled(level: number, name: string): string {
   return styleText(level < 50 ? 'yellow' : 'red', name)
 }
 
-/** Bare where it is one word, quoted where it is not: a client must not be able to forge a field or a line. */
+/** Bare if it is one word, quoted otherwise: a client must not be able to forge a field or a line. */
 function fieldText(value: unknown): string {
   if (typeof value === 'string' && /^[\w.:/+@%?&-]+$/.test(value)) return value
   return printable(JSON.stringify(value))
 }
 
-/** Without control characters, which a terminal would obey. */
+/** Without control characters, which a terminal would execute. */
 function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, ' ')
 }

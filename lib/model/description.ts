@@ -1,4 +1,4 @@
-/** What is served: as text for `npm run describe`, as JSON for `GET /model`. */
+/** Descriptions of the model: text for `npm run describe`, JSON for `GET /model`. */
 import { describeRecipe } from '../../preprocess/index.ts'
 import type { TensorSpec } from '../inference/tensor.ts'
 import { shapeText } from './graph.ts'
@@ -31,7 +31,7 @@ export function modelJson(model: ModelInfo, limits: RequestLimits) {
   }
 }
 
-/** @returns lines of a heading in nine columns and its text */
+/** @returns lines: a heading, padded to nine columns, and its text */
 export function formatDescription(model: ModelInfo): string {
   const { name, version, device, input, outputs, recipe, outputSpec, batchSize } = model
   const steps = recipe && describeRecipe(recipe).map((step, i) => `${i + 1}. ${step}`)

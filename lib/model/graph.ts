@@ -1,4 +1,4 @@
-/** Checks of what a graph declares: one input for images, features or a number, with a batch axis first. */
+/** Checks of a graph's interface: one input, an image, features or a number, with the batch axis first. */
 import { StartError } from '../inference/errors.ts'
 import type { GraphInfo } from '../inference/session.ts'
 import { DTYPES, isDtype, type TensorSpec } from '../inference/tensor.ts'

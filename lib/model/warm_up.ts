@@ -1,4 +1,4 @@
-/** The first runs of a graph: whatever would fail at the first request fails at the start. */
+/** The first runs of a graph: anything that would fail at the first request fails at the start instead. */
 import { messageOf, StartError } from '../inference/errors.ts'
 import type { Session } from '../inference/session.ts'
 import { type Tensor, type TensorSpec, zeros } from '../inference/tensor.ts'
@@ -21,7 +21,7 @@ export interface WarmUp {
 const FAST_MS = 1
 
 /**
- * Largest batch of a model that is not fast, on a CPU. Larger batches save next to nothing per sample, but take memory,
+ * Largest batch of a slow model on a CPU. Larger batches save next to nothing per sample, but take memory,
  * overflow the cache (32 images were up to a tenth slower than 8 with ResNet-50 and MobileNetV3) and delay every sample.
  */
 const SLOW_BATCH = 8

@@ -1,7 +1,7 @@
 /**
- * Metrics of several processes as one. A process asks the supervisor, which asks them all for theirs.
+ * Metrics of several processes, added up. A process asks the supervisor, which collects the metrics of all processes.
  *
- * prom-client's own cluster support fails when a process does not answer, as one that is starting does not.
+ * prom-client's own cluster support fails when a process does not reply, such as one that is still starting.
  */
 import cluster, { type Worker } from 'node:cluster'
 import { setTimeout } from 'node:timers/promises'
@@ -15,7 +15,7 @@ type ToSupervisor = 'metrics' | { report: Report }
 /** From the supervisor: a request for this process's metrics, or those of all. */
 type ToProcess = 'report' | { metrics: string }
 
-/** A process that has not answered by then is left out, in milliseconds. */
+/** A process that does not reply in time is left out, in milliseconds. */
 const REPORT_MS = 2000
 
 /** @returns a function that reads the metrics, in Prometheus' text format, of this process or of all under its supervisor */
@@ -37,7 +37,7 @@ export function metricsReader(registry: Registry): () => Promise<string> {
   }
 }
 
-/** In the supervisor: answer a process's requests for the metrics of all `processes`. */
+/** In the supervisor: reply to a process's requests for the metrics of all `processes`. */
 export function answerMetrics(worker: Worker, processes: ReadonlySet<Worker>): void {
   worker.on('message', async (message: ToSupervisor) => {
     if (message !== 'metrics') return

@@ -1,4 +1,4 @@
-/** The command line: which folder, which port, or what to print instead of serving. */
+/** The command line: the folder and the port, or something to print instead of serving. */
 import { parseArgs } from 'node:util'
 import { messageOf, StartError } from '../inference/errors.ts'
 import { SETTINGS } from './settings.ts'
@@ -6,7 +6,7 @@ import { SETTINGS } from './settings.ts'
 export interface Command {
   /** what to do */
   action: 'serve' | 'describe' | 'help' | 'version'
-  /** settings that were given here, as environment variables */
+  /** settings given on the command line, as environment variables */
   env: Record<string, string>
   /** the default of PORT, if it is another one */
   port?: number
@@ -19,7 +19,7 @@ const USAGE = 'expected [MODEL_DIR | serve] [--port N] [--describe] [--help] [--
 
 /**
  * @param args without the program's own name
- * @throws StartError for an argument that there is not
+ * @throws StartError for an unknown argument
  */
 export function readCommand(args: string[]): Command {
   try {
@@ -46,20 +46,20 @@ export function readCommand(args: string[]): Command {
   }
 }
 
-/** What --help prints. */
+/** The output of --help. */
 export function helpText(): string {
   const settings = Object.entries(SETTINGS).map(([name, { default: value, shownDefault, help }]) => {
     const byDefault = shownDefault ?? String(value)
     return `  ${name.padEnd(21)}${help} (${byDefault})`
   })
   return [
-    'onnxpress [MODEL_DIR]   serve the model in this folder; without it, the one that MODEL_DIR names',
+    'onnxpress [MODEL_DIR]   serve the model in this folder, or in the one that MODEL_DIR names',
     '',
-    '  --port N     listen there instead of PORT',
-    '  --describe   print what is understood of the folder, and serve nothing',
+    '  --port N     the port to listen on, instead of PORT',
+    '  --describe   print how the folder is read, and exit',
     '  --version    print the version',
     '',
-    'Settings, by environment variable or in a .env file (and their defaults):',
+    'Settings, as environment variables or in a .env file (with their defaults):',
     ...settings,
   ].join('\n')
 }

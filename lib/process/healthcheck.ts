@@ -1,11 +1,11 @@
-/** The container's own check, without curl: ends with code 0 if the server is ready. */
+/** The container's health check, without curl: exits with 0 if the server is ready. */
 import { readFileSync } from 'node:fs'
 import dotenv from 'dotenv'
 import { readCommand } from './command_line.ts'
 import { readSettings } from './settings.ts'
 
 dotenv.config({ quiet: true })
-// the server is the container's first process, or stands behind docker's init: it may have been given a port
+// the server is the container's first process, or the argument of docker's init; its arguments may include a port
 const command = readFileSync('/proc/1/cmdline', 'utf8').split('\0').slice(0, -1)
 const program = command.indexOf('server.js')
 const { env, port } = readCommand(program < 0 ? [] : command.slice(program + 1))

@@ -1,4 +1,4 @@
-/** The life of one process: load the model, answer requests, reload on SIGHUP, end in order. */
+/** The life of one process: load the model, answer requests, reload on SIGHUP, shut down. */
 import { setTimeout } from 'node:timers/promises'
 import { type AppInstance, type HttpServer, listen } from '../http/http_server.ts'
 import { messageOf } from '../inference/errors.ts'
@@ -34,7 +34,7 @@ interface ServerParts<Loaded extends { model: LoadedModel }> {
  * Load the model and listen; from then on, signals decide.
  *
  * SIGTERM and SIGINT end the process: it is unready at once, accepts connections for DRAIN_MS, and answers open requests
- * within SHUTDOWN_MS; a second signal ends it now. SIGHUP loads the model folder again: new requests get the new model,
+ * within SHUTDOWN_MS; a second signal ends it at once. SIGHUP loads the model folder again: new requests get the new model,
  * open ones the old. If the new one is broken, the old one stays.
  *
  * @throws StartError when the model cannot be loaded or the address cannot be used
@@ -64,7 +64,7 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
     await exit(0)
   }
 
-  /** whether to load again when the current load is done, however often that was requested */
+  /** whether a reload was requested during the current load */
   let isOutdated = false
   let isLoading = true
   async function reload(): Promise<void> {
@@ -93,7 +93,7 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
     return createInstance(loaded, () => !isStopping && loaded.model.isRunning)
   }
 
-  // before anything else: the first process of a container ignores signals that it does not handle
+  // first of all: the first process of a container ignores signals that it does not handle
   onSignals({ stop, exit: () => exit(1), reload })
   process.on('uncaughtException', (error) => {
     log.fatal(error, 'the process ends')

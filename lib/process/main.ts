@@ -1,4 +1,4 @@
-/** The command `onnxpress`: serve a model, or print what is understood of its folder. */
+/** The command `onnxpress`: serve a model, or print how its folder is read. */
 import cluster from 'node:cluster'
 import { createRequire } from 'node:module'
 import dotenv from 'dotenv'
@@ -25,7 +25,7 @@ export interface ModelEvents extends Pick<BatcherOptions, 'onWait' | 'onBatch'> 
   onWorkerExit?: (error: Error) => void
 }
 
-/** What an app is made of. */
+/** The parts of an app. */
 export interface AppParts {
   model: Model
   workers: ImageWorkers
@@ -51,7 +51,7 @@ export async function runIfMain(filename: string, factories: Factories): Promise
   try {
     await run(factories)
   } catch (error) {
-    // the runtime's messages can have several lines; the operator gets one
+    // ONNX Runtime's messages can have several lines; print one
     const line = messageOf(error)
       .trim()
       .replace(/\s*\n\s*/g, ' ')
@@ -100,7 +100,7 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
     async load() {
       const [model, { Metrics }] = await Promise.all([
         loadModel(settings.MODEL_DIR, settings, events),
-        import('../http/metrics.ts'), // meanwhile: it takes a moment
+        import('../http/metrics.ts'), // in parallel, because it takes a moment
       ])
       metrics ??= new Metrics(droppedLines)
       readMetrics ??= metricsReader(metrics.registry)
@@ -120,7 +120,7 @@ export function createWorkers(settings: Settings, metrics: () => Metrics | undef
   )
 }
 
-/** Logs and counts what happens to a model. */
+/** Log and count the events of a model. */
 export function modelEvents(log: Log, metrics: () => Metrics | undefined): ModelEvents {
   return {
     note: (message) => log.warn(message),

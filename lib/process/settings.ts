@@ -5,16 +5,16 @@ import { StartError } from '../inference/errors.ts'
 import { availableMemory } from '../workers/available_memory.ts'
 
 interface Setting<T> {
-  /** used when the variable is unset or empty; undefined = there is none */
+  /** used when the variable is unset or empty; undefined = none */
   default: T
-  /** the default as the README shows it, where the value itself says too little */
+  /** the default as the documentation shows it, if the value itself says too little */
   shownDefault?: string
-  /** what values are allowed, in words */
+  /** the allowed values, in words */
   range: string
   help: string
   /** undefined = not allowed */
   parse: (text: string) => T | undefined
-  /** not to be shown, not even where it is wrong */
+  /** never printed, not even in the error for a wrong value */
   isSecret?: boolean
 }
 
@@ -22,7 +22,7 @@ function text(defaultValue: string, range: string, help: string, shownDefault?: 
   return { default: defaultValue, shownDefault, range, help, parse: (value) => value }
 }
 
-/** As a request has it before the query: what is not ASCII comes percent-encoded. */
+/** The path of a request, before the query; clients percent-encode everything except ASCII. */
 function path(help: string): Setting<string> {
   const parse = (value: string) => (/^\/[!-~]*$/.test(value) && !/[?#]/.test(value) ? value : undefined)
   return { default: '', shownDefault: 'none', range: 'path that starts with /', help, parse }
@@ -77,17 +77,17 @@ export const SETTINGS = {
     'the model folder, relative to the working directory',
     'models/mnist',
   ),
-  MODEL_NAME: text('', 'text', 'name of the model in answers', "the folder's name"),
-  DEVICE: oneOf('auto', DEVICES, 'where the model runs; auto is cuda if it loads, else cpu'),
+  MODEL_NAME: text('', 'text', 'name of the model in responses', "the folder's name"),
+  DEVICE: oneOf('auto', DEVICES, 'device to run the model on; auto is cuda if it loads, else cpu'),
   MAX_BATCH_SIZE: whole(
     32,
     1,
     4096,
-    'most samples in one batch; on a CPU 8 if a sample takes more than a millisecond',
+    'most samples in one batch; on a CPU at most 8 if a sample takes more than 1 ms',
   ),
-  MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'how long a batch that is not full waits for more samples'),
-  MAX_QUEUE: whole(1000, 1, 1_000_000, 'most samples that may wait; one more is answered 503'),
-  MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest body of a request; 1 MB = 2^20 bytes'),
+  MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'milliseconds an incomplete batch waits for more samples'),
+  MAX_QUEUE: whole(1000, 1, 1_000_000, 'most samples that may wait; further requests get 503'),
+  MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest request body; 1 MB = 2^20 bytes'),
   MAX_PIXELS: whole(
     Math.min(50_000_000, Math.floor(availableMemory() / BYTES_PER_PIXEL)),
     1,
@@ -95,41 +95,46 @@ export const SETTINGS = {
     'largest image, width x height',
     '50000000; less where memory is under 1 GB',
   ),
-  TOP_K: whole(5, 1, 100_000, 'how many predictions a single-label answer lists'),
+  TOP_K: whole(5, 1, 100_000, 'number of predictions in a single-label result'),
   API_TOKEN: {
     default: '',
     shownDefault: 'none',
     range: 'ASCII without spaces',
-    help: 'clients must send it as Authorization: Bearer; probes and the page are exempt',
-    parse: (value: string) => (/^[!-~]+$/.test(value) ? value : undefined), // else no header can carry it
+    help: 'token that clients must send as Authorization: Bearer; not for the probes and the page',
+    parse: (value: string) => (/^[!-~]+$/.test(value) ? value : undefined), // no header can carry anything else
     isSecret: true,
   },
   ALLOWED_HOSTS: hostNames(
-    'Host headers to accept besides localhost and 127.0.0.1; unset and HOST not a loopback address: all',
+    'Host headers to accept besides loopback names; if unset, a HOST that is not loopback accepts all',
   ),
-  LOG_LEVEL: oneOf('info', LOG_LEVELS, 'least level that is logged'),
+  LOG_LEVEL: oneOf('info', LOG_LEVELS, 'lowest level that is logged'),
   INFERENCE_THREADS: whole(
     0,
     0,
     1024,
-    "ONNX Runtime's threads; 0 is one per core, or a single one for a model that runs in under 1 ms",
+    "ONNX Runtime's threads; 0 is one per core, or one in all for a model that runs in under 1 ms",
   ),
-  PREPROCESS_THREADS: whole(CORES, 1, 1024, 'threads that resize and normalise images', 'number of cores'),
-  AIP_HEALTH_ROUTE: path("Vertex AI's health route, set by it"),
-  AIP_PREDICT_ROUTE: path("Vertex AI's predict route, set by it"),
+  PREPROCESS_THREADS: whole(CORES, 1, 1024, 'most threads that preprocess images', 'number of cores'),
+  AIP_HEALTH_ROUTE: path('health route, set by Vertex AI'),
+  AIP_PREDICT_ROUTE: path('predict route, set by Vertex AI'),
   REQUEST_TIMEOUT_MS: whole(
     30_000,
     1,
     3_600_000,
-    'how long a request may take, from its head to its answer; then 408 or 504',
+    'milliseconds for a request, from its header to its response; then 408 or 504',
   ),
-  WEB_CONCURRENCY: whole(1, 1, 1024, 'processes that share the port, each with a model of its own'),
-  DRAIN_MS: whole(0, 0, 3_600_000, 'how long new connections are still taken after SIGTERM, unready'),
+  WEB_CONCURRENCY: whole(1, 1, 1024, 'processes that share the port, each with its own copy of the model'),
+  DRAIN_MS: whole(
+    0,
+    0,
+    3_600_000,
+    'milliseconds after SIGTERM in which new connections are still accepted, while unready',
+  ),
   SHUTDOWN_MS: whole(
     10_000,
     0,
     3_600_000,
-    'how long open requests may take after that, before they are cut off',
+    'milliseconds that open requests get after that, before they are cut off',
   ),
 }
 
@@ -141,9 +146,9 @@ export function maxUploadBytes({ MAX_UPLOAD_MB }: Settings): number {
 }
 
 /**
- * @param env such as `process.env`; AIP_HTTP_PORT (Vertex AI) stands in for PORT
- * @param port the default of PORT, where it is another one
- * @throws StartError one line naming the variable, its value and what is allowed
+ * @param env such as `process.env`; AIP_HTTP_PORT (Vertex AI) is used if PORT is unset
+ * @param port the default of PORT, if it is another one
+ * @throws StartError one line naming the variable, its value and the allowed values
  */
 export function readSettings(
   env: Record<string, string | undefined>,

@@ -1,4 +1,4 @@
-/** What a process does at a signal, alone or as one of several under a supervisor. */
+/** The signals of a process, alone or under a supervisor. */
 import cluster from 'node:cluster'
 
 /** From the supervisor to its processes. */
@@ -7,16 +7,16 @@ export type Command = 'stop' | 'exit' | 'reload'
 export interface SignalHandlers {
   /** finish open requests, then exit */
   stop(): void
-  /** exit now */
+  /** exit at once */
   exit(): void
   reload(): void
 }
 
 /**
- * SIGTERM and SIGINT stop the process, a second one ends it now, SIGHUP reloads the model.
+ * SIGTERM and SIGINT stop the process, a second one ends it at once, SIGHUP reloads the model.
  *
- * A terminal and systemd signal all processes of a group at once. A process with a supervisor waits for its command
- * instead, except for SIGTERM, which may be meant for this process alone.
+ * A terminal and systemd signal all processes of a group at once. A process under a supervisor waits for its command
+ * instead, except for SIGTERM, which may be sent to this process alone.
  */
 export function onSignals({ stop, exit, reload }: SignalHandlers): void {
   if (cluster.isWorker) {

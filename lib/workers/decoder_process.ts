@@ -1,6 +1,6 @@
 /**
- * A process that decodes the images that our own decoders do not. libvips cannot be interrupted, and a file may be made to
- * keep it busy, exhaust its memory or crash it: here that costs one image, not the server.
+ * A process that decodes the images that our own decoders do not support. libvips cannot be interrupted, and a file may be
+ * crafted to keep it busy, exhaust its memory or crash it: here that costs one image, not the server.
  */
 import { setPriority } from 'node:os'
 import { messageOf, RequestError } from '../inference/errors.ts'

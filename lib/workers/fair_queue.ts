@@ -1,4 +1,4 @@
-/** Limits how many tasks run at once; requests take turns, however many tasks each has. */
+/** Limits the number of tasks that run at once. Requests take turns, however many tasks they have. */
 import { Rate } from '../inference/rate.ts'
 import type { Signal } from '../inference/signal.ts'
 
@@ -10,7 +10,7 @@ interface Waiting {
 export class FairQueue {
   readonly #limit: number
   readonly #onDone: (ms: number) => void
-  /** the tasks that wait, by the signal of their request, whose turn is next first */
+  /** waiting tasks by the signal of their request; the request whose turn is next comes first */
   readonly #requests = new Map<Signal, Waiting[]>()
   readonly #rate = new Rate()
   #running = 0

@@ -1,4 +1,4 @@
-/** Where images are preprocessed: common ones in threads, the others in processes that can be killed. */
+/** Preprocesses images: common ones in threads, the others in processes that can be killed. */
 
 import type { Recipe } from '../../preprocess/index.ts'
 import type { Signal } from '../inference/signal.ts'

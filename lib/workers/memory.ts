@@ -1,13 +1,13 @@
 /** Buffers that are freed at once instead of by the garbage collector. */
 import { MessageChannel } from 'node:worker_threads'
 
-/** Smaller buffers are collected as fast as they are detached. */
+/** Smaller buffers are garbage-collected as fast as they are detached. */
 const MIN_BYTES = 2 ** 14
 
 // Node 22 has it, TypeScript's es2023 does not
 type Transferable = ArrayBuffer & { transfer?(bytes: number): ArrayBuffer }
 
-/** For Node 20: a buffer posted to a port that nobody listens on is freed immediately. */
+/** For Node 20: a buffer that is posted to a closed port is freed at once. */
 function createDetach(): (memory: Transferable) => void {
   const { port1, port2 } = new MessageChannel()
   port2.close()

@@ -21,7 +21,7 @@ function loadPiscina() {
 }
 
 /**
- * Make a function fit for the pool: a RequestError would lose its class and status between threads, so it is returned as
+ * Prepare a function for the pool. A RequestError would lose its class and status between threads, so it is returned as
  * plain data.
  *
  * @param transferOf its result: memory that is transferred to the main thread instead of copied
@@ -60,7 +60,7 @@ export class ThreadPool {
     this.#queue = new FairQueue(threads, onDone)
   }
 
-  /** Tasks that no thread has started. */
+  /** Tasks that have not started. */
   get waiting(): number {
     return this.#queue.waiting
   }

@@ -1,4 +1,4 @@
-/** The image processor classes of transformers 5: what each does where preprocessor_config.json is silent. */
+/** The image processor classes of transformers 5: their defaults for keys that preprocessor_config.json lacks. */
 import type { Json, JsonFile } from './json_file.ts'
 import { invalidKey } from './keys.ts'
 

@@ -9,7 +9,7 @@ interface Span {
   offset: number
 }
 
-/** What becomes of an image of a certain size. */
+/** The resize and crop of an image of a certain size. */
 export interface Plan {
   /** the resized image */
   resized: Size

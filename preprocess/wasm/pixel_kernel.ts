@@ -66,7 +66,7 @@ interface RowStage {
  * Map each row to a row of another length.
  *
  * @param work called with the number of rows, the addresses of the rows and of the result, and those of the tables
- * @returns the results in chunks, each valid until the next is asked for
+ * @returns the results in chunks, each valid until the next one is requested
  */
 export function* mapRows(
   { chunks, rowBytes, outRowBytes, tables = [] }: RowStage,

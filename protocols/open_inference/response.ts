@@ -10,7 +10,7 @@ import { DATATYPES, toJson, toTextBytes } from './tensors.ts'
 /** Most values to write as text in a response: that happens on the event loop. */
 const MAX_VALUES = 200_000
 
-/** An output in one of its forms; `binary` follows the JSON. */
+/** An output as JSON, and as the binary that follows the JSON. */
 interface WrittenOutput {
   json: string
   binary?: Buffer

@@ -127,7 +127,7 @@ async function exampleImage({ samplePath, recipe }: Model): Promise<string> {
   return Buffer.from(encodePng({ data, width: 8, height: 8, channels })).toString('base64')
 }
 
-/** With one sample of zeros as the example, where that is short. */
+/** With one sample of zeros as the example, if that is short. */
 function inferenceBody({ input, recipe }: Model): Json {
   const { name, dtype } = input
   const shape = [1, ...sampleDims(input, recipe)]

@@ -71,7 +71,7 @@ const CONFIG = { path: 'preprocessor_config.json', json: { size: { width: 3, hei
 const inputOf = (dtype: string) => ({ name: 'x', dtype, dims: ['n', 3, 2, 3] })
 const red = sharp({ create: { width: 9, height: 9, channels: 3, background: { r: 255, g: 3, b: 0 } } })
 
-test('a graph of integers gets levels, of floats rescaled float32, of int8 nothing', async () => {
+test('an integer graph gets levels, a float graph rescaled float32, int8 is refused', async () => {
   const file = await red.png().toBuffer()
   const run = (dtype: string) =>
     preprocess(file, readRecipe({ preprocessor: CONFIG }, { input: inputOf(dtype) })!, { maxPixels: 100 })
@@ -89,7 +89,7 @@ test('a graph of integers gets levels, of floats rescaled float32, of int8 nothi
   await assert.rejects(async () => run('int8'), /^ConfigError: the model's input x is int8, expected uint8/)
 })
 
-test('the preview is the picture before rescaling, as a PNG', async () => {
+test('the preview is the image before rescaling, as a PNG', async () => {
   const recipe = readRecipe({ preprocessor: CONFIG }, { input: inputOf('float32') })!
   const png = await preview(await red.webp({ lossless: true }).toBuffer(), recipe, { maxPixels: 100 })
   const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true })

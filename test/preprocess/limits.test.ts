@@ -70,7 +70,7 @@ describe('pixels', () => {
     assert.equal((await preprocess(plain(MAX_SIDE, 1), SMALL, LIMITS)).data.length, 64)
   })
 
-  test('an image that becomes too large on the way', async () => {
+  test('an image that becomes too large while it is resized', async () => {
     const recipe = recipeOf({
       size: { shortest_edge: 224 },
       image_processor_type: 'CLIPImageProcessor',
@@ -87,13 +87,13 @@ describe('pixels', () => {
       )
   })
 
-  test('the error says how many', async () => {
+  test('the error has the number of pixels', async () => {
     const error = await preprocess(plain(30, 20), SMALL, { maxPixels: 1 }).catch((reason) => reason)
     assert.equal(error.pixels, 600)
   })
 })
 
-/** A first scan of all AC coefficients, then bit by bit: what takes libjpeg longest. */
+/** A first scan of all AC coefficients, then bit by bit: the slowest case for libjpeg. */
 function refinements(component: number): Scan[] {
   const components = [component]
   const refine = Array.from(
@@ -143,7 +143,7 @@ describe('scans of a JPEG file', () => {
   })
 })
 
-describe('files that are small and unpack to much', () => {
+describe('small files that unpack to a lot', () => {
   test('PNG text is not unpacked', async () => {
     const text = Buffer.concat([Buffer.from('a\0\0', 'latin1'), deflateSync(Buffer.alloc(7_900_000, 97))])
     const extra = Buffer.concat(new Array(100).fill(chunk('zTXt', text)))
@@ -228,7 +228,7 @@ describe('the fast decoders', () => {
     await refused(jpeg.subarray(0, jpeg.length / 2), 'broken', /broken JPEG file, cut off or damaged: save/)
   })
 
-  test('refuse what is no image', () => {
+  test('refuse bytes that are not an image', () => {
     const code = (code: string) => (error: unknown) => error instanceof ImageError && error.code === code
     assert.throws(() => preprocessFast(Buffer.from('hello'), SMALL, LIMITS), code('unsupported'))
     const heic = Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')

@@ -8,7 +8,7 @@ type Json = Record<string, unknown>
 
 interface Goldens {
   photos: { offset: number; length: number }[]
-  /** for each photo the dims and the SHA-256 of the tensor; null where the processor itself gives up */
+  /** for each photo the dims and the SHA-256 of the tensor; null if the processor itself fails */
   cases: { config: Json; preprocessor?: Json; tensors: ([number[], string] | null)[] }[]
 }
 

@@ -1,4 +1,4 @@
-/** What stands before the samples of a baseline JPEG file (ITU-T T.81, annex B; JFIF 1.02). */
+/** The header of a baseline JPEG file: everything before its samples (ITU-T T.81, annex B; JFIF 1.02). */
 import { type Orientation, orientationOf } from '../../orientation.ts'
 import { requireSupported, UnsupportedImage } from '../unsupported.ts'
 import { readOrientation } from './exif.ts'

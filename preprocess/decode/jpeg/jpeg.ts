@@ -1,5 +1,5 @@
 /**
- * Baseline JPEG files, decoded row by row: faster than libvips, and without the blocks that nobody asks for.
+ * Baseline JPEG files, decoded row by row: faster than libvips, and only the blocks that are requested.
  *
  * The pixels are those of libjpeg-turbo with its default settings, and so Pillow's: see jpeg_kernel.as.ts.
  */

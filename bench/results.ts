@@ -1,0 +1,81 @@
+/** The results of bench/peers.ts, kept in results.jsonl: a line about the run, then a line per workload and per server. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import type { Workload } from './workloads.ts'
+
+/** One server at one number of connections; the lists have a value per round. */
+export interface ClosedLoop {
+  connections: number
+  perSecond: number[]
+  p50Ms: number[]
+  p99Ms: number[]
+  /** failed requests of all rounds */
+  errors: number
+  /** processor seconds of all its processes per second */
+  cores: number
+}
+
+/** One server at a share of its best rate: latencies of requests that do not wait for each other. */
+export interface OpenLoop {
+  share: number
+  perSecond: number
+  p50Ms: number
+  p99Ms: number
+  errors: number
+}
+
+/** One server at the load that all servers get: half of what the best of the peers can do. */
+export interface EqualLoad {
+  perSecond: number
+  /** a value per round */
+  p50Ms: number[]
+  p99Ms: number[]
+  /** failed requests of all rounds */
+  errors: number
+}
+
+export interface Measured {
+  contender: string
+  /** from its start to its first right response, in milliseconds */
+  startMs: number
+  closed: ClosedLoop[]
+  open: OpenLoop[]
+  /** undefined if it is more than the server can do, or no peer was measured */
+  equal?: EqualLoad
+  /** after all measurements */
+  memoryMb: number
+}
+
+interface Run {
+  date: string
+  /** written by hand: what went wrong in this run */
+  note?: string
+  machine: string
+  versions: Record<string, string>
+  installedMb: Record<string, number>
+}
+
+export interface Results extends Run {
+  workloads: { workload: Workload; measured: Measured[] }[]
+}
+
+const FILE = new URL('results.jsonl', import.meta.url)
+
+/** @returns undefined if there are none */
+export function readResults(): Results | undefined {
+  if (!existsSync(FILE)) return undefined
+  const [run, ...lines] = readFileSync(FILE, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const workloads: Results['workloads'] = []
+  for (const line of lines) {
+    if ('contender' in line) workloads.at(-1)?.measured.push(line)
+    else workloads.push({ workload: line, measured: [] })
+  }
+  return { ...run, workloads }
+}
+
+export function writeResults({ workloads, ...run }: Results): void {
+  const lines = [run, ...workloads.flatMap(({ workload, measured }) => [workload, ...measured])]
+  writeFileSync(FILE, lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+}
