@@ -408,11 +408,6 @@ describe('the page', { skip: NO_BROWSER }, () => {
       const { prediction } = answer as { prediction: number }
       assert.equal(await page.locator('#label').innerText(), [prediction].flat().join(', '))
     })
-    const several = await start({ MODEL_DIR: join(MODELS, 'several') })
-    await during(several, async (page) => {
-      await page.locator('#no-input').waitFor()
-      assert.ok(await page.locator('#number-form').isHidden())
-    })
   })
 
   test('by keyboard only', async () => {
