@@ -10,12 +10,10 @@ RUN npm prune --omit=dev --ignore-scripts \
   # an optional peer dependency of valibot, used only for types
   && rm -rf node_modules/typescript node_modules/@typescript \
   # onnxruntime-node ships the binaries of every platform: keep this one's
-  && cd node_modules/onnxruntime-node/bin/napi-v6 \
-  && find . -mindepth 2 -maxdepth 2 ! -path "./linux/$(node -p process.arch)" -exec rm -r {} + \
-  && cd /app/node_modules \
-  && find swagger-ui-dist -type f ! -name package.json ! -name LICENSE ! -name swagger-ui.css ! -name swagger-ui-bundle.js -delete \
-  && find . -type d \( -name test -o -name tests -o -name benchmarks -o -name docs \) -prune -exec rm -r {} + \
-  && find . -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.md' \) ! -iname 'licen*' -delete
+  && find node_modules/onnxruntime-node/bin/napi-v6 -mindepth 2 -maxdepth 2 ! -path "*/linux/$(node -p process.arch)" -exec rm -r {} + \
+  && find node_modules/swagger-ui-dist -type f ! -name package.json ! -name LICENSE ! -name swagger-ui.css ! -name swagger-ui-bundle.js -delete \
+  && find node_modules -type d \( -name test -o -name tests -o -name benchmarks -o -name docs \) -prune -exec rm -r {} + \
+  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.md' \) ! -iname 'licen*' -delete
 
 FROM node:24.20.0-bookworm-slim@sha256:ba849c60be29959425b8734d57b8b4b7d56f98edd9504c9af091d5281095a71e
 LABEL org.opencontainers.image.title="onnxpress" \
@@ -28,7 +26,8 @@ WORKDIR /app
 ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=4 \
     MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 COPY --from=build /app .
-USER node
+# the user `node`, by its number, which Kubernetes can check
+USER 1000
 EXPOSE 8890
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \

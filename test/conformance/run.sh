@@ -11,7 +11,10 @@ if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-vers
   echo 'conformance: SKIPPED, there is no Python 3 that can install requirements.txt'
   exit 0
 fi
-# the manifests against the API's own schemas
+# the manifests against the API's own schemas, and linters of what builds and runs the image
 .venv/bin/kubernetes-validate --quiet --strict ../../deploy/kubernetes.yaml
+if command -v kube-score > /dev/null; then kube-score score --output-format ci ../../deploy/kubernetes.yaml; fi
+.venv/bin/hadolint ../../Dockerfile ../../Dockerfile.cuda
+.venv/bin/compose-lint --fail-on medium ../../deploy/compose.yaml
 REQUESTS=200 .venv/bin/python open_inference.py
 .venv/bin/python openapi.py 5
