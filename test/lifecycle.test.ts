@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, type IncomingMessage, request } from 'node:http'
@@ -511,10 +511,13 @@ describe('faults', () => {
 describe('what one sees', () => {
   test('each request has an id, its own or a new one, in the answer and in the log', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
-    const own = await predict(server, [5], { headers: { 'x-request-id': 'order-66' } })
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
+    const headers = { 'x-request-id': 'order-66', traceparent: `00-${traceId}-00f067aa0ba902b7-01` }
+    const own = await predict(server, [5], { headers })
     assert.equal(own.headers.get('x-request-id'), 'order-66')
     const line = await logged(server, ({ requestId }) => requestId === 'order-66')
     assert.equal(line.msg, 'request')
+    assert.equal(line.traceId, traceId)
     const { method, route, status, bytes, batchSize, label } = line
     assert.deepEqual(
       { method, route, status, bytes, batchSize, label },
@@ -547,6 +550,16 @@ describe('what one sees', () => {
     assert.ok(metrics.has('process_resident_memory_bytes') && metrics.has('nodejs_eventloop_lag_p99_seconds'))
     const info = [...metrics.keys()].find((name) => name.startsWith('onnxpress_model_info'))!
     assert.match(info, /name="mnist",version="1",device="cpu",sha256="[0-9a-f]{64}"/)
+  })
+
+  test('promtool accepts the metrics', {
+    skip: spawnSync('promtool', ['--version']).error && 'there is no promtool',
+  }, async (t) => {
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
+    await predict(server, [5])
+    const input = await (await fetch(`${server.url}/metrics`)).text()
+    const { status, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' })
+    assert.deepEqual([status, stderr], [0, ''])
   })
 
   test('the dashboard and the alerts ask for nothing that is not there', async (t) => {

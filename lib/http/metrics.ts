@@ -22,6 +22,9 @@ const REASONS: Record<number, string> = {
   504: 'timeout',
 }
 
+/** Of prom-client's default metrics: gauges whose names end like a counter's, which promtool rejects. */
+const MISNAMED = ['handles', 'requests', 'resources'].map((name) => `nodejs_active_${name}_total`)
+
 /** Methods that are counted by name; clients can invent any number of others. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
 
@@ -79,6 +82,7 @@ export class Metrics {
   constructor(droppedLines = () => 0) {
     const registers = [this.registry]
     collectDefaultMetrics({ register: this.registry })
+    for (const name of MISNAMED) this.registry.removeSingleMetric(name)
     // start at 0: rates do not show the first event of a series that begins with it
     for (const reason of Object.values(REASONS)) this.#rejected.inc({ reason }, 0)
     const waiting = () => this.#waiting()

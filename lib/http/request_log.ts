@@ -29,6 +29,7 @@ export function requestLog(log: Logger, metrics: Metrics, timeoutMs: number): Re
       const { preprocessMs, queueMs, inferenceMs, batchSize } = timings
       const line = {
         requestId: id,
+        traceId: traceId(req.headers.traceparent),
         method,
         route,
         path,
@@ -51,6 +52,11 @@ export function requestLog(log: Logger, metrics: Metrics, timeoutMs: number): Re
 /** Milliseconds, rounded to microseconds. */
 export function roundMs<T extends number | undefined>(ms: T): T {
   return (ms === undefined ? ms : Math.round(ms * 1000) / 1000) as T
+}
+
+/** The trace that a caller names in the header `traceparent` (W3C Trace Context). */
+function traceId(traceparent: unknown): string | undefined {
+  return /^[\da-f]{2}-([\da-f]{32})-[\da-f]{16}-/.exec(String(traceparent))?.[1]
 }
 
 /** The route's pattern: paths are unlimited in number, patterns are few. */
