@@ -80,11 +80,11 @@ test('the packed package: small, a command, types, and an app to mount', async (
   for (const name of readdirSync(join(ROOT, 'node_modules'))) {
     if (!name.startsWith('.')) symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
   }
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  writeFileSync(join(folder, 'package.json'), '{"type":"commonjs"}') // as npm init writes it
 
   await t.test('createApp and loadModel', async () => {
-    writeFileSync(join(folder, 'mounted.js'), MOUNTED)
-    const { stdout, stderr } = await run(['mounted.js', join(ROOT, 'models/mnist')], {}, folder)
+    writeFileSync(join(folder, 'mounted.mjs'), MOUNTED)
+    const { stdout, stderr } = await run(['mounted.mjs', join(ROOT, 'models/mnist')], {}, folder)
     const expected = {
       label: '2',
       predictions: 2,
@@ -97,7 +97,7 @@ test('the packed package: small, a command, types, and an app to mount', async (
   })
 
   const compile = (...args: string[]) => {
-    const options = ['--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node']
+    const options = ['--strict', '--target', 'es2023', '--types', 'node']
     const tsc = join(ROOT, 'node_modules/.bin/tsc')
     try {
       execFileSync(tsc, [...options, ...args], { cwd: folder, encoding: 'utf8', stdio: 'pipe' })
@@ -105,24 +105,34 @@ test('the packed package: small, a command, types, and an app to mount', async (
       assert.fail((error as { stdout: string }).stdout)
     }
   }
+  await t.test('CommonJS', async () => {
+    writeFileSync(
+      join(folder, 'dynamic.js'),
+      "import('onnxpress').then((module) => console.log(Object.keys(module)))",
+    )
+    const { stdout, stderr } = await run(['dynamic.js'], {}, folder)
+    assert.equal(stdout || stderr, "[ 'createApp', 'loadModel' ]\n")
+  })
+
   await t.test('types', () => {
-    writeFileSync(join(folder, 'typed.ts'), TYPED)
-    compile('--noEmit', 'typed.ts')
+    writeFileSync(join(folder, 'typed.mts'), TYPED)
+    compile('--module', 'nodenext', '--noEmit', 'typed.mts')
+    compile('--module', 'esnext', '--moduleResolution', 'bundler', '--noEmit', 'typed.mts')
   })
 
   await t.test('the entry for preprocessing alone, and its types', async () => {
-    writeFileSync(join(folder, 'preprocessed.ts'), PREPROCESSED)
-    compile('preprocessed.ts')
-    const { stdout, stderr } = await run(['preprocessed.js', join(ROOT, 'models/mnist')], {}, folder)
+    writeFileSync(join(folder, 'preprocessed.mts'), PREPROCESSED)
+    compile('--module', 'nodenext', 'preprocessed.mts')
+    const { stdout, stderr } = await run(['preprocessed.mjs', join(ROOT, 'models/mnist')], {}, folder)
     assert.equal(stdout || stderr, 'float32 1,1,28,28 784 unsupported\n')
   })
 
   await t.test('the example of docs/preprocess.md', async () => {
     const [, example] = /```js\n(.*?)```/s.exec(readFileSync(join(ROOT, 'docs/preprocess.md'), 'utf8'))!
-    writeFileSync(join(folder, 'example.js'), example)
+    writeFileSync(join(folder, 'example.mjs'), example)
     symlinkSync(join(ROOT, 'models/mnist'), join(folder, 'my_model'))
     symlinkSync(join(ROOT, 'models/mnist/sample.png'), join(folder, 'photo.jpg'))
-    const { stdout, stderr } = await run(['example.js'], { ORT_DISABLE_TELEMETRY: '1' }, folder)
+    const { stdout, stderr } = await run(['example.mjs'], { ORT_DISABLE_TELEMETRY: '1' }, folder)
     assert.equal(stdout || stderr, 'best class: 2\n')
   })
 

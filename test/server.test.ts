@@ -272,7 +272,6 @@ describe('starting and stopping', () => {
   for (const [args, skip] of [
     [['server.js'], false],
     [['server'], false],
-    [['.'], false],
     [[link], false],
     [['server.ts'], canRunTypeScript ? false : 'this Node does not run TypeScript'],
   ] as const) {
