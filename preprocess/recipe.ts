@@ -44,6 +44,14 @@ export interface Recipe {
   normalize: { mean: number[]; std: number[] }[]
   /** the planes are in the order blue, green, red */
   isBgr?: boolean
+  /** whose arithmetic: transformers' PIL backend, or torchvision's on uint8 tensors; absent: PIL */
+  backend?: 'pil' | 'torchvision'
+  /** with torchvision: rescale and normalize in one step, as transformers fuses them */
+  isFused?: boolean
+  /** grey is taken after the resize, as in torchvision's Resize then Grayscale */
+  greyAfterResize?: boolean
+  /** transparent pixels: their stored colour (absent), or composited on white */
+  alpha?: 'drop' | 'white'
   /** of the tensor; uint8 = levels, neither rescaled nor normalized */
   dtype: 'float32' | 'uint8'
 }
