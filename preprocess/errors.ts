@@ -19,12 +19,9 @@ export type ImageErrorCode =
 export class ImageError extends Error {
   override name = 'ImageError'
   readonly code: ImageErrorCode
-  /** width x height of an image that is too large */
-  readonly pixels: number | undefined
 
-  constructor(code: ImageErrorCode, message: string, options: ErrorOptions & { pixels?: number } = {}) {
+  constructor(code: ImageErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code
-    this.pixels = options.pixels
   }
 }

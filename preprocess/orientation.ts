@@ -1,5 +1,5 @@
 /** EXIF orientation: how stored rows map to displayed rows. */
-import type { Box, Pixels, Size } from './pixels.ts'
+import type { Pixels, Size } from './pixels.ts'
 
 /**
  * The displayed pixel (x, y) is stored at (x', y'), where x' counts from the right under `flipX` and y' from the
@@ -12,7 +12,6 @@ export interface Orientation {
 }
 
 export const UPRIGHT: Orientation = { swapAxes: false, flipX: false, flipY: false }
-export const TRANSPOSED: Orientation = { swapAxes: true, flipX: false, flipY: false }
 
 /** @param value of the EXIF tag, 1 to 8 (Exif 2.3, 4.6.4) */
 export function orientationOf(value: number): Orientation {
@@ -22,14 +21,6 @@ export function orientationOf(value: number): Orientation {
 /** The displayed size of a stored one, and the stored size of a displayed one. */
 export function orientSize({ width, height }: Size, { swapAxes }: Orientation): Size {
   return swapAxes ? { width: height, height: width } : { width, height }
-}
-
-/** Where a box of a displayed image of this size is stored. */
-export function storedBox({ width, height }: Size, orientation: Orientation, box: Box): Box {
-  const left = orientation.flipX ? width - box.left - box.width : box.left
-  const top = orientation.flipY ? height - box.top - box.height : box.top
-  const size = orientSize(box, orientation)
-  return orientation.swapAxes ? { left: top, top: left, ...size } : { left, top, ...size }
 }
 
 /** Stored pixels in displayed order. */

@@ -6,7 +6,6 @@ export interface Size {
   height: number
 }
 
-/** A rectangle in pixels. */
 export interface Box extends Size {
   left: number
   top: number
@@ -19,12 +18,7 @@ export interface Pixels extends Size {
   channels: 1 | 3
 }
 
-/** The whole image as a box. */
-export function fullBox({ width, height }: Size): Box {
-  return { left: 0, top: 0, width, height }
-}
-
-/** Copy chunks one after the other; a source that ends early leaves the rest as it is. */
+/** Copy chunks one after the other. */
 export function collect(chunks: Iterable<Uint8Array>, to: Uint8Array): Uint8Array {
   let end = 0
   for (const chunk of chunks) {

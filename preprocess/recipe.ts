@@ -2,26 +2,14 @@
 import type { Size } from './pixels.ts'
 import type { Filter } from './resample/filters.ts'
 
-/** The size of the resized image, in pixels. */
+/**
+ * The size of the resized image, in pixels. 'size': exactly this. 'fit' and 'cover', as timm's ResizeKeepRatio: the largest
+ * that fits into this one, or the smallest that covers it. 'shortest edge': the shorter side becomes `edge`, the longer
+ * keeps the ratio but does not exceed `longest`.
+ */
 export type Resize = { filter: Filter } & (
-  | {
-      /** stretched to exactly this size */
-      to: 'size'
-      width: number
-      height: number
-    }
-  | {
-      /** the shorter side becomes `edge`, the longer keeps the ratio but does not exceed `longest` */
-      to: 'shortest edge'
-      edge: number
-      longest?: number
-    }
-  | {
-      /** timm's ResizeKeepRatio: the largest size that fits into this one, or the smallest that covers it */
-      to: 'fit' | 'cover'
-      width: number
-      height: number
-    }
+  | { to: 'size' | 'fit' | 'cover'; width: number; height: number }
+  | { to: 'shortest edge'; edge: number; longest?: number }
 )
 
 export interface Crop extends Size {
@@ -77,15 +65,8 @@ export function sampleDims(
 }
 
 /** The steps in words, one line each. */
-export function describeRecipe({
-  channels,
-  resize,
-  crop,
-  rescale,
-  normalize,
-  isBgr,
-  dtype,
-}: Recipe): string[] {
+export function describeRecipe(recipe: Recipe): string[] {
+  const { channels, resize, crop, rescale, normalize, isBgr, dtype } = recipe
   const colours = channels === 1 ? 'convert to grey (ITU-R 601)' : 'convert to RGB, drop alpha'
   const steps = [`decode, turn as EXIF says, ${colours}`]
   if (resize) steps.push(`resize ${describeTarget(resize)}, ${resize.filter}`)

@@ -1,10 +1,10 @@
 /** From an image source to the 8-bit image that the model sees: grey or RGB, resized, cropped, padded. */
 
-import { crop, type ImageSource } from './decode/image_source.ts'
+import type { ImageSource } from './decode/image_source.ts'
 import { orientSize } from './orientation.ts'
 import type { Pixels } from './pixels.ts'
 import type { Crop, Recipe } from './recipe.ts'
-import { planOf } from './resample/geometry.ts'
+import type { Plan } from './resample/geometry.ts'
 import { resize } from './resample/resize.ts'
 import { mapRows } from './wasm/pixel_kernel.ts'
 
@@ -13,13 +13,10 @@ import { mapRows } from './wasm/pixel_kernel.ts'
  *
  * @returns pixels of the size that the recipe makes of the image
  */
-export function shapePixels(image: ImageSource, recipe: Recipe): Pixels {
+export function shapePixels(image: ImageSource, recipe: Recipe, { resized, x, y }: Plan): Pixels {
   const source = recipe.channels === 1 && image.channels === 3 ? toGrey(image) : image
-  const { resized, x, y } = planOf(source, recipe)
   const box = { left: x.from, top: y.from, width: x.length, height: y.length }
-  const kept = recipe.resize
-    ? resize(source, resized.width, resized.height, recipe.resize.filter, box)
-    : crop(source, box)
+  const kept = resize(source, resized, recipe.resize?.filter ?? 'box', box)
   const frame = recipe.crop
   if (!frame || (kept.width === frame.width && kept.height === frame.height)) return kept
   return pad(kept, x.offset, y.offset, frame)

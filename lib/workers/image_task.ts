@@ -1,13 +1,13 @@
 /** Preprocessing one image, as it runs in a thread or in a decoder process. */
 import {
+  encodePng,
   ImageError,
-  type ImageTensor,
   imageFormat,
-  preprocess,
-  preprocessFast,
-  preview,
-  previewFast,
+  openFast,
+  openImage,
+  type Pixels,
   type Recipe,
+  toTensor,
 } from '../../preprocess/index.ts'
 import { RequestError } from '../inference/errors.ts'
 import { convert, type Dtype, type Tensor } from '../inference/tensor.ts'
@@ -40,15 +40,15 @@ const STATUSES = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broke
  *
  * @throws RequestError 413, 415
  */
-export function runFast({ want, file, recipe, dtype, maxPixels }: ImageTask): ImageOutcome {
-  // our JPEG decoder keeps a few rows in memory, whatever the size
-  const isStreamed = imageFormat(file) === 'jpeg'
-  const limits = { maxPixels: isStreamed ? maxPixels : Math.min(maxPixels, ORDINARY_PIXELS) }
+export function runFast(task: ImageTask): ImageOutcome {
+  const { file, recipe, maxPixels } = task
   try {
-    const result = (want === 'tensor' ? preprocessFast : previewFast)(file, recipe, limits)
-    return result === 'large' || result === 'general'
-      ? { undone: result, file }
-      : { result: finish(result, dtype) }
+    const image = openFast(file, recipe, { maxPixels })
+    // our JPEG decoder keeps a few rows in memory, whatever the size
+    const isLarge = image && image.pixels > ORDINARY_PIXELS && imageFormat(file) !== 'jpeg'
+    if (isLarge) return { undone: 'large', file }
+    const pixels = image?.toPixels()
+    return pixels ? { result: finish(pixels, task) } : { undone: 'general', file }
   } catch (error) {
     throw toRequestError(error)
   }
@@ -58,24 +58,22 @@ export function runFast({ want, file, recipe, dtype, maxPixels }: ImageTask): Im
  * With any decoder.
  *
  * @param isLargeAllowed whether an image of more than ORDINARY_PIXELS is decoded now
- * @returns undefined for an image that is too large to be decoded now, but not too large for `maxPixels`
+ * @returns undefined for an image that is too large to be decoded now
  * @throws RequestError 413, 415 or 422
  */
 export async function runGeneral(task: ImageTask, isLargeAllowed: boolean): Promise<ImageResult | undefined> {
-  const { want, file, recipe, dtype, maxPixels } = task
-  const limits = { maxPixels: isLargeAllowed ? maxPixels : Math.min(maxPixels, ORDINARY_PIXELS) }
+  const { file, recipe, maxPixels } = task
   try {
-    return finish(await (want === 'tensor' ? preprocess : preview)(file, recipe, limits), dtype)
+    const image = await openImage(file, recipe, { maxPixels })
+    if (image.pixels > ORDINARY_PIXELS && !isLargeAllowed) return undefined
+    return finish(await image.toPixels(), task)
   } catch (error) {
-    const pixels = error instanceof ImageError ? error.pixels : undefined
-    if (isLargeAllowed || pixels === undefined) throw toRequestError(error)
-    // refused in any case: now, and with the limit that the operator knows
-    return pixels > maxPixels ? runGeneral(task, true) : undefined
+    throw toRequestError(error)
   }
 }
 
-function finish(result: ImageTensor | Uint8Array, dtype: Dtype): ImageResult {
-  return result instanceof Uint8Array ? result : convert(result, dtype)
+function finish(pixels: Pixels, { want, recipe, dtype }: ImageTask): ImageResult {
+  return want === 'png' ? encodePng(pixels) : convert(toTensor(pixels, recipe), dtype)
 }
 
 function toRequestError(error: unknown): unknown {

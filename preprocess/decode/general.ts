@@ -3,7 +3,7 @@ import { isMainThread } from 'node:worker_threads'
 import type { Sharp } from 'sharp'
 import { ImageError } from '../errors.ts'
 import type { Pixels, Size } from '../pixels.ts'
-import { imageFormat } from './format.ts'
+import type { ImageFormat } from './format.ts'
 import { countScannedPlanes } from './jpeg/segments.ts'
 import { withoutText } from './png_chunks.ts'
 
@@ -49,8 +49,7 @@ export interface GeneralImage extends Size {
  *
  * @throws ImageError 'broken'
  */
-export async function openGeneral(bytes: Uint8Array): Promise<GeneralImage> {
-  const format = imageFormat(bytes)
+export async function openGeneral(bytes: Uint8Array, format: ImageFormat): Promise<GeneralImage> {
   const given = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const file = format === 'png' ? withoutText(given) : given
   const sharp = await loadSharp()
@@ -63,7 +62,7 @@ export async function openGeneral(bytes: Uint8Array): Promise<GeneralImage> {
   }
 
   function broken(cause: unknown): never {
-    const message = `the image is a broken ${format?.toUpperCase()} file, cut off or damaged: save or export it again`
+    const message = `the image is a broken ${format.toUpperCase()} file, cut off or damaged: save or export it again`
     throw new ImageError('broken', message, { cause })
   }
 }

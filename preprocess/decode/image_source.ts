@@ -1,6 +1,6 @@
 /** Image sources, which produce their pixels a few rows at a time. */
-import { type Orientation, orientPixels, orientSize, storedBox, UPRIGHT } from '../orientation.ts'
-import { type Box, collect, type Pixels, type Size } from '../pixels.ts'
+import { type Orientation, orientSize, UPRIGHT } from '../orientation.ts'
+import type { Box, Pixels, Size } from '../pixels.ts'
 
 /** An image whose rows are decoded on demand; width and height are the displayed ones. */
 export interface ImageSource extends Size {
@@ -24,34 +24,5 @@ export function sourceOf({ data, channels, ...size }: Pixels, orientation = UPRI
     channels,
     orientation,
     rowChunks: ({ top, height }) => [data.subarray(top * rowBytes, (top + height) * rowBytes)],
-  }
-}
-
-/** The pixels of a box, which must lie within the displayed image. */
-export function crop(source: ImageSource, box: Box): Pixels {
-  const { channels, orientation } = source
-  const stored = storedBox(source, orientation, box)
-  const { left, width, height } = stored
-  const rowBytes = orientSize(source, orientation).width * channels
-  const chunks = cutColumns(source.rowChunks(stored), rowBytes, left * channels, width * channels)
-  const data = collect(chunks, new Uint8Array(width * height * channels))
-  return orientPixels({ data, width, height, channels }, orientation)
-}
-
-/** The bytes `from` to `from + bytes` of each row; each chunk is valid until the next is asked for. */
-export function* cutColumns(
-  chunks: Iterable<Uint8Array>,
-  rowBytes: number,
-  from: number,
-  bytes: number,
-): Iterable<Uint8Array> {
-  if (bytes === rowBytes) return yield* chunks
-  let memory = new Uint8Array()
-  for (const chunk of chunks) {
-    const length = (chunk.length / rowBytes) * bytes
-    if (memory.length < length) memory = new Uint8Array(length)
-    for (let at = from, to = 0; to < length; at += rowBytes, to += bytes)
-      memory.set(chunk.subarray(at, at + bytes), to)
-    yield memory.subarray(0, length)
   }
 }

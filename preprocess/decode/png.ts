@@ -19,7 +19,6 @@ const COLOUR_TYPES: Record<number, { bytes: number; channels: 1 | 3 }> = {
   4: { bytes: 2, channels: 1 },
   6: { bytes: 4, channels: 3 },
 }
-const PALETTE = 3
 /** Filter types are 0 to 4. */
 const LAST_FILTER = 4
 
@@ -31,13 +30,15 @@ const LAST_FILTER = 4
  */
 export function openPng(file: Buffer): ImageSource {
   const chunks = readChunks(file)
-  const { header } = chunks
+  const { header, palette } = chunks
   const [width, height] = [header.readUInt32BE(0), header.readUInt32BE(4)]
   const [depth, colourType, compression, filtering, interlacing] = header.subarray(8)
   const colour = COLOUR_TYPES[colourType]
   requireSupported(depth === 8 && colour && compression === 0 && filtering === 0 && interlacing === 0)
   requireSupported(width * height > 0)
   const { bytes, channels } = colour
+  const isPalette = bytes < channels
+  requireSupported(!isPalette || (palette && palette.length <= 256 * 3))
   return {
     width,
     height,
@@ -45,8 +46,15 @@ export function openPng(file: Buffer): ImageSource {
     orientation: UPRIGHT,
     rowChunks(box) {
       let rows = unfilteredRows(chunks, width * bytes, height, bytes)
-      if (colourType === PALETTE) rows = expandPalette(rows, width, chunks.palette)
-      else if (bytes > channels) rows = dropAlpha(rows, width, channels)
+      const stage = { chunks: rows, rowBytes: width * bytes, outRowBytes: width * channels }
+      if (isPalette)
+        rows = mapRows({ ...stage, tables: [inFours(palette!)] }, (kernel, rows, source, out, [colours]) =>
+          kernel.expandPalette(source, rows * width, colours, out),
+        )
+      else if (bytes > channels)
+        rows = mapRows(stage, (kernel, rows, source, out) =>
+          kernel.dropChannels(source, rows * width, bytes, channels, out),
+        )
       return cutRows(rows, width * channels, box)
     },
   }
@@ -56,15 +64,14 @@ export function openPng(file: Buffer): ImageSource {
 function* unfilteredRows(
   { data }: PngFile,
   rowBytes: number,
-  rows: number,
+  height: number,
   pixelBytes: number,
 ): Iterable<Uint8Array> {
-  const filtered = inflate(data, rows * (1 + rowBytes))
+  const filtered = inflate(data, height * (1 + rowBytes))
   for (let at = 0; at < filtered.length; at += 1 + rowBytes) requireSupported(filtered[at] <= LAST_FILTER)
-  const rowAbove = new Uint8Array(rowBytes)
   yield* mapRows(
-    { chunks: [filtered], rowBytes: 1 + rowBytes, outRowBytes: rowBytes, tables: [rowAbove] },
-    (kernel, count, source, out, [above]) => kernel.unfilter(source, rowBytes, count, pixelBytes, above, out),
+    { chunks: [filtered], rowBytes: 1 + rowBytes, outRowBytes: rowBytes, tables: [new Uint8Array(rowBytes)] },
+    (kernel, rows, source, out, [above]) => kernel.unfilter(source, rowBytes, rows, pixelBytes, above, out),
   )
 }
 
@@ -80,47 +87,20 @@ function inflate(data: Buffer[], length: number): Buffer {
   throw new UnsupportedImage()
 }
 
+/** A palette of four bytes a colour; colours that it lacks are black. */
+function inFours(palette: Uint8Array): Uint8Array {
+  const colours = new Uint8Array(256 * 4)
+  for (let at = 0, i = 0; at + 3 <= palette.length; at += 3, i += 4)
+    colours.set(palette.subarray(at, at + 3), i)
+  return colours
+}
+
 /** The rows of a box. All others are decoded too: filters refer to the row above, and damage must not depend on the box. */
-function* cutRows(
-  chunks: Iterable<Uint8Array>,
-  rowBytes: number,
-  { top, height }: Box,
-): Iterable<Uint8Array> {
+function* cutRows(chunks: Iterable<Uint8Array>, rowBytes: number, { top, height }: Box) {
   let y = 0
   for (const chunk of chunks) {
     const wanted = chunk.subarray(Math.max(top - y, 0) * rowBytes, Math.max(top + height - y, 0) * rowBytes)
     if (wanted.length > 0) yield wanted
     y += chunk.length / rowBytes
   }
-}
-
-function* expandPalette(
-  chunks: Iterable<Uint8Array>,
-  width: number,
-  palette: Uint8Array | undefined,
-): Iterable<Uint8Array> {
-  requireSupported(palette && palette.length <= 256 * 3)
-  const colours = Math.floor(palette.length / 3)
-  const inFours = new Uint8Array(256 * 4)
-  for (let i = 0; i < colours; i++) inFours.set(palette.subarray(i * 3, i * 3 + 3), i * 4)
-  const indices = colours === 256 ? chunks : requireBelow(chunks, colours)
-  yield* mapRows(
-    { chunks: indices, rowBytes: width, outRowBytes: width * 3, tables: [inFours] },
-    (kernel, rows, source, out, [paletteAt]) => kernel.expandPalette(source, rows * width, paletteAt, out),
-  )
-}
-
-function* requireBelow(chunks: Iterable<Uint8Array>, limit: number): Iterable<Uint8Array> {
-  for (const chunk of chunks) {
-    requireSupported(chunk.every((value) => value < limit))
-    yield chunk
-  }
-}
-
-function dropAlpha(chunks: Iterable<Uint8Array>, width: number, channels: number): Iterable<Uint8Array> {
-  const bytes = channels + 1
-  return mapRows(
-    { chunks, rowBytes: width * bytes, outRowBytes: width * channels },
-    (kernel, rows, source, out) => kernel.dropChannels(source, rows * width, bytes, channels, out),
-  )
 }

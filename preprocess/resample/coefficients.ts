@@ -5,8 +5,11 @@
  */
 import { FILTER_FUNCTIONS, type Filter } from './filters.ts'
 
-/** Output sample i is the sum of input samples `first[i]` to `first[i] + count[i]`, each times its weight. */
+/** Output sample i is the sum of `count[i]` input samples, the first being `from + first[i]`, each times its weight. */
 export interface Coefficients {
+  /** the range of input samples that are read */
+  from: number
+  length: number
   first: Int32Array
   count: Int32Array
   /** fixed point with FRACTION_BITS; those of output i start at `i * stride`, and are followed by zeros */
@@ -58,7 +61,7 @@ export function coefficientsOf(
       weights[i * stride + j] = Math.trunc(fixed + (fixed < 0 ? -0.5 : 0.5))
     }
   }
-  return { first, count, weights, stride }
+  return relative(first, count, weights, stride)
 }
 
 /** One input sample each; the position is accumulated as in Pillow, whose rounding differs from a product's. */
@@ -71,21 +74,32 @@ function nearest(size: number, newSize: number, from: number, length: number): C
   }
   const weights = new Int32Array(length * 4)
   for (let i = 0; i < weights.length; i += 4) weights[i] = 1 << FRACTION_BITS
-  return { first, count: first.map(() => 1), weights, stride: 4 }
+  return relative(
+    first,
+    first.map(() => 1),
+    weights,
+    4,
+  )
 }
 
-/** The same output samples, for an axis of `size` samples stored from last to first. */
-export function flipped({ first, count, weights, stride }: Coefficients, size: number): Coefficients {
-  const reversed = weights.slice()
-  for (const [i, taken] of count.entries()) reversed.subarray(i * stride, i * stride + taken).reverse()
-  return { first: first.map((low, i) => size - low - count[i]), count, weights: reversed, stride }
+/** @param first in ascending order, counted from the beginning of the axis */
+function relative(first: Int32Array, count: Int32Array, weights: Int32Array, stride: number): Coefficients {
+  const from = first[0]
+  const length = first[first.length - 1] + count[count.length - 1] - from
+  return { from, length, first: first.map((low) => low - from), count, weights, stride }
 }
 
-/** The range of input samples that are read. */
-export function inputRange({ first, count }: Coefficients): { from: number; length: number } {
-  const last = first.length - 1
-  const from = Math.min(first[0], first[last])
-  return { from, length: Math.max(first[0] + count[0], first[last] + count[last]) - from }
+/** For an axis of `size` samples stored from last to first: the same output samples, from last to first. */
+export function flipped({ from, length, stride, ...axis }: Coefficients, size: number): Coefficients {
+  const count = axis.count.toReversed()
+  const first = axis.first.toReversed().map((low, i) => length - low - count[i])
+  const weights = axis.weights.toReversed()
+  // the zeros that follow the weights of an output
+  for (const [i, taken] of count.entries())
+    weights
+      .copyWithin(i * stride, (i + 1) * stride - taken, (i + 1) * stride)
+      .fill(0, i * stride + taken, (i + 1) * stride)
+  return { from: size - from - length, length, first, count, weights, stride }
 }
 
 /** How many bits of a weight are in its lower half. */

@@ -4,121 +4,108 @@
  * Source: Pillow, src/libImaging/Resample.c (ImagingResampleInner). torchvision on PIL images and transformers' image
  * processors both resize with it.
  */
-
-import { crop, cutColumns, type ImageSource } from '../decode/image_source.ts'
-import { orientPixels, orientSize, TRANSPOSED } from '../orientation.ts'
-import { type Box, collect, fullBox, type Pixels } from '../pixels.ts'
+import type { ImageSource } from '../decode/image_source.ts'
+import { orientPixels, orientSize } from '../orientation.ts'
+import { type Box, collect, type Pixels, type Size } from '../pixels.ts'
 import { mapRows, pieces, pixelArena, rowsPerPiece } from '../wasm/pixel_kernel.ts'
-import { type Coefficients, coefficientsOf, flipped, inputRange, splitWeights } from './coefficients.ts'
+import { type Coefficients, coefficientsOf, flipped, splitWeights } from './coefficients.ts'
 import type { Filter } from './filters.ts'
 
-/** Rows on their way through the two passes. */
-interface RowStream {
+/** Rows on their way through the two passes; each chunk is valid until the next is asked for. */
+interface Rows {
   chunks: Iterable<Uint8Array>
   rowBytes: number
   channels: 1 | 3
 }
 
 /**
- * Resize as `Image.resize((width, height), filter)`, and return only `box` of the result (default: all of it).
+ * Resize as `Image.resize((width, height), filter)`, and return only `box` of the result.
  *
- * Two passes, along x first and rounded to 8 bits in between, of what `box` needs and nothing else. A source whose axes
- * are swapped is resized as it is stored, its displayed x still first, and only the result is transposed.
+ * Two passes, along the displayed x first and rounded to 8 bits in between, of what the box needs and nothing else. A
+ * source that is turned is resized as it is stored, and only the result is turned.
  *
- * @param width of the whole resized image in pixels, at least 1
- * @param height likewise
- * @param box within width x height
+ * @param size of the whole resized image
+ * @param box within it
  */
-export function resize(
-  source: ImageSource,
-  width: number,
-  height: number,
-  filter: Filter,
-  box: Box = fullBox({ width, height }),
-): Pixels {
-  if (width === source.width && height === source.height) return crop(source, box)
+export function resize(source: ImageSource, size: Size, filter: Filter, box: Box): Pixels {
   const { channels, orientation } = source
-  const displayedX = coefficientsOf(source.width, width, box.left, box.width, filter)
-  const displayedY = coefficientsOf(source.height, height, box.top, box.height, filter)
-  const x = orientation.flipX ? flipped(displayedX, source.width) : displayedX
-  const y = orientation.flipY ? flipped(displayedY, source.height) : displayedY
-  if (!orientation.swapAxes) {
-    const { from } = inputRange(y)
-    const data = vertical(horizontal(readStored(source, x, y), x), y, from)
-    return { data, width: box.width, height: box.height, channels }
-  }
-  // the first pass makes only the columns that the second reads
-  const columns = inputRange(y)
-  const shiftedY = { ...y, first: y.first.map((low) => low - columns.from) }
-  const stored = readStored(source, y, x)
-  const rowBytes = columns.length * channels
-  const chunks = cutColumns(stored.chunks, stored.rowBytes, columns.from * channels, rowBytes)
-  const between = vertical({ chunks, rowBytes, channels }, x, inputRange(x).from)
-  const outRows = horizontal({ chunks: [between], rowBytes, channels }, shiftedY)
-  const data = collect(outRows.chunks, new Uint8Array(box.width * box.height * channels))
-  return orientPixels({ data, channels, width: box.height, height: box.width }, TRANSPOSED)
+  const { swapAxes, flipX, flipY } = orientation
+  const displayedX = coefficientsOf(source.width, size.width, box.left, box.width, filter)
+  const displayedY = coefficientsOf(source.height, size.height, box.top, box.height, filter)
+  const x = flipX ? flipped(displayedX, source.width) : displayedX
+  const y = flipY ? flipped(displayedY, source.height) : displayedY
+  const [across, down] = swapAxes ? [y, x] : [x, y]
+  const needed = { left: across.from, top: down.from, width: across.length, height: down.length }
+  const rowBytes = orientSize(source, orientation).width * channels
+  const rows = { chunks: source.rowChunks(needed), rowBytes, channels }
+  const { chunks } = swapAxes
+    ? horizontal(vertical(cutColumns(rows, needed), down), { ...across, from: 0 })
+    : vertical(horizontal(rows, across), down)
+  const [width, height] = [across.first.length, down.first.length]
+  const data = collect(chunks, new Uint8Array(width * height * channels))
+  return orientPixels({ data, width, height, channels }, orientation)
 }
 
-/** The stored rows that the coefficients of both stored axes need. */
-function readStored(source: ImageSource, across: Coefficients, down: Coefficients): RowStream {
-  const [columns, rows] = [inputRange(across), inputRange(down)]
-  const box = { left: columns.from, top: rows.from, width: columns.length, height: rows.length }
-  const { channels } = source
-  const rowBytes = orientSize(source, source.orientation).width * channels
-  return { chunks: source.rowChunks(box), rowBytes, channels }
+function cutColumns({ chunks, rowBytes, channels }: Rows, { left, width }: Box): Rows {
+  const [from, bytes] = [left * channels, width * channels]
+  function* cut() {
+    for (const chunk of chunks)
+      for (let at = from; at < chunk.length; at += rowBytes) yield chunk.subarray(at, at + bytes)
+  }
+  return { chunks: cut(), rowBytes: bytes, channels }
 }
 
 /** Resample each row. */
-function horizontal({ chunks, rowBytes, channels }: RowStream, coefficients: Coefficients): RowStream {
-  const { first, count, stride } = coefficients
+function horizontal({ chunks, rowBytes, channels }: Rows, coefficients: Coefficients): Rows {
+  const { from, first, count, stride } = coefficients
   const width = first.length
-  const outRowBytes = width * channels
-  const stage = { chunks, rowBytes, outRowBytes, tables: [first, count, splitWeights(coefficients)] }
-  const outChunks = mapRows(stage, (kernel, rows, source, out, [firstAt, countAt, weightsAt]) =>
-    kernel.horizontal(source, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, width, out),
-  )
-  return { chunks: outChunks, rowBytes: outRowBytes, channels }
+  const stage = {
+    chunks,
+    rowBytes,
+    outRowBytes: width * channels,
+    tables: [first, count, splitWeights(coefficients)],
+  }
+  const resampled = mapRows(stage, (kernel, rows, source, out, [firstAt, countAt, weightsAt]) => {
+    const at = source + from * channels
+    kernel.horizontal(at, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, width, out)
+  })
+  return { chunks: resampled, rowBytes: width * channels, channels }
 }
 
-/**
- * Resample each column: each output row as soon as the last row that it reads has come.
- *
- * @param top number of the first row of the stream
- */
-function vertical({ chunks, rowBytes }: RowStream, coefficients: Coefficients, top: number): Uint8Array {
-  const { first, count, weights, stride } = coefficients
-  const height = first.length
-  const data = new Uint8Array(height * rowBytes)
-  const endOf = (row: number) => first[row] + count[row]
-  // a flipped axis reads from the bottom: its last output row is complete first
-  const isFlipped = first[0] + endOf(0) > first[height - 1] + endOf(height - 1)
-  const step = isFlipped ? -1 : 1
+/** Resample each column. */
+function vertical(rows: Rows, coefficients: Coefficients): Rows {
+  return { ...rows, chunks: resampledColumns(rows, coefficients) }
+}
 
+/** Each output row as soon as the last row that it reads has come. */
+function* resampledColumns({ chunks, rowBytes }: Rows, coefficients: Coefficients): Iterable<Uint8Array> {
+  const { first, count, weights, stride } = coefficients
   const maxRows = rowsPerPiece(rowBytes)
   const maxCount = count.reduce((a, b) => Math.max(a, b), 0)
   const arena = pixelArena()
-  const weightsAt = arena.put(weights)
-  // a window of the stream: the rows `start` to `end`, moved to its beginning when it is full
-  const capacity = maxCount + Math.max(maxRows, maxCount >> 1)
-  const windowAt = arena.reserve(capacity * rowBytes)
-  const outAt = arena.reserve(rowBytes)
-  let [start, end] = [top, top]
-  let row = isFlipped ? height - 1 : 0
-  for (const piece of pieces(chunks, rowBytes, maxRows)) {
-    const newEnd = end + piece.length / rowBytes
-    if (newEnd - start > capacity) {
-      const newStart = Math.min(Math.max(start, first[row] ?? end), end)
-      arena.view(windowAt, (end - start) * rowBytes).copyWithin(0, (newStart - start) * rowBytes)
-      start = newStart
+  try {
+    const weightsAt = arena.put(weights)
+    // a window of the stream: the rows `start` to `end`, moved to its beginning when it is full
+    const capacity = maxCount + Math.max(maxRows, maxCount >> 1)
+    const windowAt = arena.reserve(capacity * rowBytes)
+    const outAt = arena.reserve(rowBytes)
+    let [start, end, row] = [0, 0, 0]
+    for (const piece of pieces(chunks, rowBytes, maxRows)) {
+      const newEnd = end + piece.length / rowBytes
+      if (newEnd - start > capacity) {
+        const newStart = Math.min(first[row] ?? end, end)
+        arena.view(windowAt, (end - start) * rowBytes).copyWithin(0, (newStart - start) * rowBytes)
+        start = newStart
+      }
+      arena.view(windowAt + (end - start) * rowBytes, piece.length).set(piece)
+      end = newEnd
+      for (; first[row] + count[row] <= end; row++) {
+        const at = windowAt + (first[row] - start) * rowBytes
+        arena.kernel.vertical(at, rowBytes, count[row], weightsAt + row * stride * 4, outAt)
+        yield arena.view(outAt, rowBytes)
+      }
     }
-    arena.view(windowAt + (end - start) * rowBytes, piece.length).set(piece)
-    end = newEnd
-    for (; endOf(row) <= end; row += step) {
-      const at = windowAt + (first[row] - start) * rowBytes
-      arena.kernel.vertical(at, rowBytes, count[row], weightsAt + row * stride * 4, outAt)
-      data.set(arena.view(outAt, rowBytes), row * rowBytes)
-    }
+  } finally {
+    arena.release()
   }
-  arena.release()
-  return data
 }

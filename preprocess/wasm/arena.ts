@@ -7,9 +7,14 @@ declare const WebAssembly: {
   Instance: new (module: object) => { exports: object }
 }
 
-export interface Kernel {
+interface Memory {
   memory: { buffer: ArrayBuffer; grow(pages: number): number }
+  /** its first free address */
+  FREE: { value: number }
 }
+
+/** The functions of a kernel take addresses, and sizes in bytes or pixels: see its source. */
+export type Kernel<Name extends string> = Memory & Record<Name, (...args: number[]) => number>
 
 const PAGE_BYTES = 2 ** 16
 /** Kernels may read and write up to 31 bytes past their data, and before its first row. */
@@ -19,27 +24,28 @@ const ALIGNMENT_BYTES = 16
 const MAX_IDLE_BYTES = 2 ** 24
 
 const modules = new Map<string, object>()
-const idle = new Map<string, Kernel[]>()
+const idle = new Map<string, Memory[]>()
 
 /**
  * A kernel instance for one stage of the work, and its memory, handed out from the start and never freed piece by
  * piece. Stages that run interleaved (one reads rows while the previous one makes them) each have an arena.
  */
-export class Arena<Exports extends Kernel> {
+export class Arena<Exports extends Memory> {
   readonly kernel: Exports
   readonly #name: string
-  #used = MARGIN_BYTES
+  #used: number
 
   /** @param name of the kernel's file, without .wasm */
   constructor(name: string) {
     this.#name = name
     this.kernel = (idle.get(name)?.pop() ?? instantiate(name)) as Exports
+    this.#used = roundUp(this.kernel.FREE.value + MARGIN_BYTES)
   }
 
   /** @returns the address of this many bytes, of any content */
   reserve(bytes: number): number {
     const address = this.#used
-    this.#used += Math.ceil((bytes + MARGIN_BYTES) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    this.#used = roundUp(address + bytes + MARGIN_BYTES)
     const { memory } = this.kernel
     const missing = this.#used - memory.buffer.byteLength
     if (missing > 0) memory.grow(Math.ceil(missing / PAGE_BYTES))
@@ -67,9 +73,13 @@ export class Arena<Exports extends Kernel> {
   }
 }
 
-function instantiate(name: string): Kernel {
+function roundUp(address: number): number {
+  return Math.ceil(address / ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+}
+
+function instantiate(name: string): Memory {
   const module =
     modules.get(name) ?? new WebAssembly.Module(readFileSync(new URL(`${name}.wasm`, import.meta.url)))
   modules.set(name, module)
-  return new WebAssembly.Instance(module).exports as Kernel
+  return new WebAssembly.Instance(module).exports as Memory
 }

@@ -7,6 +7,9 @@
 
 import { words } from './simd.as.ts'
 
+/** The first free address. */
+export const FREE: usize = __heap_base
+
 // For resample/: sums are 32-bit fixed point with FRACTION_BITS. Wrapping integer sums are the same in any order.
 
 const FRACTION_BITS = 22

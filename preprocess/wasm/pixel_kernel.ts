@@ -1,34 +1,9 @@
 /** Stages of the work that turn each row into another: pixel_kernel.wasm, fed a few rows at a time. */
 import { Arena, type Kernel } from './arena.ts'
 
-/** Arguments are addresses, and sizes in bytes or pixels: see pixel_kernel.as.ts. */
-export interface PixelKernel extends Kernel {
-  horizontal(
-    source: number,
-    rowBytes: number,
-    rows: number,
-    channels: number,
-    first: number,
-    count: number,
-    weights: number,
-    stride: number,
-    width: number,
-    out: number,
-  ): void
-  vertical(source: number, rowBytes: number, count: number, weights: number, out: number): void
-  unfilter(
-    source: number,
-    rowBytes: number,
-    rows: number,
-    pixelBytes: number,
-    above: number,
-    out: number,
-  ): void
-  dropChannels(source: number, pixels: number, pixelBytes: number, kept: number, out: number): void
-  expandPalette(source: number, pixels: number, palette: number, out: number): void
-  luma(source: number, pixels: number, out: number): void
-  plane(source: number, pixels: number, step: number, table: number, out: number): void
-}
+type PixelKernel = Kernel<
+  'horizontal' | 'vertical' | 'unfilter' | 'dropChannels' | 'expandPalette' | 'luma' | 'plane'
+>
 
 export function pixelArena(): Arena<PixelKernel> {
   return new Arena('pixel_kernel')

@@ -6,12 +6,13 @@ import { countScannedPlanes } from '../../preprocess/decode/jpeg/segments.ts'
 import {
   ImageError,
   type ImageErrorCode,
+  openFast,
   preprocess,
-  preprocessFast,
   type Recipe,
   readRecipe,
+  toTensor,
 } from '../../preprocess/index.ts'
-import { MAX_SCANNED_PLANES, MAX_SIDE } from '../../preprocess/limits.ts'
+import { MAX_SCANNED_PLANES, MAX_SIDE } from '../../preprocess/open_image.ts'
 import { chunk, pngFile } from './png_file.ts'
 import { progressiveJpeg, type Scan } from './progressive.ts'
 
@@ -85,11 +86,6 @@ describe('pixels', () => {
         /1x2000 becomes 224x448000 pixels .* 100 megapixels; the limit is 50 .*narrow/,
         recipe,
       )
-  })
-
-  test('the error has the number of pixels', async () => {
-    const error = await preprocess(plain(30, 20), SMALL, { maxPixels: 1 }).catch((reason) => reason)
-    assert.equal(error.pixels, 600)
   })
 })
 
@@ -204,18 +200,17 @@ function tiffOfPages(count: number): Buffer {
 }
 
 describe('the fast decoders', () => {
-  test("say 'large' for what they support, 'general' for what they do not or what is damaged", async () => {
+  const pixelsOf = (file: Uint8Array) => openFast(file, SMALL, LIMITS)?.toPixels()
+
+  test('give the same tensor, or nothing for what they do not support or what is damaged', async () => {
     const flat = sharp({ create: { width: 70, height: 30, channels: 3, background: '#a5f' } })
-    const jpeg = await flat.jpeg().toBuffer()
-    const png = plain(70, 30)
-    const small = { maxPixels: 2099 }
-    for (const file of [jpeg, png]) {
-      assert.equal(preprocessFast(file, SMALL, small), 'large')
-      assert.deepEqual(preprocessFast(file, SMALL, LIMITS), await preprocess(file, SMALL, LIMITS))
-      assert.equal(preprocessFast(file.subarray(0, -20), SMALL, LIMITS), 'general')
+    for (const file of [await flat.jpeg().toBuffer(), plain(70, 30)]) {
+      assert.equal(openFast(file, SMALL, LIMITS)?.pixels, 2100)
+      assert.deepEqual(toTensor(pixelsOf(file)!, SMALL), await preprocess(file, SMALL, LIMITS))
+      assert.equal(pixelsOf(file.subarray(0, -20)), undefined)
     }
-    assert.equal(preprocessFast(await flat.jpeg({ progressive: true }).toBuffer(), SMALL, LIMITS), 'general')
-    assert.equal(preprocessFast(await flat.webp().toBuffer(), SMALL, LIMITS), 'general')
+    assert.equal(openFast(await flat.jpeg({ progressive: true }).toBuffer(), SMALL, LIMITS), undefined)
+    assert.equal(openFast(await flat.webp().toBuffer(), SMALL, LIMITS), undefined)
   })
 
   test('find damage in the last row', async () => {
@@ -224,14 +219,14 @@ describe('the fast decoders', () => {
       .jpeg()
       .toBuffer()
     const cut = Buffer.concat([jpeg.subarray(0, -40), Buffer.of(0xff, 0xd9)])
-    assert.equal(preprocessFast(cut, SMALL, LIMITS), 'general')
+    assert.equal(pixelsOf(cut), undefined)
     await refused(jpeg.subarray(0, jpeg.length / 2), 'broken', /broken JPEG file, cut off or damaged: save/)
   })
 
   test('refuse bytes that are not an image', () => {
     const code = (code: string) => (error: unknown) => error instanceof ImageError && error.code === code
-    assert.throws(() => preprocessFast(Buffer.from('hello'), SMALL, LIMITS), code('unsupported'))
+    assert.throws(() => pixelsOf(Buffer.from('hello')), code('unsupported'))
     const heic = Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')
-    assert.throws(() => preprocessFast(heic, SMALL, LIMITS), code('unsupported'))
+    assert.throws(() => pixelsOf(heic), code('unsupported'))
   })
 })

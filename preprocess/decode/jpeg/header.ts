@@ -1,49 +1,38 @@
-/** The header of a baseline JPEG file: everything before its samples (ITU-T T.81, annex B; JFIF 1.02). */
+/** The header of a JPEG file that our decoder supports: everything before its samples (ITU-T T.81, annex B; JFIF 1.02). */
 import { type Orientation, orientationOf } from '../../orientation.ts'
 import { requireSupported, UnsupportedImage } from '../unsupported.ts'
 import { readOrientation } from './exif.ts'
 import { APP0, APP1, APP14, APP15, COM, DHT, DQT, DRI, SOF0, SOF1, SOS, segments } from './segments.ts'
 
 /** Numbers of Huffman tables for AC coefficients begin here; those for DC are 0 to 3. */
-export const FIRST_AC = 16
+const FIRST_AC = 16
 /** Table numbers of each kind are below this. */
 const MAX_TABLES = 4
 /** A DC symbol is the number of bits of a difference. */
 const MAX_DC_SYMBOL = 15
+/** Sampling factors of the luma, across x down; those of the chroma must be 1x1. */
+const LUMA_FACTORS = ['1x1', '2x1', '2x2']
+/** Component ids of a file that is not in YCbCr. */
+const RGB_IDS = 'RGB'
 
 export interface Component {
-  id: number
   /** sampling factors: blocks in an MCU, horizontally and vertically */
   across: number
   down: number
-  /** number of its quantization table */
-  quantTable: number
+  /** 64 quantizers, in zigzag order */
+  quants: Buffer
+  /** Huffman tables: how many codes have 1, 2, ... 16 bits, then their symbols */
+  dcTable: Buffer
+  acTable: Buffer
 }
 
-export interface Frame {
+/** A baseline file of one scan: grey, or YCbCr in 4:4:4, 4:2:2 or 4:2:0. */
+export interface JpegHeader {
+  /** as stored */
   width: number
   height: number
   components: Component[]
-}
-
-/** As the file defines it. */
-export interface HuffmanTable {
-  /** how many codes have 1, 2, ... 16 bits */
-  counts: Buffer
-  /** in the order of their codes */
-  symbols: Buffer
-}
-
-/** A file whose samples are all in one scan. */
-export interface JpegHeader {
-  frame: Frame
   orientation: Orientation
-  /** by number: 64 each, in zigzag order */
-  quantTables: Buffer[]
-  /** by number, those for AC coefficients from FIRST_AC on */
-  huffmanTables: HuffmanTable[]
-  /** per component: number of its DC table times 16, plus that of its AC table */
-  tableNumbers: number[]
   /** MCUs from one restart marker to the next; 0 without restart markers */
   restartInterval: number
   /** the data of the scan, and all that follows */
@@ -53,10 +42,10 @@ export interface JpegHeader {
 /** @throws UnsupportedImage for other kinds of JPEG (progressive, RGB, 12 bits, ...) and malformed headers */
 export function readHeader(file: Buffer): JpegHeader {
   const quantTables: Buffer[] = []
-  const huffmanTables: HuffmanTable[] = []
+  const huffmanTables: Buffer[] = []
   const orientations = new Set<number>()
   let restartInterval = 0
-  let frame: Frame | undefined
+  let frame: Buffer | undefined
   let expectedStart = 2
   for (const { marker, body, start, end } of segments(file)) {
     requireSupported(start === expectedStart)
@@ -68,19 +57,18 @@ export function readHeader(file: Buffer): JpegHeader {
       restartInterval = body.readUInt16BE(0)
     } else if (marker === SOF0 || marker === SOF1) {
       requireSupported(!frame)
-      frame = readFrame(body)
+      frame = body
     } else if (marker === SOS) {
       requireSupported(frame && orientations.size <= 1)
-      const tableNumbers = readScan(body, frame.components)
       const [orientation = 1] = orientations
+      const data = file.subarray(end)
+      const components = readComponents(frame, body, quantTables, huffmanTables)
       return {
-        frame,
+        ...readSize(frame),
+        components,
         orientation: orientationOf(orientation),
-        quantTables,
-        huffmanTables,
-        tableNumbers,
         restartInterval,
-        data: file.subarray(end),
+        data,
       }
     } else {
       requireSupported((marker >= APP0 && marker <= APP15) || marker === COM)
@@ -97,27 +85,16 @@ function isYcc(body: Buffer): boolean {
   return body.toString('latin1', 0, 5) !== 'Adobe' || body[11] === 1
 }
 
-function readFrame(body: Buffer): Frame {
-  requireSupported(body.length >= 6 && body.length === 6 + body[5] * 3)
-  const [precision, height, width] = [body[0], body.readUInt16BE(1), body.readUInt16BE(3)]
-  requireSupported(precision === 8 && width * height > 0)
-  const components = Array.from({ length: body[5] }, (_, i) => {
-    const [id, factors, quantTable] = body.subarray(6 + i * 3)
-    return { id, across: factors >> 4, down: factors & 15, quantTable }
-  })
-  return { width, height, components }
-}
-
-function readHuffmanTables(body: Buffer, tables: HuffmanTable[]): void {
+function readHuffmanTables(body: Buffer, tables: Buffer[]): void {
   let at = 0
   while (at + 17 <= body.length) {
     const number = body[at]
     requireSupported(number % FIRST_AC < MAX_TABLES && number < 2 * FIRST_AC)
-    const counts = body.subarray(at + 1, at + 17)
-    const end = at + 17 + counts.reduce((sum, count) => sum + count, 0)
-    const symbols = body.subarray(at + 17, end)
+    const symbolsAt = at + 17
+    const end = body.subarray(at + 1, symbolsAt).reduce((sum, count) => sum + count, symbolsAt)
+    const symbols = body.subarray(symbolsAt, end)
     requireSupported(number >= FIRST_AC || symbols.every((symbol) => symbol <= MAX_DC_SYMBOL))
-    tables[number] = { counts, symbols }
+    tables[number] = body.subarray(at + 1, end)
     at = end
   }
   requireSupported(at === body.length)
@@ -133,10 +110,43 @@ function readQuantTables(body: Buffer, tables: Buffer[]): void {
   }
 }
 
-/** The scan must hold all coefficients of all components. @returns the table numbers, see `JpegHeader` */
-function readScan(body: Buffer, components: Component[]): number[] {
-  const tableNumbers = components.map((_, i) => body[2 + i * 2])
-  const selectors = components.flatMap(({ id }, i) => [id, tableNumbers[i]])
-  requireSupported(Buffer.from([components.length, ...selectors, 0, 63, 0]).equals(body))
-  return tableNumbers
+function readSize(frame: Buffer): { width: number; height: number } {
+  requireSupported(frame.length >= 6 && frame.length === 6 + frame[5] * 3)
+  const [precision, height, width] = [frame[0], frame.readUInt16BE(1), frame.readUInt16BE(3)]
+  requireSupported(precision === 8 && width * height > 0)
+  return { width, height }
+}
+
+/** The components of a frame with the tables that the scan assigns to them. The scan must hold all of them entirely. */
+function readComponents(
+  frame: Buffer,
+  scan: Buffer,
+  quantTables: Buffer[],
+  huffmanTables: Buffer[],
+): Component[] {
+  const { width } = readSize(frame)
+  const ids = Array.from({ length: frame[5] }, (_, i) => frame[6 + i * 3])
+  const selectors = ids.flatMap((id, i) => [id, scan[2 + i * 2]])
+  requireSupported(Buffer.from([ids.length, ...selectors, 0, 63, 0]).equals(scan))
+  const components = ids.map((_, i) => {
+    const [, factors, quantTable] = frame.subarray(6 + i * 3)
+    const tables = scan[2 + i * 2]
+    const dcTable = huffmanTables[tables >> 4]
+    const acTable = huffmanTables[FIRST_AC + (tables & 15)]
+    const quants = quantTables[quantTable]
+    requireSupported(quants && dcTable && acTable)
+    return { across: factors >> 4, down: factors & 15, quants, dcTable, acTable }
+  })
+  const [luma, ...chroma] = components
+  requireSupported(luma && (chroma.length === 0 || chroma.length === 2))
+  if (chroma.length === 0) {
+    requireSupported(luma.across > 0 && luma.across <= 4 && luma.down > 0 && luma.down <= 4)
+    return [{ ...luma, across: 1, down: 1 }] // the factors of a single component mean nothing
+  }
+  requireSupported(String.fromCharCode(...ids) !== RGB_IDS)
+  requireSupported(LUMA_FACTORS.includes(`${luma.across}x${luma.down}`))
+  requireSupported(chroma.every(({ across, down }) => across === 1 && down === 1))
+  // libjpeg upsamples rows of one or two chroma samples by another rule
+  requireSupported(luma.across === 1 || width > 4)
+  return components
 }

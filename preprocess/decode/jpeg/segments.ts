@@ -21,9 +21,8 @@ export interface Segment {
   marker: number
   /** without the marker and the length */
   body: Buffer
-  /** offset of the marker */
+  /** offsets of the marker, and of what follows the segment */
   start: number
-  /** offset of what follows */
   end: number
 }
 
