@@ -6,6 +6,8 @@
  */
 export { type JsonFile, readJsonFile } from './config/json_file.ts'
 export { invalidKey } from './config/keys.ts'
+export { KNOWN_KEYS, noteUnknownKeys } from './config/known_keys.ts'
+export { nearest } from './config/nearest.ts'
 export { type InputSpec, loadRecipe, type RecipeOptions, readRecipe } from './config/read_recipe.ts'
 export { FORMATS, imageFormat } from './decode/format.ts'
 export { loadSharp } from './decode/general.ts'

@@ -1,7 +1,7 @@
 /** The query's keys. */
 import type { Request } from 'express'
+import { nearest } from '../../preprocess/index.ts'
 import { RequestError } from '../inference/errors.ts'
-import { nearest } from '../inference/nearest.ts'
 
 /** Those of the routes that take inputs. */
 const KEYS = ['dims', 'dtype', 'top_k']

@@ -1,5 +1,5 @@
 /** Variables that look like mistyped settings. */
-import { nearest } from '../inference/nearest.ts'
+import { nearest } from '../../preprocess/index.ts'
 import { SETTINGS } from './settings.ts'
 
 type Variables = Record<string, string | undefined>

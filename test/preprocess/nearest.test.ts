@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { editDistance, nearest } from '../lib/inference/nearest.ts'
+import { editDistance, nearest } from '../../preprocess/config/nearest.ts'
 
 const NAMES = ['HOST', 'PORT', 'DEVICE', 'MAX_UPLOAD_MB', 'MAX_BATCH_SIZE', 'TOP_K']
 
