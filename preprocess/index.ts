@@ -4,7 +4,7 @@
  *     const recipe = loadRecipe('my_model')
  *     const { data, dims } = await preprocess(await readFile('photo.jpg'), recipe, { maxPixels: 50e6 })
  */
-export { type JsonFile, readJsonFile } from './config/json_file.ts'
+export { type JsonFile, readJsonFile, readPreprocessorFile } from './config/json_file.ts'
 export { invalidKey } from './config/keys.ts'
 export { KNOWN_KEYS, noteUnknownKeys } from './config/known_keys.ts'
 export { nearest } from './config/nearest.ts'

@@ -9,7 +9,7 @@ import type { Filter } from './resample/filters.ts'
  */
 export type Resize = { filter: Filter } & (
   | { to: 'size' | 'fit' | 'cover'; width: number; height: number }
-  | { to: 'shortest edge'; edge: number; longest?: number }
+  | { to: 'shortest edge'; edge: number; longest?: number; isRounded?: boolean; divisor?: number }
 )
 
 export interface Crop extends Size {
@@ -23,6 +23,8 @@ export interface Crop extends Size {
 export interface Recipe {
   /** 1 = grey (ITU-R 601 luma, taken before the resize), 3 = RGB */
   channels: 1 | 3
+  /** cut from the centre before the resize: these shares of the shorter side, 0 to 1 */
+  cropFirst?: Size
   resize?: Resize
   /** cut from the centre, or padded around it */
   crop?: Crop
@@ -40,6 +42,8 @@ export interface Recipe {
   greyAfterResize?: boolean
   /** transparent pixels: their stored colour (absent), or composited on white */
   alpha?: 'drop' | 'white'
+  /** the order of the tensor's axes; absent: nchw */
+  layout?: 'nchw' | 'nhwc'
   /** of the tensor; uint8 = levels, neither rescaled nor normalized */
   dtype: 'float32' | 'uint8'
 }
@@ -60,7 +64,9 @@ export function sampleDims(
   recipe: Recipe | undefined,
 ): number[] {
   const size = recipe && fixedSize(recipe)
-  const made = [recipe?.channels, size?.height ?? 224, size?.width ?? 224]
+  const [height, width] = [size?.height ?? 224, size?.width ?? 224]
+  const made =
+    recipe?.layout === 'nhwc' ? [height, width, recipe.channels] : [recipe?.channels, height, width]
   return dims.slice(1).map((dim, axis) => (typeof dim === 'number' ? dim : ((recipe && made[axis]) ?? 1)))
 }
 

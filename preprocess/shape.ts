@@ -1,6 +1,6 @@
 /** From an image source to the 8-bit image that the model sees: grey or RGB, resized, cropped, padded. */
 
-import type { ImageSource } from './decode/image_source.ts'
+import { type ImageSource, sourceOf } from './decode/image_source.ts'
 import { orientSize } from './orientation.ts'
 import type { Pixels } from './pixels.ts'
 import type { Crop, Recipe } from './recipe.ts'
@@ -13,8 +13,9 @@ import { mapRows } from './wasm/pixel_kernel.ts'
  *
  * @returns pixels of the size that the recipe makes of the image
  */
-export function shapePixels(image: ImageSource, recipe: Recipe, { resized, x, y }: Plan): Pixels {
-  const source = recipe.channels === 1 && image.channels === 3 ? toGrey(image) : image
+export function shapePixels(image: ImageSource, recipe: Recipe, { first, resized, x, y }: Plan): Pixels {
+  const part = first ? sourceOf(resize(image, image, 'box', first)) : image
+  const source = recipe.channels === 1 && part.channels === 3 ? toGrey(part) : part
   const box = { left: x.from, top: y.from, width: x.length, height: y.length }
   const kept = resize(source, resized, recipe.resize?.filter ?? 'box', box)
   const frame = recipe.crop

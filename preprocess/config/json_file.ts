@@ -1,5 +1,6 @@
 /** JSON files of a model folder. */
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { ConfigError } from '../errors.ts'
 
 export type Json = Record<string, unknown>
@@ -35,7 +36,34 @@ export function readJsonFile(path: string): JsonFile | undefined {
   if (json === null || typeof json !== 'object' || Array.isArray(json)) {
     throw new ConfigError(`${path}: expected a JSON object`)
   }
-  return { path, json: Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null)) }
+  return { path, json: withoutNulls(json) }
+}
+
+/**
+ * preprocessor_config.json, or `image_processor` of processor_config.json, which transformers 5 writes for a model of
+ * images and text, and reads first.
+ *
+ * @throws ConfigError
+ */
+export function readPreprocessorFile(
+  dir: string,
+  note: (message: string) => void = () => {},
+): JsonFile | undefined {
+  const file = readJsonFile(join(dir, 'preprocessor_config.json'))
+  const processor = readJsonFile(join(dir, 'processor_config.json'))
+  if (!processor) return file
+  const nested = processor.json.image_processor
+  if (nested === null || typeof nested !== 'object') {
+    note(`${processor.path} has no image_processor, and no effect`)
+    return file
+  }
+  if (file)
+    note(`${file.path} has no effect: image_processor of ${processor.path} goes first, as in transformers`)
+  return { path: `${processor.path}: image_processor`, json: withoutNulls(nested) }
+}
+
+export function withoutNulls(object: object): Json {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null))
 }
 
 /** Where JSON.parse gave up. Its message says so only for some errors, depending on the version of Node. */

@@ -28,6 +28,40 @@ export function divisors(file: JsonFile, key: string, value: unknown, channels: 
   return list
 }
 
+/**
+ * One of several words.
+ *
+ * @param received the value as the file has it, for the error
+ * @param others more of what is expected
+ */
+export function oneOf<Word extends string>(
+  file: JsonFile,
+  key: string,
+  value: unknown,
+  words: readonly Word[],
+  received = value,
+  others = '',
+): Word {
+  const word = words.find((candidate) => candidate === value)
+  if (word) return word
+  throw invalidKey(file, key, received, `${words.join(', ')}${others}`)
+}
+
+/** Note a mean that is in levels while the image is not. */
+export function checkMean(
+  file: JsonFile,
+  key: string,
+  mean: number[],
+  factor: number | undefined,
+  note: (message: string) => void,
+): void {
+  if (factor === undefined || factor > 1 / 2 || !mean.some((value) => Math.abs(value) > 1)) return
+  note(
+    `${file.path}: ${key} is ${shorten(mean)}, but the image is multiplied by ${shorten(factor)} first: ` +
+      'if the mean is of levels up to 255, divide it and the standard deviation by 255',
+  )
+}
+
 function shorten(value: unknown): string {
   try {
     const text = JSON.stringify(value) ?? 'missing'

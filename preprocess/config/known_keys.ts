@@ -9,7 +9,7 @@ export const KNOWN_KEYS: Record<'preprocessor' | 'pretrained_cfg' | 'config', re
 )
 
 /**
- * Note each key that has no effect because nobody knows it, with the nearest one that has.
+ * Note each key that has no effect, with the nearest one that has.
  *
  * @param served keys that have an effect
  * @param quiet keys that are known and need none, such as the model's own
@@ -24,6 +24,6 @@ export function noteUnknownKeys(
   for (const key of Object.keys(json)) {
     if (served.includes(key) || quiet.includes(key)) continue
     const near = nearest(key, served)
-    note(`${path}: ${key} is not known and has no effect${near ? `: did you mean ${near}?` : ''}`)
+    note(`${path}: ${key} has no effect${near ? `: did you mean ${near}?` : ''}`)
   }
 }

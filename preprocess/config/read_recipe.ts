@@ -2,7 +2,8 @@
 import { join } from 'node:path'
 import { ConfigError } from '../errors.ts'
 import { fixedSize, type Recipe } from '../recipe.ts'
-import { type JsonFile, readJsonFile } from './json_file.ts'
+import { type JsonFile, readJsonFile, readPreprocessorFile } from './json_file.ts'
+import { findProcessor } from './processors.ts'
 import { findTimm, readTimm } from './timm.ts'
 import { readTransformers } from './transformers.ts'
 
@@ -10,7 +11,7 @@ import { readTransformers } from './transformers.ts'
 export interface ConfigFiles {
   /** config.json */
   config?: JsonFile
-  /** preprocessor_config.json */
+  /** preprocessor_config.json, or the same within processor_config.json */
   preprocessor?: JsonFile
 }
 
@@ -32,14 +33,14 @@ export interface RecipeOptions {
 const FLOATS = ['float32', 'float16', 'float64']
 
 /**
- * Read config.json and preprocessor_config.json of a folder that transformers, optimum or timm wrote.
+ * Read the configuration of a folder that transformers, optimum or timm wrote.
  *
  * @returns undefined if `input` is no image
  * @throws ConfigError
  */
 export function loadRecipe(dir: string, options: RecipeOptions = {}): Recipe | undefined {
-  const read = (name: string) => readJsonFile(join(dir, name))
-  return readRecipe({ config: read('config.json'), preprocessor: read('preprocessor_config.json') }, options)
+  const config = readJsonFile(join(dir, 'config.json'))
+  return readRecipe({ config, preprocessor: readPreprocessorFile(dir, options.note) }, options)
 }
 
 /**
@@ -54,49 +55,71 @@ export function readRecipe(
   folder: ConfigFiles,
   { input, note = () => {} }: RecipeOptions = {},
 ): Recipe | undefined {
-  const timm = findTimm(folder)
+  const timm = findTimm(folder, note)
   const file = timm ?? folder.preprocessor
-  if (input && !isImage(input)) {
+  const axes = input && imageAxes(input)
+  if (input && !axes) {
     if (!file) return undefined
     throw new ConfigError(
-      `${file.path} is for images, but the model's input ${input.name} is [${input.dims}]: expected [n, 1 or 3, height, width]`,
+      `${file.path} is for images, but the model's input ${input.name} is [${input.dims}]: expected [n, 1 or 3, height, width] or [n, height, width, 1 or 3]`,
     )
   }
-  const channels = readChannels(folder, timm, input)
-  const [height, width] = (input?.dims.slice(2) ?? []).map((dim) =>
-    typeof dim === 'number' ? dim : undefined,
-  )
+  const channels = readChannels(folder, timm, axes?.channels)
   const recipe = timm
-    ? readTimm(timm, channels, { height, width })
-    : readTransformers(
-        folder.preprocessor ?? defaultFile({ height: height ?? 224, width: width ?? 224 }, note),
-        channels,
-        note,
-      )
-  if (input) fitInput(recipe, input, file?.path ?? 'the default', note)
+    ? readTimm(timm, channels, axes ?? {}, note)
+    : readPreprocessor(folder, channels, axes ?? {}, note)
+  if (input && axes) fitInput(recipe, input, axes, file?.path ?? 'the default', note)
   return Object.freeze(recipe)
 }
 
-function isImage({ dims }: InputSpec): boolean {
-  return dims.length === 4 && (typeof dims[1] === 'string' || dims[1] === 1 || dims[1] === 3)
+/** A graph's axes, as far as they are numbers. */
+interface Axes {
+  layout: 'nchw' | 'nhwc'
+  channels?: number
+  height?: number
+  width?: number
 }
 
-function defaultFile(size: { height: number; width: number }, note: (message: string) => void): JsonFile {
-  const target = `${size.width}x${size.height}`
-  note(`there is no preprocessor_config.json: images are resized to ${target}, bilinear, -1 to 1`)
-  return { path: 'default', json: { size } }
+/** Channels are the second axis, or the last one if that is 1 or 3 and the second is not; undefined if the input is no image. */
+function imageAxes({ dims }: InputSpec): Axes | undefined {
+  if (dims.length !== 4) return undefined
+  const isCount = (dim: number | string) => dim === 1 || dim === 3
+  const layout = isCount(dims[3]) && !isCount(dims[1]) ? 'nhwc' : 'nchw'
+  const [, ...axes] = dims.map((dim) => (typeof dim === 'number' ? dim : undefined))
+  const [channels, height, width] = layout === 'nhwc' ? [axes[2], axes[0], axes[1]] : axes
+  return channels === undefined || isCount(channels) ? { layout, channels, height, width } : undefined
+}
+
+function readPreprocessor(
+  { config, preprocessor }: ConfigFiles,
+  channels: 1 | 3,
+  { height, width }: Partial<Axes>,
+  note: (message: string) => void,
+): Recipe {
+  const size = { height: height ?? 224, width: width ?? 224 }
+  if (preprocessor) {
+    const processor = findProcessor(preprocessor, config)
+    if (!processor.name) processor.defaults = { ...processor.defaults, size }
+    return readTransformers(preprocessor, processor, channels, note)
+  }
+  note(
+    `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, -1 to 1`,
+  )
+  const json = { size, resample: 'bilinear', image_mean: 0.5, image_std: 0.5 }
+  const file = { path: 'default', json }
+  return readTransformers(file, findProcessor(file), channels, note)
 }
 
 /** The graph's channel axis, `num_channels`, the mean's length, else 3; those that are present must agree. */
 function readChannels(
   { config, preprocessor }: ConfigFiles,
   timm: JsonFile | undefined,
-  input?: InputSpec,
+  channelAxis: number | undefined,
 ): 1 | 3 {
-  const mean = timm ? timm.json.mean : preprocessor?.json.image_mean
+  const mean = timm ? timm.json.mean : (preprocessor?.json.image_mean ?? preprocessor?.json.mean)
   const inputSize = timm?.json.input_size
   const sources: [string, unknown][] = [
-    ["the graph's channel axis", typeof input?.dims[1] === 'number' ? input.dims[1] : undefined],
+    ["the graph's channel axis", channelAxis],
     [`num_channels in ${config?.path}`, config?.json.num_channels],
     [`input_size in ${timm?.path}`, Array.isArray(inputSize) ? inputSize[0] : undefined],
     // in timm a list of one number counts for all channels
@@ -117,29 +140,39 @@ function readChannels(
   )
 }
 
-/** Give the recipe the graph's kind of numbers, and check that the images have the graph's size. */
-function fitInput(recipe: Recipe, input: InputSpec, source: string, note: (message: string) => void): void {
+/** Give the recipe the graph's kind of numbers and layout, and check that the images have the graph's size. */
+function fitInput(
+  recipe: Recipe,
+  input: InputSpec,
+  { layout, height, width }: Axes,
+  source: string,
+  note: (message: string) => void,
+): void {
+  if (layout === 'nhwc') recipe.layout = layout
   if (input.dtype === 'int8') {
     throw new ConfigError(
       `the model's input ${input.name} is int8, expected uint8, a wider integer or a float: levels go up to 255`,
     )
   }
   if (!FLOATS.includes(input.dtype)) {
+    if (recipe.rescale || recipe.normalize.length > 0)
+      note(
+        `the model's input ${input.name} is ${input.dtype}: it gets levels of 0 to 255, and is expected to rescale and normalize them itself; ` +
+          `if it does, set do_rescale and do_normalize to false`,
+      )
     recipe.dtype = 'uint8'
     recipe.rescale = undefined
     recipe.normalize = []
   }
   const size = fixedSize(recipe)
-  const [height, width] = input.dims.slice(2)
   const graphSize = `the model's input ${input.name} is ${width}x${height}`
-  if (!size && typeof height === 'number' && typeof width === 'number') {
+  if (!size && height !== undefined && width !== undefined) {
     note(
       `${source} keeps the ratio of images, but ${graphSize}: images of another ratio will not fit; ` +
         'say do_center_crop and crop_size, or size with height and width',
     )
   }
-  const differs = (made: number, wanted: number | string) => typeof wanted === 'number' && wanted !== made
-  if (size && (differs(size.height, height) || differs(size.width, width))) {
+  if (size && ((height ?? size.height) !== size.height || (width ?? size.width) !== size.width)) {
     throw new ConfigError(
       `${source} makes images of ${size.width}x${size.height}, but ${graphSize}: they must agree`,
     )

@@ -1,118 +1,178 @@
 /**
- * preprocessor_config.json to a recipe, by the rules of transformers' image processors (PIL backend, version 5).
+ * preprocessor_config.json to a recipe, by the rules of transformers' image processors (version 5, both backends).
  *
  * An absent key has the default of the class that wrote the file.
  */
+import { isDeepStrictEqual } from 'node:util'
+import { ConfigError } from '../errors.ts'
 import type { Recipe } from '../recipe.ts'
-import { FILTERS, type Filter } from '../resample/filters.ts'
 import type { Json, JsonFile } from './json_file.ts'
-import { divisors, invalidKey, perChannel, pixelCount } from './keys.ts'
-import { findProcessor, type Processor } from './processors.ts'
+import { checkMean, divisors, invalidKey, oneOf, perChannel } from './keys.ts'
+import { noteUnknownKeys } from './known_keys.ts'
+import type { Processor } from './processors.ts'
+import { readSizing } from './sizing.ts'
 
-const SWITCHES = [
+type Note = (message: string) => void
+
+/** Done wherever they are set, though in transformers only these classes know them. */
+const SWITCHES: Record<string, string[]> = {
+  do_flip_channel_order: ['MobileViT'],
+  rescale_offset: ['EfficientNet'],
+  include_top: ['EfficientNet'],
+}
+/** The other keys that only some classes know; they have no effect in another one. */
+const OWN_KEYS: Record<string, string[]> = {
+  crop_pct: ['ConvNext', 'PoolFormer'],
+  resize_short: ['PPLCNet'],
+  size_divisor: ['PPLCNet', 'TextNet'],
+}
+const BOOLEANS = [
   'do_resize',
+  'default_to_square',
   'do_center_crop',
   'do_rescale',
   'do_normalize',
-  'do_flip_channel_order',
-  'rescale_offset',
-  'include_top',
+  'do_convert_rgb',
+  'do_pad',
+  'fuse_normalize',
+  ...Object.keys(SWITCHES),
+]
+const SERVED = [
+  ...BOOLEANS,
+  'size',
+  'resample',
+  'crop_size',
+  'rescale_factor',
+  'image_mean',
+  'image_std',
+  'mean',
+  'std',
+  'pad_size',
+  'data_format',
+  'backend',
+  'grayscale',
+  'crop_rounding',
+]
+/** Without an effect on the tensor of one image. */
+const QUIET = [
+  'image_processor_type',
+  'feature_extractor_type',
+  'processor_class',
+  'auto_map',
+  '_valid_processor_keys',
+  'device',
+  'disable_grouping',
+  'return_tensors',
+  'input_data_format',
+  'do_reduce_labels',
+  'image_seq_length',
 ]
 
 /**
- * @param file preprocessor_config.json
+ * @param written preprocessor_config.json
  * @param channels of the model
  * @param note called with each assumption that was made
  * @throws ConfigError
  */
-export function readTransformers(file: JsonFile, channels: 1 | 3, note: (message: string) => void): Recipe {
-  const processor = findProcessor(file, note)
-  const { quirk } = processor
-  const json: Json = { ...processor.defaults, ...file.json }
-  checkKeys(file, json)
-  const recipe: Recipe = { channels, normalize: [], dtype: 'float32' }
+export function readTransformers(
+  written: JsonFile,
+  processor: Processor,
+  channels: 1 | 3,
+  note: Note,
+): Recipe {
+  const { name, defaults } = processor
+  const file = withAliases(written)
+  const json: Json = { ...defaults, ...file.json }
+  checkKeys(file, json, processor, note)
+  const recipe: Recipe = { channels, normalize: [], dtype: 'float32', ...readSizing(file, json, name) }
 
-  if (json.do_resize ?? true) Object.assign(recipe, readResize(file, json, processor))
-  if (json.do_center_crop && quirk !== 'convnext') {
-    const size = readSize(file, 'crop_size', json.crop_size)
-    recipe.crop = { ...size, centring: 'transformers', fill: [0] }
-  }
-  if (json.do_rescale ?? true) {
+  if (json.do_rescale) {
     const factor = json.rescale_factor ?? 1 / 255
     if (typeof factor !== 'number' || !Number.isFinite(factor))
       throw invalidKey(file, 'rescale_factor', factor, 'a number')
-    recipe.rescale = { factor, offset: quirk === 'efficientnet' && json.rescale_offset ? -1 : 0 }
+    recipe.rescale = { factor, offset: json.rescale_offset ? -1 : 0 }
   }
-  if ((json.do_normalize ?? true) && quirk !== 'mobilevit') {
+  if (json.do_normalize && name !== 'MobileViT') {
     const mean = perChannel(file, 'image_mean', json.image_mean, channels)
     recipe.normalize.push({ mean, std: divisors(file, 'image_std', json.image_std, channels) })
+    checkMean(file, 'image_mean', mean, recipe.rescale?.factor, note)
   }
-  if (quirk === 'efficientnet' && json.include_top) {
+  if (json.include_top) {
     const std = divisors(file, 'image_std', json.image_std, channels)
     recipe.normalize.push({ mean: std.map(() => 0), std })
   }
-  if (quirk === 'mobilevit' && json.do_flip_channel_order) recipe.isBgr = true
-  return recipe
+  if (json.do_flip_channel_order) recipe.isBgr = true
+  if (json.do_convert_rgb) recipe.alpha = 'white'
+  if (oneOf(file, 'grayscale', json.grayscale ?? 'before_resize', GREYS) === 'after_resize') {
+    if (channels === 1) recipe.greyAfterResize = true
+    else note(`${file.path}: grayscale has no effect: the model takes three channels`)
+  }
+  return Object.assign(recipe, readBackend(file, json, recipe, note))
 }
 
-function checkKeys(file: JsonFile, json: Json): void {
-  for (const key of SWITCHES) {
+const GREYS = ['before_resize', 'after_resize'] as const
+const BACKENDS = ['pil', 'torchvision'] as const
+
+function readBackend(
+  file: JsonFile,
+  json: Json,
+  { rescale, normalize }: Recipe,
+  note: Note,
+): Partial<Recipe> {
+  const backend = oneOf(file, 'backend', json.backend ?? 'pil', BACKENDS)
+  if (backend === 'torchvision') {
+    // EfficientNet's offset cannot be fused
+    const isFused = (json.fuse_normalize ?? true) && rescale?.offset === 0 && normalize.length > 0
+    return isFused ? { backend, isFused } : { backend }
+  }
+  if (json.fuse_normalize !== undefined)
+    note(`${file.path}: fuse_normalize has no effect without "backend": "torchvision"`)
+  return {}
+}
+
+/** `mean` and `std` are other names of image_mean and image_std. */
+function withAliases({ path, json }: JsonFile): JsonFile {
+  const { mean, std, ...rest } = json
+  for (const [key, value] of Object.entries({ mean, std })) {
+    if (value === undefined) continue
+    if (rest[`image_${key}`] !== undefined)
+      throw new ConfigError(`${path}: ${key} and image_${key} are both set, expected one of them`)
+    rest[`image_${key}`] = value
+  }
+  return { path, json: rest }
+}
+
+function checkKeys(file: JsonFile, json: Json, { name, defaults }: Processor, note: Note): void {
+  for (const key of BOOLEANS) {
     if (json[key] !== undefined && typeof json[key] !== 'boolean')
       throw invalidKey(file, key, json[key], 'true or false')
   }
   if (json.do_pad && json.pad_size)
     throw invalidKey(file, 'pad_size', json.pad_size, 'none: padding is not supported')
-}
-
-type Sizing = Pick<Recipe, 'resize' | 'crop'>
-
-function readResize(file: JsonFile, json: Json, { isEdge = false, quirk }: Processor): Sizing {
-  const filter = Number.isInteger(json.resample) ? FILTERS[json.resample as number] : undefined
-  if (!filter) throw invalidKey(file, 'resample', json.resample, `a whole number, 0 to ${FILTERS.length - 1}`)
-  const shortest = readShortestEdge(file, json.size, isEdge)
-  if (quirk === 'convnext') return convNextResize(file, json, shortest?.edge, filter)
-  if (!shortest) return { resize: { to: 'size', ...readSize(file, 'size', json.size), filter } }
-  const edge = quirk === 'levit' ? Math.trunc((256 / 224) * shortest.edge) : shortest.edge
-  return { resize: { to: 'shortest edge', edge, longest: shortest.longest, filter } }
-}
-
-/** ConvNextImageProcessor.resize: below 384 a larger resize and a crop, from 384 on a stretch. */
-function convNextResize(file: JsonFile, json: Json, edge: number | undefined, filter: Filter): Sizing {
-  if (edge === undefined) throw invalidKey(file, 'size', json.size, '{"shortest_edge": n}')
-  const square = { width: edge, height: edge }
-  if (edge >= 384) return { resize: { to: 'size', ...square, filter } }
-  const { crop_pct } = json
-  if (typeof crop_pct !== 'number' || !(crop_pct > 0 && crop_pct <= 1))
-    throw invalidKey(file, 'crop_pct', crop_pct, 'a number above 0, up to 1')
-  return {
-    resize: { to: 'shortest edge', edge: Math.trunc(edge / crop_pct), filter },
-    crop: { ...square, centring: 'transformers', fill: [0] },
+  const isDefault = (key: string) => isDeepStrictEqual(file.json[key], defaults[key])
+  const isUnused = (key: string) =>
+    (name === 'MobileViT' && key === 'do_normalize' && json[key]) || (name === 'PPLCNet' && key === 'size')
+  const own = Object.keys(OWN_KEYS).filter((key) => OWN_KEYS[key].includes(name as string))
+  const served = [...SERVED, ...own].filter((key) => !isUnused(key))
+  noteUnknownKeys(file, served, [...QUIET, ...Object.keys(file.json).filter(isDefault)], note)
+  if (name === undefined) noteDefaults(file, json, note)
+  for (const [key, names] of Object.entries(SWITCHES)) {
+    const isUsual = file.json[key] === undefined || file.json[key] === (defaults[key] ?? false)
+    if (name === undefined || isUsual || names.includes(name)) continue
+    note(
+      `${file.path}: ${key} is ${file.json[key]}, and done, though transformers' ${name}ImageProcessor ignores it`,
+    )
   }
 }
 
-/** @returns undefined if `size` is a width and a height */
-function readShortestEdge(
-  file: JsonFile,
-  size: unknown,
-  isEdge: boolean,
-): { edge: number; longest?: number } | undefined {
-  if (typeof size === 'number') return isEdge ? { edge: pixelCount(file, 'size', size) } : undefined
-  const { shortest_edge: edge, longest_edge: longest } = Object(size) as Json
-  if (edge === undefined || edge === null) return undefined
-  return {
-    edge: pixelCount(file, 'size.shortest_edge', edge),
-    ...(longest ? { longest: pixelCount(file, 'size.longest_edge', longest) } : {}),
-  }
-}
-
-/** A number is a square, a list is [height, width]. */
-function readSize(file: JsonFile, key: string, size: unknown): { width: number; height: number } {
-  const pair = typeof size === 'number' ? [size, size] : size
-  const { height, width } = Object(Array.isArray(pair) ? { height: pair[0], width: pair[1] } : pair) as Json
-  if (height === undefined || width === undefined)
-    throw invalidKey(file, key, size, '{"height": n, "width": n}, {"shortest_edge": n} or a number')
-  return {
-    width: pixelCount(file, `${key}.width`, width),
-    height: pixelCount(file, `${key}.height`, height),
-  }
+/** A file without a class has no defaults of its own. */
+function noteDefaults(file: JsonFile, json: Json, note: Note): void {
+  const needed = [
+    ...(json.do_resize ? ['size', 'resample'] : []),
+    ...(json.do_normalize ? ['image_mean', 'image_std'] : []),
+  ]
+  const absent = needed.filter((key) => file.json[key] === undefined)
+  if (absent.length === 0) return
+  const values = absent.map((key) => `${key} ${JSON.stringify(json[key])}`).join(', ')
+  note(`${file.path} has neither image_processor_type nor ${absent.join(', ')}: assumed ${values}`)
 }

@@ -1,5 +1,5 @@
 /** Sizes and margins of resize and crop, with the rounding of transformers, torchvision and timm. */
-import type { Size } from '../pixels.ts'
+import type { Box, Size } from '../pixels.ts'
 import type { Crop, Recipe, Resize } from '../recipe.ts'
 
 /** Along one axis: the samples of the resized image that are kept, and where they go in the result. */
@@ -11,6 +11,8 @@ interface Span {
 
 /** The resize and crop of an image of a certain size. */
 export interface Plan {
+  /** the part of the image that is resized; absent: all of it */
+  first?: Box
   /** the resized image */
   resized: Size
   /** the part of it that is kept */
@@ -21,13 +23,23 @@ export interface Plan {
 }
 
 /** @param size of the displayed image */
-export function planOf(size: Size, { resize, crop }: Recipe): Plan {
+export function planOf(image: Size, { cropFirst, resize, crop }: Recipe): Plan {
+  const first = cropFirst && shareOf(image, cropFirst)
+  const size = first ?? image
   const resized = resizedSize(resize, size)
   const keepAll = (length: number): Span => ({ from: 0, length, offset: 0 })
   const x = crop ? centre(resized.width, crop.width, crop.centring) : keepAll(resized.width)
   const y = crop ? centre(resized.height, crop.height, crop.centring) : keepAll(resized.height)
   const height = resize ? Math.max(size.height, y.length) : y.length
-  return { resized, x, y, intermediate: { width: x.length, height } }
+  return { first, resized, x, y, intermediate: { width: x.length, height } }
+}
+
+/** PerceiverImageProcessor.center_crop: shares of the shorter side, from the centre. */
+function shareOf(image: Size, share: Size): Box {
+  const shorter = Math.min(image.width, image.height)
+  const [width, height] = [share.width, share.height].map((part) => atLeastOne(Math.trunc(part * shorter)))
+  const [left, top] = [(image.width - width) / 2, (image.height - height) / 2].map(Math.floor)
+  return { left, top, width, height }
 }
 
 function resizedSize(rule: Resize | undefined, size: Size): Size {
@@ -42,7 +54,10 @@ function resizedSize(rule: Resize | undefined, size: Size): Size {
 }
 
 /** transformers' get_size_with_aspect_ratio, and torchvision's Resize(edge), which has no longest edge. */
-function shortestEdgeSize({ edge, longest }: { edge: number; longest?: number }, size: Size): Size {
+function shortestEdgeSize(
+  { edge, longest, isRounded, divisor = 1 }: Extract<Resize, { to: 'shortest edge' }>,
+  size: Size,
+): Size {
   const { width, height } = size
   const [short, long] = width < height ? [width, height] : [height, width]
   let shorter = edge
@@ -52,8 +67,10 @@ function shortestEdgeSize({ edge, longest }: { edge: number; longest?: number },
     shorter = atLeastOne(roundHalfEven(exact))
   }
   // Python's int(edge * long / short): the product is exact, the quotient truncated
-  const longer = short === shorter ? long : atLeastOne(Math.trunc((exact * long) / short))
-  return width < height ? { width: shorter, height: longer } : { width: longer, height: shorter }
+  const exactLonger = short === shorter ? long : (exact * long) / short
+  const longer = isRounded ? roundHalfEven(long * (edge / short)) : atLeastOne(Math.trunc(exactLonger))
+  const [a, b] = [shorter, longer].map((side) => Math.ceil(side / divisor) * divisor)
+  return width < height ? { width: a, height: b } : { width: b, height: a }
 }
 
 function atLeastOne(size: number): number {
