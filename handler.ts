@@ -11,7 +11,7 @@ import type { ImageInput, ImageWorkers } from './lib/workers/image_workers.ts'
  * Image files as the tensors that the model was trained on, bit for bit those of Pillow and NumPy.
  *
  * @param images the files' bytes, whose memory is transferred
- * @returns one tensor per image, [1, channels, height, width] of the model's dtype
+ * @returns one tensor per image, [1, channels, height, width] or channels last, of the model's dtype
  * @throws RequestError 413 too large, 415 not a known format, or the model takes no images, 422 broken
  */
 export async function preprocess(

@@ -28,7 +28,7 @@ type ModelSettings = Pick<
  */
 export async function loadModel(dir: string, settings: ModelSettings, events: ModelEvents): Promise<Model> {
   const { note, onWorkerExit = () => {}, onWait, onBatch } = events
-  const folder = readModelFolder(dir)
+  const folder = readModelFolder(dir, note)
   const session = await startSession(
     {
       modelPath: folder.modelPath,

@@ -8,7 +8,7 @@ import { type ImageTensor, toTensor } from './tensor.ts'
  * Decode an image file and apply a recipe, bit for bit as Python does.
  *
  * @param bytes see `openImage`
- * @returns [1, channels, height, width], float32, or uint8 levels for a model that takes integers
+ * @returns [1, channels, height, width] or channels last, float32, or uint8 levels for a model that takes integers
  * @throws ImageError
  */
 export async function preprocess(bytes: Uint8Array, recipe: Recipe, limits: Limits): Promise<ImageTensor> {

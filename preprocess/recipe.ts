@@ -72,26 +72,40 @@ export function sampleDims(
 
 /** The steps in words, one line each. */
 export function describeRecipe(recipe: Recipe): string[] {
-  const { channels, resize, crop, rescale, normalize, isBgr, dtype } = recipe
-  const colours = channels === 1 ? 'convert to grey (ITU-R 601)' : 'convert to RGB, drop alpha'
-  const steps = [`decode, turn as EXIF says, ${colours}`]
-  if (resize) steps.push(`resize ${describeTarget(resize)}, ${resize.filter}`)
+  const { channels, cropFirst, resize, crop, rescale, normalize, dtype, layout = 'nchw' } = recipe
+  const { backend = 'pil', isFused, isBgr, greyAfterResize, alpha = 'drop' } = recipe
+  const toGrey = 'convert to grey (ITU-R 601)'
+  const colours = channels === 1 && !greyAfterResize ? toGrey : 'convert to RGB'
+  const steps = [`decode, turn as EXIF says, ${colours}, ${ALPHA[alpha]}`]
+  if (cropFirst) {
+    const [width, height] = [cropFirst.width, cropFirst.height].map((share) => `${(share * 100).toFixed(1)}%`)
+    steps.push(`crop from the centre: width ${width}, height ${height} of the shorter side`)
+  }
+  if (resize) steps.push(`resize ${describeTarget(resize)}, ${resize.filter}, as ${BACKENDS[backend]} does`)
+  if (greyAfterResize) steps.push(toGrey)
   if (crop) {
     const { width, height, centring, fill } = crop
     steps.push(`crop ${width}x${height} from the centre as ${centring} does, pad with ${fill}`)
   }
   if (rescale) steps.push(`multiply by ${rescale.factor}${rescale.offset ? `, add ${rescale.offset}` : ''}`)
-  for (const { mean, std } of normalize)
-    steps.push(`subtract ${mean.join(', ')}; divide by ${std.join(', ')}`)
-  const planes = channels === 1 ? 'of grey' : isBgr ? 'blue, green, red' : 'red, green, blue'
-  steps.push(`planes ${planes}, ${dtype}`)
+  for (const [index, { mean, std }] of normalize.entries()) {
+    const fused = isFused && index === 0 ? ' (fused with the line above)' : ''
+    steps.push(`subtract ${mean.join(', ')}; divide by ${std.join(', ')}${fused}`)
+  }
+  const planes = channels === 1 ? 'grey' : isBgr ? 'blue, green, red' : 'red, green, blue'
+  steps.push(`${layout === 'nhwc' ? 'channels last:' : 'planes of'} ${planes}, ${dtype}`)
   return steps
 }
 
+const ALPHA = { drop: 'drop alpha', white: 'transparent pixels on white' }
+const BACKENDS = { pil: 'Pillow', torchvision: 'torchvision (uint8 tensors)' }
+
 function describeTarget(resize: Resize): string {
   if (resize.to === 'shortest edge') {
-    const limit = resize.longest === undefined ? '' : `, the longer at most ${resize.longest}`
-    return `the shorter side to ${resize.edge}${limit}`
+    const { edge, longest, divisor = 1, isRounded } = resize
+    const limit = longest === undefined ? '' : `, the longer at most ${longest}`
+    const multiple = divisor === 1 ? '' : `, both up to a multiple of ${divisor}`
+    return `the shorter side to ${edge}${limit}${isRounded ? ', the longer rounded' : ''}${multiple}`
   }
   const target = `${resize.width}x${resize.height}`
   return { size: `to ${target}`, fit: `to fit into ${target}`, cover: `to cover ${target}` }[resize.to]

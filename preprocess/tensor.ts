@@ -1,12 +1,12 @@
-/** From 8-bit pixels to the planes of the tensor: rescale, normalize, interleaved to planar. */
+/** From 8-bit pixels to the tensor: rescale, normalize, interleaved to planar unless the graph is channels-last. */
 import { collect, type Pixels } from './pixels.ts'
 import type { Recipe } from './recipe.ts'
 import { mapRows } from './wasm/pixel_kernel.ts'
 
-/** One preprocessed image: planes of numbers, row by row, `data.length` being the product of `dims`. */
+/** One preprocessed image: numbers in the order of the recipe's layout, `data.length` being the product of `dims`. */
 export type ImageTensor = {
   data: Float32Array | Uint8Array
-  /** [1, channels, height, width] */
+  /** [1, channels, height, width]; for the layout nhwc [1, height, width, channels] */
   dims: [1, number, number, number]
   dtype: 'float32' | 'uint8'
 }
@@ -27,7 +27,17 @@ export function toTensor(pixels: Pixels, recipe: Recipe): ImageTensor {
     if (plane instanceof Uint8Array) copyLevels(pixels, channel, plane)
     else mapLevels(pixels, channel, levelValues(recipe, c), plane)
   }
-  return { data, dims: [1, channels, height, width], dtype }
+  if (recipe.layout !== 'nhwc') return { data, dims: [1, channels, height, width], dtype }
+  return { data: interleave(data, channels), dims: [1, height, width, channels], dtype }
+}
+
+/** Planes to pixels of `channels` numbers each. */
+function interleave<Numbers extends Float32Array | Uint8Array>(planes: Numbers, channels: number): Numbers {
+  const pixels = planes.slice() as Numbers
+  const size = planes.length / channels
+  for (let c = 0; c < channels; c++)
+    for (let i = 0; i < size; i++) pixels[i * channels + c] = planes[c * size + i]
+  return pixels
 }
 
 function copyLevels({ data, channels }: Pixels, channel: number, plane: Uint8Array): void {

@@ -1,7 +1,7 @@
 /** The files of a model folder as Optimum, transformers and timm write them. */
 import { existsSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import { type JsonFile, readJsonFile } from '../../preprocess/index.ts'
+import { type JsonFile, readJsonFile, readPreprocessorFile } from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
 
 export interface ModelFolder {
@@ -10,7 +10,7 @@ export interface ModelFolder {
   modelPath: string
   /** config.json; an empty object when there is none */
   config: JsonFile
-  /** preprocessor_config.json, if there is one */
+  /** preprocessor_config.json, or the same within processor_config.json, if there is one */
   preprocessor: JsonFile | undefined
   /** an example image, if there is one */
   samplePath: string | undefined
@@ -21,10 +21,11 @@ const MODELS = ['model.onnx', 'onnx/model.onnx']
 const SAMPLES = ['sample.png', 'sample.jpg', 'sample.jpeg', 'sample.webp']
 
 /**
+ * @param note called with each assumption
  * @throws StartError when the folder or its model is missing
  * @throws ConfigError when a file is not valid JSON
  */
-export function readModelFolder(dir: string): ModelFolder {
+export function readModelFolder(dir: string, note: (message: string) => void): ModelFolder {
   const folder = resolve(dir)
   if (!existsSync(folder)) throw new StartError(`MODEL_DIR=${dir}: there is no folder ${folder}`)
   if (!statSync(folder).isDirectory()) {
@@ -38,7 +39,7 @@ export function readModelFolder(dir: string): ModelFolder {
     name: basename(folder),
     modelPath,
     config: readJsonFile(configPath) ?? { path: configPath, json: {} },
-    preprocessor: readJsonFile(join(folder, 'preprocessor_config.json')),
+    preprocessor: readPreprocessorFile(folder, note),
     samplePath: find(SAMPLES),
   }
 }
