@@ -12,7 +12,7 @@ import { type AddRoute, type Handler, Routes } from './lib/http/routes.ts'
 import { staticFile } from './lib/http/static_file.ts'
 import { RequestError } from './lib/inference/errors.ts'
 import { countSamples } from './lib/inference/tensor.ts'
-import { createInputReader, topKOf } from './lib/input/read_input.ts'
+import { createInputReader } from './lib/input/read_input.ts'
 import { modelJson } from './lib/model/description.ts'
 import { checkResultSize } from './lib/model/predictions.ts'
 import { type AppParts, runIfMain } from './lib/process/main.ts'
@@ -23,6 +23,7 @@ import { crossOrigin } from './lib/security/cross_origin.ts'
 import { securityHeaders } from './lib/security/security_headers.ts'
 import { loadModel } from './model.ts'
 import { addClouds } from './protocols/clouds.ts'
+import { addHuggingFace, huggingFaceError } from './protocols/hugging_face.ts'
 import { addOpenInference, openInferenceError } from './protocols/open_inference/routes.ts'
 import { addOpenApi } from './protocols/openapi/routes.ts'
 import type { Service } from './protocols/service.ts'
@@ -34,6 +35,7 @@ const sendError = errorSender({
   '/models': torchServeError,
   '/v1': tfServingError,
   '/v2': openInferenceError,
+  '/': huggingFaceError,
 })
 
 export function createApp(parts: AppParts): AppInstance {
@@ -52,15 +54,16 @@ export function createApp(parts: AppParts): AppInstance {
   const admit: Service['admit'] = (work) => (ctx) => admission.run(ctx, work)
   const readInput = createInputReader({ spec: model.input, maxBodyBytes, threads: workers.threads })
 
-  const classify: Service['classify'] = async (ctx, topK = TOP_K, spec = outputSpec) => {
+  const classify: Service['classify'] = async (ctx, spec = outputSpec) => {
     const input = await readInput(ctx)
+    const { topK = TOP_K, scoreFunction = spec.scoreFunction } = input.options ?? {}
     const tensors = input.images ? await preprocess(input.images, model, workers, ctx) : [input.tensor]
     checkResultSize(countSamples(tensors), spec.labels.length, topK)
     const scores = await Promise.all(tensors.map((tensor) => model.predict(tensor, ctx)))
-    return scores.flatMap((output, i) => postprocess(output, tensors[i], spec, topK))
+    return scores.flatMap((output, i) => postprocess(output, tensors[i], { ...spec, scoreFunction }, topK))
   }
-  const predict = admit(async (ctx) => ctx.reply(await classify(ctx, topKOf(ctx, TOP_K))))
-  const label = admit(async (ctx) => ctx.replyText(await classify(ctx, 1)))
+  const predict = admit(async (ctx) => ctx.reply(await classify(ctx)))
+  const label = admit(async (ctx) => ctx.replyText(await classify(ctx)))
   const show = admit(async (ctx) => {
     const { images } = await readInput(ctx)
     if (!images) throw new RequestError(415, 'a tensor is not preprocessed: send an image')
@@ -93,10 +96,12 @@ export function createApp(parts: AppParts): AppInstance {
   const service: Service = { model, settings, threads: workers.threads, routes, isReady, admit, classify }
   addTorchServe(service)
   addTfServing(service)
+  addHuggingFace(service)
   addOpenInference(service)
   addOpenApi(service)
   addClouds(service, predict)
 
+  app.use(routes.checkMethod)
   app.use(notFound)
   app.use(errorHandler(log, sendError))
   return { express: app, listener: refuseWhenFull(app, cors, admission, sendError, log, metrics) }
