@@ -12,16 +12,18 @@ import { type AddRoute, type Handler, Routes } from './lib/http/routes.ts'
 import { staticFile } from './lib/http/static_file.ts'
 import { RequestError } from './lib/inference/errors.ts'
 import { countSamples } from './lib/inference/tensor.ts'
-import { createInputReader, topKOf } from './lib/input/read_input.ts'
+import { createInputReader } from './lib/input/read_input.ts'
 import { modelJson } from './lib/model/description.ts'
 import { checkResultSize } from './lib/model/predictions.ts'
 import { type AppParts, runIfMain } from './lib/process/main.ts'
 import { maxUploadBytes } from './lib/process/settings.ts'
 import { allowedHosts } from './lib/security/allowed_hosts.ts'
 import { bearerAuth } from './lib/security/bearer_auth.ts'
+import { crossOrigin } from './lib/security/cross_origin.ts'
 import { securityHeaders } from './lib/security/security_headers.ts'
 import { loadModel } from './model.ts'
 import { addClouds } from './protocols/clouds.ts'
+import { addHuggingFace, huggingFaceError } from './protocols/hugging_face.ts'
 import { addOpenInference, openInferenceError } from './protocols/open_inference/routes.ts'
 import { addOpenApi } from './protocols/openapi/routes.ts'
 import type { Service } from './protocols/service.ts'
@@ -33,26 +35,35 @@ const sendError = errorSender({
   '/models': torchServeError,
   '/v1': tfServingError,
   '/v2': openInferenceError,
+  '/': huggingFaceError,
 })
 
 export function createApp(parts: AppParts): AppInstance {
   const { model, workers, settings, log, metrics, isReady } = parts
   const maxBodyBytes = maxUploadBytes(settings)
   const { batchSize, outputSpec } = model
-  const { MAX_QUEUE: maxQueue, TOP_K, AIP_HEALTH_ROUTE } = settings
+  const {
+    MAX_QUEUE: maxQueue,
+    TOP_K,
+    AIP_HEALTH_ROUTE,
+    ALLOWED_HOSTS: hosts,
+    CORS_ORIGINS: origins,
+  } = settings
+  const cors = crossOrigin(origins)
   const admission = new Admission({ queues: [workers, model], batchSize, maxQueue, maxBodyBytes, metrics })
   const admit: Service['admit'] = (work) => (ctx) => admission.run(ctx, work)
   const readInput = createInputReader({ spec: model.input, maxBodyBytes, threads: workers.threads })
 
-  const classify: Service['classify'] = async (ctx, topK = TOP_K, spec = outputSpec) => {
+  const classify: Service['classify'] = async (ctx, spec = outputSpec) => {
     const input = await readInput(ctx)
+    const { topK = TOP_K, scoreFunction = spec.scoreFunction } = input.options ?? {}
     const tensors = input.images ? await preprocess(input.images, model, workers, ctx) : [input.tensor]
     checkResultSize(countSamples(tensors), spec.labels.length, topK)
     const scores = await Promise.all(tensors.map((tensor) => model.predict(tensor, ctx)))
-    return scores.flatMap((output, i) => postprocess(output, tensors[i], spec, topK))
+    return scores.flatMap((output, i) => postprocess(output, tensors[i], { ...spec, scoreFunction }, topK))
   }
-  const predict = admit(async (ctx) => ctx.reply(await classify(ctx, topKOf(ctx, TOP_K))))
-  const label = admit(async (ctx) => ctx.replyText(await classify(ctx, 1)))
+  const predict = admit(async (ctx) => ctx.reply(await classify(ctx)))
+  const label = admit(async (ctx) => ctx.replyText(await classify(ctx)))
   const show = admit(async (ctx) => {
     const { images } = await readInput(ctx)
     if (!images) throw new RequestError(415, 'a tensor is not preprocessed: send an image')
@@ -63,7 +74,8 @@ export function createApp(parts: AppParts): AppInstance {
   const app = express().disable('x-powered-by').disable('etag')
   app.use(requestLog(log, metrics, settings.REQUEST_TIMEOUT_MS))
   app.use(securityHeaders)
-  app.use(allowedHosts(settings.HOST, settings.ALLOWED_HOSTS, [AIP_HEALTH_ROUTE]))
+  app.use(cors)
+  app.use(allowedHosts(settings.HOST, { hosts, origins, probes: [AIP_HEALTH_ROUTE] }))
   app.use(bearerAuth(settings.API_TOKEN, [AIP_HEALTH_ROUTE, ...PAGE_PATHS]))
 
   const routes = new Routes(app)
@@ -84,13 +96,15 @@ export function createApp(parts: AppParts): AppInstance {
   const service: Service = { model, settings, threads: workers.threads, routes, isReady, admit, classify }
   addTorchServe(service)
   addTfServing(service)
+  addHuggingFace(service)
   addOpenInference(service)
   addOpenApi(service)
   addClouds(service, predict)
 
+  app.use(routes.checkMethod)
   app.use(notFound)
   app.use(errorHandler(log, sendError))
-  return { express: app, listener: refuseWhenFull(app, admission, sendError, log, metrics) }
+  return { express: app, listener: refuseWhenFull(app, cors, admission, sendError, log, metrics) }
 }
 
 /** What is served, and how it is doing. */

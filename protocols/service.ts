@@ -24,5 +24,5 @@ export interface Service {
    * @returns one result per sample, in order
    * @throws RequestError
    */
-  classify(ctx: AdmittedContext, topK?: number, spec?: OutputSpec): Promise<Result[]>
+  classify(ctx: AdmittedContext, spec?: OutputSpec): Promise<Result[]>
 }

@@ -19,7 +19,7 @@ const EXCEPTIONS: Record<number, string> = {
 }
 
 export function addTorchServe(service: Service): void {
-  const { model, isReady, admit, classify, settings } = service
+  const { model, isReady, admit, classify } = service
   const spec = withUniqueLabels(model.outputSpec)
   const route = service.routes.of({
     name: 'TorchServe',
@@ -46,7 +46,7 @@ export function addTorchServe(service: Service): void {
   const predict = admit(async (ctx) => {
     const { req, res } = ctx
     if (req.accepts(['json', 'text/plain']) === 'text/plain') return ctx.replyText(await classify(ctx))
-    const results = await classify(ctx, settings.TOP_K, spec)
+    const results = await classify(ctx, spec)
     ctx.noteResults(results)
     const bodies = results.map(resultJson)
     res.type('json').send(bodies.length === 1 ? bodies[0] : `[${bodies}]`)

@@ -1,5 +1,5 @@
 /** The table of routes: a route, its 405 and its line in the OpenAPI document are declared together. */
-import type { Express } from 'express'
+import type { Express, RequestHandler } from 'express'
 import { RequestError } from '../inference/errors.ts'
 import type { RequestContext } from './context.ts'
 
@@ -66,9 +66,9 @@ export function literalPath(path: string): string {
   return path.replace(/[{}()[\]+?!:*\\]/g, '\\$&')
 }
 
-/** Of Express's router; its types lack `match`. */
+/** Of Express's router, whose types lack `match`. */
 interface RouteLayer {
-  route?: { path: string }
+  route?: { path: string; methods: Record<string, boolean> }
   match(path: string): boolean
 }
 
@@ -82,8 +82,7 @@ export class Routes {
 
   /** The pattern of the route that serves a path, whatever its methods; undefined if there is none. */
   patternOf(path: string): string | undefined {
-    const layers = this.#app.router.stack as unknown as RouteLayer[]
-    return layers.find((layer) => layer.route && layer.match(path))?.route?.path
+    return this.#routesOf(path)[0]?.path
   }
 
   /** @returns the function that declares routes of this protocol */
@@ -92,17 +91,29 @@ export class Routes {
       const methods = at.split(' ')
       const path = methods.pop() ?? ''
       if (doc) this.all.push({ protocol, methods, path, doc })
-      const route = this.#app.route(path)
       for (const method of methods) {
-        route[method as 'get' | 'post' | 'put'](async (req, _res) => void (await handler(req.context)))
+        this.#app[method as 'get' | 'post' | 'put'](
+          path,
+          async (req, _res) => void (await handler(req.context)),
+        )
       }
-      const names = methods.map((method) => method.toUpperCase())
-      const allow = [...names, 'OPTIONS'].join(', ')
-      route.all((req, res) => {
-        if (req.method === 'OPTIONS') return void res.set('allow', allow).status(204).end()
-        const detail = `${req.method} is not allowed on ${req.path}: send ${names.join(' or ')}`
-        throw new RequestError(405, detail, { allow })
-      })
     }
+  }
+
+  /** The handler after all routes: 405 for a path that has routes with other methods only. */
+  readonly checkMethod: RequestHandler = (req, res, next) => {
+    const routes = this.#routesOf(req.path)
+    if (routes.length === 0) return next()
+    req.route = routes[0]
+    const names = routes.flatMap(({ methods }) => Object.keys(methods).map((name) => name.toUpperCase()))
+    const allow = [...names, 'OPTIONS'].join(', ')
+    if (req.method === 'OPTIONS') return void res.set('allow', allow).status(204).end()
+    const detail = `${req.method} is not allowed on ${req.path}: send ${names.join(' or ')}`
+    throw new RequestError(405, detail, { allow })
+  }
+
+  #routesOf(path: string) {
+    const layers = this.#app.router.stack as unknown as RouteLayer[]
+    return layers.flatMap((layer) => (layer.route && layer.match(path) ? [layer.route] : []))
   }
 }

@@ -1,8 +1,20 @@
-/** A request's input, and how many images it may have. */
+/** A request's input: its type, its limits, and how text becomes one. */
 import { RequestError } from '../inference/errors.ts'
-import type { Tensor } from '../inference/tensor.ts'
+import type { Tensor, TensorSpec } from '../inference/tensor.ts'
+import type { ScoreFunction } from '../model/output_spec.ts'
+import type { ThreadFunction } from '../workers/thread_pool.ts'
 
-export type Input = { images: Uint8Array[]; tensor?: undefined } | { images?: undefined; tensor: Tensor }
+/** What a request asks of its results, instead of the settings' and the model's own. */
+export interface ResultOptions {
+  /** predictions per input, at least 1 */
+  topK?: number
+  scoreFunction?: ScoreFunction
+}
+
+export type Input = (
+  | { images: Uint8Array[]; tensor?: undefined }
+  | { images?: undefined; tensor: Tensor }
+) & { options?: ResultOptions }
 
 export const MAX_FILES = 100
 
@@ -14,4 +26,18 @@ export const MAX_FILES = 100
 export function checkImageCount(count: number): void {
   if (count <= MAX_FILES) return
   throw new RequestError(413, `${count} images are more than ${MAX_FILES}: send them in several requests`)
+}
+
+/** Longer text, in bytes, is parsed in a thread: it can take a second. */
+export const LONG_TEXT = 2 ** 16
+
+/** Parses a body of one text format. */
+export interface TextReader {
+  read(task: { body: Uint8Array; spec: TensorSpec }): Input
+  inThread: ThreadFunction
+}
+
+/** The memory of an input, to transfer it between threads. */
+export function memoryOf(input: Input): ArrayBufferView[] {
+  return input.images ?? [input.tensor.data]
 }

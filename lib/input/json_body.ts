@@ -2,8 +2,9 @@
 import * as v from 'valibot'
 import { messageOf, RequestError } from '../inference/errors.ts'
 import { type TensorSpec, toBytes } from '../inference/tensor.ts'
+import { SCORE_FUNCTIONS } from '../model/output_spec.ts'
 import { threadFunction } from '../workers/thread_pool.ts'
-import { checkImageCount, type Input } from './input.ts'
+import { checkImageCount, type Input, memoryOf, type TextReader } from './input.ts'
 import { checkSchema, DimsSchema, ListSchema, record } from './schema.ts'
 import { tensorFromNumbers } from './tensor_body.ts'
 
@@ -16,8 +17,32 @@ export const DataSchema = record({
 /** TF Serving's row format: each instance is one sample, a tensor or `{"b64": image}`. */
 export const InstancesSchema = record({ instances: v.pipe(ListSchema, v.minLength(1)) })
 
+/** Keys that clients send an image under, as base64; several in a list. */
+const IMAGE_KEYS = [
+  'image',
+  'images',
+  'inputs',
+  'b64',
+  'image_bytes',
+  'img',
+  'file',
+  'body',
+  'content',
+  'data',
+]
+
+/** As an inference endpoint of Hugging Face takes them; other keys belong to other protocols. */
+const ParametersSchema = record({
+  parameters: v.nullish(
+    record({
+      top_k: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+      function_to_apply: v.nullish(v.picklist(SCORE_FUNCTIONS)),
+    }),
+  ),
+})
+
 const FORMS =
-  '{"data":[...],"dims":[...]}, {"instances":[...]}, a list of numbers, or an image as a base64 string'
+  '{"data":[...],"dims":[...]}, {"instances":[...]}, {"image":"base64"}, a list of numbers, or an image as a base64 string'
 
 /** @throws RequestError 400 */
 export function parseJson(text: string, what: string): unknown {
@@ -63,44 +88,53 @@ function countContainers(json: Uint8Array): number {
   return containers
 }
 
-/** Longer JSON, in bytes, is parsed in a thread: it can take a second. */
-export const LONG_JSON = 2 ** 16
-
-interface JsonTask {
-  body: Uint8Array
-  spec: TensorSpec
-}
-
 /**
  * @throws RequestError 400 when it is no JSON, none of the forms, or does not fit the model, 413 for too many images
  * or lists
  */
-export function readJsonBody({ body, spec }: JsonTask): Input {
+function readJsonBody({ body, spec }: { body: Uint8Array; spec: TensorSpec }): Input {
   checkJsonSize(body)
   return readJson(parseJson(toBytes(body).toString(), 'the body'), spec)
 }
 
-export const readJsonInThread = threadFunction(readJsonBody, (input) => input.images ?? [input.tensor.data])
-export const READ_JSON = { file: import.meta.filename, name: 'readJsonInThread' }
+export const readJsonInThread = threadFunction(readJsonBody, memoryOf)
+export const JSON_READER: TextReader = {
+  read: readJsonBody,
+  inThread: { file: import.meta.filename, name: 'readJsonInThread' },
+}
 
 /**
  * @param json a parsed body
  * @throws RequestError 400 when it is none of the forms, or does not fit the model
  */
 function readJson(json: unknown, spec: TensorSpec): Input {
-  if (typeof json === 'string') return { images: [decodeBase64(json)] }
+  if (typeof json === 'string') return { images: [decodeImage(json, 'the body')] }
   if (typeof json === 'number') return { tensor: tensorFromNumbers([json], undefined, spec) }
   if (Array.isArray(json)) return { tensor: tensorFromNumbers(json, undefined, spec) }
-  if (json !== null && typeof json === 'object') {
-    if ('data' in json) {
-      const { data, dims } = checkSchema(DataSchema, json, 'the JSON')
-      return { tensor: tensorFromNumbers(data, dims, spec) }
-    }
-    if ('instances' in json) {
-      return readInstances(checkSchema(InstancesSchema, json, 'the JSON').instances, spec)
-    }
+  if (json === null || typeof json !== 'object') throw unknownForm()
+  const input = readObject(json as Record<string, unknown>, spec)
+  const { parameters } = checkSchema(ParametersSchema, json, 'the JSON')
+  const { top_k: topK, function_to_apply: scoreFunction } = parameters ?? {}
+  return { ...input, options: { ...(topK && { topK }), ...(scoreFunction && { scoreFunction }) } }
+}
+
+function readObject(json: Record<string, unknown>, spec: TensorSpec): Input {
+  if ('instances' in json) {
+    return readInstances(checkSchema(InstancesSchema, json, 'the JSON').instances, spec)
   }
-  throw new RequestError(400, `the JSON has none of the known forms: send ${FORMS}`)
+  const key = IMAGE_KEYS.find((name) => isEncoded(json[name]))
+  if (key) {
+    const encoded = [json[key]].flat()
+    checkImageCount(encoded.length)
+    return { images: encoded.map((image) => decodeImage(image, key)) }
+  }
+  if (!('data' in json)) throw unknownForm()
+  const { data, dims } = checkSchema(DataSchema, json, 'the JSON')
+  return { tensor: tensorFromNumbers(data, dims, spec) }
+}
+
+function unknownForm(): RequestError {
+  return new RequestError(400, `the JSON has none of the known forms: send ${FORMS}`)
 }
 
 function readInstances(instances: unknown[], spec: TensorSpec): Input {
@@ -113,18 +147,32 @@ function readInstances(instances: unknown[], spec: TensorSpec): Input {
     )
   }
   checkImageCount(encoded.length)
-  return { images: encoded.map(({ b64 }) => decodeBase64(b64)) }
+  return { images: encoded.map((image) => decodeImage(image, 'instances')) }
 }
 
-function isEncoded(instance: unknown): instance is { b64: unknown } {
-  return instance !== null && typeof instance === 'object' && 'b64' in instance
+/** A base64 string, `{"b64": ...}` as TF Serving writes it, or a list that starts with one. */
+function isEncoded(value: unknown): boolean {
+  const [first] = [value].flat()
+  return typeof first === 'string' || (first !== null && typeof first === 'object' && 'b64' in first)
 }
 
-function decodeBase64(text: unknown): Uint8Array {
+/**
+ * @param encoded base64, a data URL, or `{"b64": ...}`
+ * @param key that it stands under, for errors
+ * @throws RequestError 400
+ */
+function decodeImage(encoded: unknown, key: string): Uint8Array {
+  const text = typeof encoded === 'string' ? encoded : (encoded as { b64?: unknown } | null)?.b64
+  if (typeof text === 'string' && /^[a-z][\w+.-]*:\/\//i.test(text)) {
+    throw new RequestError(
+      400,
+      `${key} is a URL, but this server fetches nothing: send the image itself, as base64 or as the body`,
+    )
+  }
   const data =
     typeof text === 'string' ? text.replace(/^data:[^,]{0,100};base64,/, '').replace(/\s+/g, '') : ''
   if (data === '' || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(data)) {
-    throw new RequestError(400, 'an image as a JSON string must be the base64 of an image file')
+    throw new RequestError(400, `${key} is not the base64 of an image file`)
   }
   return Uint8Array.from(Buffer.from(data, 'base64')) // Node's small buffers share their memory
 }

@@ -5,11 +5,12 @@ import type { RequestContext } from '../http/context.ts'
 import { RequestError } from '../inference/errors.ts'
 import type { TensorSpec } from '../inference/tensor.ts'
 import type { ThreadPool } from '../workers/thread_pool.ts'
+import { CSV_READER, isNpy, tensorFromNpy } from './array_file.ts'
 import { readBody } from './body.ts'
-import type { Input } from './input.ts'
-import { LONG_JSON, parseJson, READ_JSON, readJsonBody } from './json_body.ts'
+import { type Input, LONG_TEXT, type TextReader } from './input.ts'
+import { JSON_READER, parseJson } from './json_body.ts'
 import { createFormReader, type Form, type Part } from './multipart.ts'
-import { checkQueryKeys } from './query.ts'
+import { checkQueryKeys, queryMetadata, queryTopK } from './query.ts'
 import { checkMetadata, type Metadata, tensorFromBytes, tensorFromText } from './tensor_body.ts'
 
 /**
@@ -30,23 +31,27 @@ export interface InputReaderOptions {
 /** Longest number and longest metadata, in characters. */
 const MAX_TEXT = 2 ** 16
 
-const FORMS = 'a multipart form, an image file as the body, tensor bytes with ?dims=, or JSON'
+const FORMS =
+  'a multipart form, an image file as the body, tensor bytes with ?dims=, a .npy file, CSV, or JSON'
 
 export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOptions): InputReader {
   const readForm = createFormReader(maxBodyBytes)
 
-  async function readJson(body: Buffer<ArrayBuffer>, { signal }: RequestContext): Promise<Input> {
-    if (body.length < LONG_JSON) return readJsonBody({ body, spec })
-    return threads.run<Input>(READ_JSON, { body, spec }, signal, [body.buffer])
+  /** Text takes long to parse: beyond some length, in a thread. */
+  async function parse(reader: TextReader, body: Buffer<ArrayBuffer>, ctx: RequestContext): Promise<Input> {
+    if (body.length < LONG_TEXT) return reader.read({ body, spec })
+    return threads.run<Input>(reader.inThread, { body, spec }, ctx.signal, [body.buffer])
   }
 
   async function readBare(ctx: AdmittedContext): Promise<Input> {
     const { req } = ctx
     const body = await readBody(req, maxBodyBytes, ctx.reservation)
     if (body.length === 0) throw new RequestError(400, `the body is empty: send ${FORMS}`)
-    if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(ctx), spec) }
+    if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(ctx.req), spec) }
     if (imageFormat(body)) return { images: [body] }
-    if (req.is(['json', '+json'])) return readJson(body, ctx)
+    if (isNpy(body)) return { tensor: tensorFromNpy(body, spec) }
+    if (req.is(['json', '+json'])) return parse(JSON_READER, body, ctx)
+    if (req.is('text/csv')) return parse(CSV_READER, body, ctx)
     const text = () => body.toString('utf8', 0, MAX_TEXT)
     if (req.is('text/plain')) return { tensor: tensorFromText(text(), spec) }
     const value = req.is('urlencoded') ? new URLSearchParams(text()).get('value') : null
@@ -56,11 +61,12 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
 
   return async (ctx) => {
     checkQueryKeys(ctx.req)
+    const topK = queryTopK(ctx.req)
     const isForm = ctx.req.is('multipart/form-data')
     const input = isForm ? fromForm(await readForm(ctx), ctx, spec) : await readBare(ctx)
     ctx.reservation.reserve(input.images ? input.images.length : input.tensor.dims[0])
     if (input.tensor) ctx.reservation.own(input.tensor.data.buffer as ArrayBuffer)
-    return input
+    return topK === undefined ? input : { ...input, options: { ...input.options, topK } }
   }
 }
 
@@ -96,7 +102,7 @@ function formMetadata({ files, fields }: Form, ctx: RequestContext): Metadata | 
   }
   const text = part?.bytes.toString() ?? fields.metadata
   if (text !== undefined) return checkMetadata(parseJson(text, 'metadata'))
-  return ctx.req.query.dims === undefined ? undefined : queryMetadata(ctx)
+  return ctx.req.query.dims === undefined ? undefined : queryMetadata(ctx.req)
 }
 
 function imageBytes({ name, bytes }: Part): Uint8Array {
@@ -108,26 +114,4 @@ function imageBytes({ name, bytes }: Part): Uint8Array {
   }
   if (bytes.length > 0) return bytes
   throw new RequestError(400, `the form's file ${JSON.stringify(name)} is empty: send an image`)
-}
-
-/** `?dims=1,28,28&dtype=uint8` */
-function queryMetadata({ req }: RequestContext): Metadata {
-  const dims = String(req.query.dims)
-    .split(',')
-    .map((dim) => (dim.trim() === '' ? Number.NaN : Number(dim)))
-  return checkMetadata({ dims, dtype: req.query.dtype })
-}
-
-/**
- * `?top_k=`
- *
- * @param byDefault when it is absent
- * @throws RequestError 400
- */
-export function topKOf({ req }: RequestContext, byDefault: number): number {
-  const given = req.query.top_k
-  if (given === undefined) return byDefault
-  const topK = Number(given)
-  if (typeof given === 'string' && Number.isSafeInteger(topK) && topK >= 1) return topK
-  throw new RequestError(400, `top_k is ${JSON.stringify(given)}: expected one whole number, at least 1`)
 }

@@ -4,7 +4,8 @@ import type { AdmittedContext } from '../../lib/http/admission.ts'
 import { RequestError } from '../../lib/inference/errors.ts'
 import { bytesPerElement, sizeOf, type Tensor, type TensorSpec, toBytes } from '../../lib/inference/tensor.ts'
 import { readBody } from '../../lib/input/body.ts'
-import { checkJsonSize, LONG_JSON } from '../../lib/input/json_body.ts'
+import { LONG_TEXT } from '../../lib/input/input.ts'
+import { checkJsonSize } from '../../lib/input/json_body.ts'
 import { checkSchema, DimsSchema, ListSchema, record, shortList } from '../../lib/input/schema.ts'
 import { maxUploadBytes } from '../../lib/process/settings.ts'
 import { threadFunction } from '../../lib/workers/thread_pool.ts'
@@ -87,7 +88,7 @@ export function createInferenceReader({ model, settings, threads }: Service) {
     const body = await readBody(ctx.req, maxBytes, ctx.reservation)
     const jsonLength = readJsonLength(ctx.req.get(JSON_LENGTH_HEADER), body.length)
     const task: Task = { body, jsonLength, graph: { input, outputs } }
-    const inference = await ((jsonLength ?? body.length) < LONG_JSON
+    const inference = await ((jsonLength ?? body.length) < LONG_TEXT
       ? readTask(task)
       : threads.run<Inference>(READ_INFERENCE, task, ctx.signal, [body.buffer]))
     ctx.reservation.reserve(inference.input.dims[0])

@@ -17,4 +17,5 @@ if command -v kube-score > /dev/null; then kube-score score --output-format ci .
 .venv/bin/hadolint ../../Dockerfile ../../Dockerfile.cuda
 .venv/bin/compose-lint --fail-on medium ../../deploy/compose.yaml
 REQUESTS=200 .venv/bin/python open_inference.py
+.venv/bin/python hugging_face.py
 .venv/bin/python openapi.py 5
