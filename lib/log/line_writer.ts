@@ -1,4 +1,9 @@
-/** Writes lines to a file descriptor without ever waiting for it: lines that do not fit into the buffer are dropped. */
+/**
+ * Writes lines to a file descriptor without ever waiting for it: lines that do not fit into the buffer are dropped.
+ *
+ * Not sonic-boom, pino's own writer: on exit it writes again and again to a full disk or a closed pipe (4.2.1), and the
+ * process never ends.
+ */
 import { write, writeSync } from 'node:fs'
 
 /** Lines are written in batches, which costs a busy server much less than single writes... */
