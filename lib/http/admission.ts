@@ -1,5 +1,5 @@
 /** Admission control: a request that could not be answered in time is refused before its body is read. */
-import { type Problem, RequestError } from '../inference/errors.ts'
+import { RequestError } from '../inference/errors.ts'
 import { release } from '../workers/memory.ts'
 import type { RequestContext } from './context.ts'
 import { sendContinue } from './http_server.ts'
@@ -50,7 +50,7 @@ export class Admission {
    * Why one more request would overflow the queue; undefined if it would not. Of the requests whose bodies are arriving,
    * one batch is not counted: it may be taken from the queue meanwhile.
    */
-  overloadError(): Problem | undefined {
+  overloadError(): RequestError | undefined {
     return this.#overflow(1, Math.max(0, this.#arriving - this.#options.batchSize))
   }
 
@@ -63,7 +63,7 @@ export class Admission {
    */
   async run<T>(ctx: RequestContext, work: (ctx: AdmittedContext) => Promise<T>): Promise<T> {
     const overload = this.overloadError()
-    if (overload) throw toError(overload)
+    if (overload) throw overload
     const { maxBodyBytes } = this.#options
     if (Number(ctx.req.headers['content-length'] ?? 0) > maxBodyBytes) throw bodyTooLarge(maxBodyBytes)
     sendContinue(ctx.req, ctx.res)
@@ -77,18 +77,19 @@ export class Admission {
     this.#arriving += change
   }
 
-  /** Used only by `Reservation`. */
+  /**
+   * Used only by `Reservation`.
+   *
+   * @throws RequestError 503 when the bodies of all requests are too large together
+   */
   countBytes(change: number): void {
+    const limit = MAX_BODIES * this.#options.maxBodyBytes
+    if (change > 0 && this.#bytes + change > limit) {
+      const detail = `bodies of ${this.#bytes} bytes are being processed; the limit is ${limit}: try again later`
+      throw new RequestError(503, detail, { 'retry-after': '1' })
+    }
     this.#bytes += change
     this.#options.metrics.bytesInFlight.inc(change)
-  }
-
-  /** @throws RequestError 503 when the bodies of all requests are too large together */
-  checkBytes(more: number): void {
-    const limit = MAX_BODIES * this.#options.maxBodyBytes
-    if (this.#bytes + more <= limit) return
-    const detail = `bodies of ${this.#bytes} bytes are being processed; the limit is ${limit}: try again later`
-    throw new RequestError(503, detail, { 'retry-after': '1' })
   }
 
   /** @throws RequestError 413 for more samples than the queue can hold, 503 when it is full */
@@ -99,20 +100,17 @@ export class Admission {
       throw new RequestError(413, detail)
     }
     const overflow = this.#overflow(samples)
-    if (overflow) throw toError(overflow)
+    if (overflow) throw overflow
   }
 
   /** Why this many samples do not fit after the waiting ones and `arriving` others. */
-  #overflow(samples: number, arriving = 0): Problem | undefined {
+  #overflow(samples: number, arriving = 0): RequestError | undefined {
     const { queues, maxQueue } = this.#options
     const waiting = queues.reduce((sum, queue) => sum + queue.waiting, arriving)
     if (waiting + samples <= maxQueue) return undefined
     const seconds = queues.reduce((sum, queue) => sum + queue.estimatedWaitSeconds, 0)
-    return {
-      status: 503,
-      message: `the queue is full: ${waiting} samples wait; the limit is ${maxQueue} (MAX_QUEUE): try again later`,
-      headers: { 'retry-after': String(seconds) },
-    }
+    const detail = `the queue is full: ${waiting} samples wait; the limit is ${maxQueue} (MAX_QUEUE): try again later`
+    return new RequestError(503, detail, { 'retry-after': String(seconds) })
   }
 }
 
@@ -142,7 +140,6 @@ export class Reservation {
     // drop the rest of a refused client's body
     if (this.#isReleased) throw new RequestError(400, 'the response was sent before the body was complete')
     if (this.#ctx.signal.reason) throw this.#ctx.signal.reason
-    this.#admission.checkBytes(bytes)
     this.#admission.countBytes(bytes)
     this.#bytes += bytes
     this.#ctx.bytes = this.#bytes
@@ -186,8 +183,4 @@ export function bodyTooLarge(maxBytes: number): RequestError {
     413,
     `the body is too large; the limit is ${maxBytes / 2 ** 20} MB (MAX_UPLOAD_MB): send less at once`,
   )
-}
-
-function toError({ status, message, headers }: Problem): RequestError {
-  return new RequestError(status, message, headers)
 }

@@ -2,12 +2,12 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import type { Logger } from 'pino'
-import { messageOf, type Problem, RequestError } from '../inference/errors.ts'
+import { messageOf, RequestError } from '../inference/errors.ts'
 
 /** The body of an error response. */
-export type ErrorShape = (problem: Problem) => object
+export type ErrorShape = (error: RequestError) => object
 
-export type SendError = (problem: Problem, path: string, res: ServerResponse) => void
+export type SendError = (error: RequestError, path: string, res: ServerResponse) => void
 
 /** Our own shape (RFC 9457). */
 const problemDetails: ErrorShape = ({ status, message }) => ({
@@ -20,13 +20,13 @@ const problemDetails: ErrorShape = ({ status, message }) => ({
 /** @param shapes of other protocols, by the first segment of their paths, such as `/v2` */
 export function errorSender(shapes: Record<string, ErrorShape>): SendError {
   const prefixes = Object.entries(shapes)
-  return (problem, path, res) => {
+  return (error, path, res) => {
     const shape = prefixes.find(([prefix]) => path === prefix || path.startsWith(`${prefix}/`))?.[1]
     const type = shape ? 'application/json' : 'application/problem+json'
-    const body = JSON.stringify((shape ?? problemDetails)(problem))
-    const headers = { ...problem.headers, 'content-type': type, 'content-length': Buffer.byteLength(body) }
+    const body = JSON.stringify((shape ?? problemDetails)(error))
+    const headers = { ...error.headers, 'content-type': type, 'content-length': Buffer.byteLength(body) }
     // without Express: this also answers requests that never reach it
-    res.writeHead(problem.status, headers).end(body)
+    res.writeHead(error.status, headers).end(body)
   }
 }
 

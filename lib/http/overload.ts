@@ -28,7 +28,8 @@ export function refuseWhenFull(
     // a larger body has to be read, so that the response can be sent, but is not kept
     if (Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) > UNREAD_BYTES)
       req.on('data', releaseChunk)
-    sendError({ ...overload, headers: { ...overload.headers, 'x-request-id': id } }, path, res)
+    res.setHeader('x-request-id', id)
+    sendError(overload, path, res)
     metrics.countRequest('none', method, overload.status)
     const ms = roundMs(performance.now() - startedAt)
     log.info({ requestId: id, method, path, status: overload.status, ms }, 'request')

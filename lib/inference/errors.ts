@@ -3,23 +3,17 @@
  * is thrown is a bug in the server.
  */
 
-/** An error as it is sent to the client. */
-export interface Problem {
-  /** HTTP status, 400 to 504 */
-  readonly status: number
-  /** expected, received, fix */
-  readonly message: string
-  /** extra response headers, such as `allow` or `retry-after` */
-  readonly headers: Record<string, string>
-}
-
 /** The request cannot be answered; the message is sent to the client as it is. */
-export class RequestError extends Error implements Problem {
+export class RequestError extends Error {
   override name = 'RequestError'
   readonly status: number
   readonly headers: Record<string, string>
 
-  /** See `Problem`. */
+  /**
+   * @param status of the response, 400 to 504
+   * @param message expected, received, fix
+   * @param headers more of the response, such as `allow` or `retry-after`
+   */
   constructor(status: number, message: string, headers: Record<string, string> = {}) {
     // skip stack capture: it dominates the cost of a refusal
     const { stackTraceLimit } = Error

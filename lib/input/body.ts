@@ -13,9 +13,6 @@ const DECOMPRESSORS = {
   br: createBrotliDecompress,
 }
 
-/** Where kept bytes are counted and freed. */
-export type BodyReservation = Pick<Reservation, 'countBytes' | 'own'>
-
 /**
  * Read a body, decompressed as its Content-Encoding says.
  *
@@ -25,7 +22,7 @@ export type BodyReservation = Pick<Reservation, 'countBytes' | 'own'>
 export async function readBody(
   req: IncomingMessage,
   maxBytes: number,
-  reservation: BodyReservation,
+  reservation: Reservation,
 ): Promise<Buffer<ArrayBuffer>> {
   const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
   if (encoding === 'identity') return collect(req, maxBytes, reservation)
@@ -52,7 +49,7 @@ export async function readBody(
 export function collect(
   stream: Readable,
   maxBytes: number,
-  reservation: BodyReservation,
+  reservation: Reservation,
 ): Promise<Buffer<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
     let chunks: Buffer[] = []
