@@ -19,6 +19,7 @@ import { type AppParts, runIfMain } from './lib/process/main.ts'
 import { maxUploadBytes } from './lib/process/settings.ts'
 import { allowedHosts } from './lib/security/allowed_hosts.ts'
 import { bearerAuth } from './lib/security/bearer_auth.ts'
+import { crossOrigin } from './lib/security/cross_origin.ts'
 import { securityHeaders } from './lib/security/security_headers.ts'
 import { loadModel } from './model.ts'
 import { addClouds } from './protocols/clouds.ts'
@@ -39,7 +40,14 @@ export function createApp(parts: AppParts): AppInstance {
   const { model, workers, settings, log, metrics, isReady } = parts
   const maxBodyBytes = maxUploadBytes(settings)
   const { batchSize, outputSpec } = model
-  const { MAX_QUEUE: maxQueue, TOP_K, AIP_HEALTH_ROUTE } = settings
+  const {
+    MAX_QUEUE: maxQueue,
+    TOP_K,
+    AIP_HEALTH_ROUTE,
+    ALLOWED_HOSTS: hosts,
+    CORS_ORIGINS: origins,
+  } = settings
+  const cors = crossOrigin(origins)
   const admission = new Admission({ queues: [workers, model], batchSize, maxQueue, maxBodyBytes, metrics })
   const admit: Service['admit'] = (work) => (ctx) => admission.run(ctx, work)
   const readInput = createInputReader({ spec: model.input, maxBodyBytes, threads: workers.threads })
@@ -63,7 +71,8 @@ export function createApp(parts: AppParts): AppInstance {
   const app = express().disable('x-powered-by').disable('etag')
   app.use(requestLog(log, metrics, settings.REQUEST_TIMEOUT_MS))
   app.use(securityHeaders)
-  app.use(allowedHosts(settings.HOST, settings.ALLOWED_HOSTS, [AIP_HEALTH_ROUTE]))
+  app.use(cors)
+  app.use(allowedHosts(settings.HOST, { hosts, origins, probes: [AIP_HEALTH_ROUTE] }))
   app.use(bearerAuth(settings.API_TOKEN, [AIP_HEALTH_ROUTE, ...PAGE_PATHS]))
 
   const routes = new Routes(app)
@@ -90,7 +99,7 @@ export function createApp(parts: AppParts): AppInstance {
 
   app.use(notFound)
   app.use(errorHandler(log, sendError))
-  return { express: app, listener: refuseWhenFull(app, admission, sendError, log, metrics) }
+  return { express: app, listener: refuseWhenFull(app, cors, admission, sendError, log, metrics) }
 }
 
 /** What is served, and how it is doing. */

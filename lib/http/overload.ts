@@ -1,6 +1,7 @@
 /** Refuses requests when the queue is full, in front of Express: an overloaded server does little else. */
 import type { RequestListener } from 'node:http'
 import type { Logger } from 'pino'
+import type { Middleware } from '../security/cross_origin.ts'
 import { releaseChunk } from '../workers/memory.ts'
 import type { Admission } from './admission.ts'
 import { requestId } from './context.ts'
@@ -13,6 +14,7 @@ const UNREAD_BYTES = 2 ** 13
 
 export function refuseWhenFull(
   app: RequestListener,
+  cors: Middleware,
   admission: Admission,
   sendError: SendError,
   log: Logger,
@@ -29,7 +31,7 @@ export function refuseWhenFull(
     if (Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) > UNREAD_BYTES)
       req.on('data', releaseChunk)
     res.setHeader('x-request-id', id)
-    sendError(overload, path, res)
+    cors(req, res, () => sendError(overload, path, res))
     metrics.countRequest('none', method, overload.status)
     const ms = roundMs(performance.now() - startedAt)
     log.info({ requestId: id, method, path, status: overload.status, ms }, 'request')

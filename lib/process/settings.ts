@@ -60,6 +60,22 @@ function hostNames(help: string): Setting<readonly string[]> {
   return { default: [], shownDefault: 'none', range: 'host names, separated by commas', help, parse }
 }
 
+/** Origins as browsers send them, in lower case and without a path; or `*`. */
+function originList(help: string): Setting<readonly string[]> {
+  const parse = (value: string) => {
+    const origins = value
+      .toLowerCase()
+      .split(',')
+      .map((origin) => origin.trim())
+      .filter((origin) => origin !== '')
+    const isOrigin = (text: string) =>
+      /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+    return origins.every((origin) => origin === '*' || isOrigin(origin)) ? origins : undefined
+  }
+  const range = '* or origins such as https://example.com, separated by commas'
+  return { default: [], shownDefault: 'none', range, help, parse }
+}
+
 export const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
 
@@ -107,6 +123,7 @@ export const SETTINGS = {
   ALLOWED_HOSTS: hostNames(
     'Host headers to accept besides loopback names; if unset, a HOST that is not loopback accepts all',
   ),
+  CORS_ORIGINS: originList('origins whose web pages may call the server; * for every page in the world'),
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'lowest level that is logged'),
   INFERENCE_THREADS: whole(
     0,

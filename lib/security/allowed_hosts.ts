@@ -31,8 +31,8 @@ function isAllowedHost(host: string, allowed: ReadonlySet<string>): boolean {
   return name !== undefined && (isLoopback(name) || allowed.has(name))
 }
 
-/** Whether a page of this origin may send requests that compute something: the server's own pages, and allowed ones. */
-function isAllowedOrigin(origin: string, host: string, allowed: ReadonlySet<string>): boolean {
+/** Whether the origin is the server's own, or a host from which everything is allowed. */
+function isOwnOrigin(origin: string, host: string, allowed: ReadonlySet<string>): boolean {
   if (!URL.canParse(origin)) return false // such as `null`, of a sandboxed frame or a file
   const { host: originHost } = new URL(origin)
   return originHost === host.toLowerCase() || isAllowedHost(originHost, allowed)
@@ -40,21 +40,23 @@ function isAllowedOrigin(origin: string, host: string, allowed: ReadonlySet<stri
 
 /**
  * On a loopback address, 421 for a Host header that is neither a loopback name nor in ALLOWED_HOSTS, and 403 for a
- * POST or PUT from a page of another site. On any other address only the Host header is checked, if ALLOWED_HOSTS is
+ * POST or PUT from a page of another site, unless it is in CORS_ORIGINS. On any other address only the Host header is checked, if ALLOWED_HOSTS is
  * set, and not for probes: load balancers send them with an address as Host. Without these headers, as curl and
  * scripts send requests, nothing is refused.
  *
  * @param host that the server listens on (HOST)
- * @param allowedNames host names in lower case (ALLOWED_HOSTS)
+ * @param hosts their names in lower case (ALLOWED_HOSTS)
+ * @param origins of pages that may call the server (CORS_ORIGINS)
  * @param probes paths of more probes
  */
 export function allowedHosts(
   host: string,
-  allowedNames: readonly string[],
-  probes: string[] = [],
+  { hosts, origins, probes }: Record<'hosts' | 'origins' | 'probes', readonly string[]>,
 ): RequestHandler {
   const isLocal = isLoopback(host)
-  const allowed: ReadonlySet<string> = new Set(allowedNames)
+  const allowed: ReadonlySet<string> = new Set(hosts)
+  const isAllowedOrigin = (origin: string, name: string) =>
+    origins.includes('*') || origins.includes(origin) || isOwnOrigin(origin, name, allowed)
   const exempt = new Set(isLocal ? [] : [...PROBES, ...probes])
   const isChecked = isLocal || allowed.size > 0
 
@@ -64,8 +66,7 @@ export function allowedHosts(
     if (name !== undefined && !isAllowedHost(name, allowed)) throw misdirected(name)
     if (!isLocal || SAFE_METHODS.includes(req.method)) return next()
     // an allowed origin is also cross-site; browsers send the Origin with every POST and PUT
-    const isForeign =
-      origin === undefined ? site === 'cross-site' : !isAllowedOrigin(origin, name ?? '', allowed)
+    const isForeign = origin === undefined ? site === 'cross-site' : !isAllowedOrigin(origin, name ?? '')
     if (isForeign) throw crossOrigin(origin)
     next()
   }
@@ -82,6 +83,6 @@ function misdirected(host: string): RequestError {
 function crossOrigin(origin = 'another site'): RequestError {
   return new RequestError(
     403,
-    `the request comes from a page of ${origin}: expected a page of this server or of a host in ALLOWED_HOSTS`,
+    `the request comes from a page of ${origin}: expected a page of this server; to allow pages of another origin, add it to CORS_ORIGINS`,
   )
 }
