@@ -8,8 +8,9 @@ const ui = globalThis.SwaggerUIBundle({
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
   onComplete() {
+    if (location.hash) return // Swagger UI opens what it names
     // our own routes are open, and the first is ready to be tried; other protocols' are closed
     ui.layoutActions.show(['operations-tag', 'onnxpress'], true)
-    if (!location.hash) ui.layoutActions.show(['operations', 'onnxpress', 'post_predict'], true)
+    ui.layoutActions.show(['operations', 'onnxpress', 'post_predict'], true)
   },
 })

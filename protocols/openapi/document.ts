@@ -86,7 +86,7 @@ export async function createDocument(service: Service): Promise<Json> {
       schemas: schemas(model),
       headers: { RequestId: { description: "The request's own, or a new one.", schema: TEXT } },
       responses: document.errors,
-      securitySchemes: settings.API_TOKEN ? { token } : {},
+      ...(settings.API_TOKEN && { securitySchemes: { token } }),
     },
   }
 }
