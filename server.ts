@@ -23,7 +23,7 @@ import { crossOrigin } from './lib/security/cross_origin.ts'
 import { securityHeaders } from './lib/security/security_headers.ts'
 import { loadModel } from './model.ts'
 import { addClouds } from './protocols/clouds.ts'
-import { addHuggingFace, huggingFaceError } from './protocols/hugging_face.ts'
+import { addHuggingFace } from './protocols/hugging_face.ts'
 import { addOpenInference, openInferenceError } from './protocols/open_inference/routes.ts'
 import { addOpenApi } from './protocols/openapi/routes.ts'
 import type { Service } from './protocols/service.ts'
@@ -35,21 +35,14 @@ const sendError = errorSender({
   '/models': torchServeError,
   '/v1': tfServingError,
   '/v2': openInferenceError,
-  '/': huggingFaceError,
 })
 
 export function createApp(parts: AppParts): AppInstance {
   const { model, workers, settings, log, metrics, isReady } = parts
   const maxBodyBytes = maxUploadBytes(settings)
   const { batchSize, outputSpec } = model
-  const {
-    MAX_QUEUE: maxQueue,
-    TOP_K,
-    AIP_HEALTH_ROUTE,
-    ALLOWED_HOSTS: hosts,
-    CORS_ORIGINS: origins,
-  } = settings
-  const cors = crossOrigin(origins)
+  const { MAX_QUEUE: maxQueue, TOP_K, AIP_HEALTH_ROUTE } = settings
+  const cors = crossOrigin(settings.CORS_ORIGINS)
   const admission = new Admission({ queues: [workers, model], batchSize, maxQueue, maxBodyBytes, metrics })
   const admit: Service['admit'] = (work) => (ctx) => admission.run(ctx, work)
   const readInput = createInputReader({ spec: model.input, maxBodyBytes, threads: workers.threads })
@@ -72,22 +65,22 @@ export function createApp(parts: AppParts): AppInstance {
   })
 
   const app = express().disable('x-powered-by').disable('etag')
-  app.use(requestLog(log, metrics, settings.REQUEST_TIMEOUT_MS))
-  app.use(securityHeaders)
-  app.use(cors)
-  app.use(allowedHosts(settings.HOST, { hosts, origins, probes: [AIP_HEALTH_ROUTE] }))
+  app.use(requestLog(log, metrics, settings.REQUEST_TIMEOUT_MS), securityHeaders, cors)
+  app.use(allowedHosts(settings, [AIP_HEALTH_ROUTE]))
   app.use(bearerAuth(settings.API_TOKEN, [AIP_HEALTH_ROUTE, ...PAGE_PATHS]))
 
   const routes = new Routes(app)
   const route = routes.of({ name: 'onnxpress', description: 'Its own routes.', error: 'Problem' })
-  const input = { body: 'input', query: 'tensor' } as const
-  const topK = { body: 'input', query: 'tensor and top_k' } as const
   route('post put /predict', predict, {
-    ...topK,
-    summary: 'Classify images or a tensor',
-    response: 'results',
+    summary: 'Classify an image or a tensor',
+    description:
+      'Also reads what /test, /v1 and /predictions read. With `Accept: text/plain` it answers the bare label.',
+    body: 'input',
+    takesTopK: true,
+    response: 'result',
   })
-  route('post /test', label, { ...input, summary: 'The bare label of images or a tensor', response: 'text' })
+  const bare = 'The bare label of a tensor or an image'
+  route('post /test', label, { summary: bare, body: 'tensor', response: 'text' })
   const summary = 'What the model would see of images: its tensor, or a picture'
   route('post /preprocess', show, { body: 'input', summary, response: 'tensor or image' })
   addInfoRoutes(parts, route)

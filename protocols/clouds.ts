@@ -19,7 +19,7 @@ export function addClouds(service: Service, predict: Handler): void {
     description: 'Amazon SageMaker and Google Vertex AI.',
     error: 'Problem',
   })
-  const doc = { summary: 'Classify images or a tensor', body: 'input' } as const
+  const summary = 'Classify an image or a tensor'
   const checkFree = (name: string, path: string, example: string) => {
     const taken = routes.patternOf(path)
     if (taken === undefined) return
@@ -28,7 +28,7 @@ export function addClouds(service: Service, predict: Handler): void {
     throw new StartError(`${name}=${path}: ${cause}: choose another path, such as ${example}`)
   }
 
-  route('post /invocations', predict, { ...doc, query: 'tensor and top_k', response: 'results' })
+  route('post /invocations', predict, { summary, body: 'bytes', takesTopK: true, response: 'result' })
   // a health route of ours may be named
   if (health && !PROBES.includes(health)) {
     checkFree('AIP_HEALTH_ROUTE', health, '/health, or use /readyz')
@@ -41,10 +41,7 @@ export function addClouds(service: Service, predict: Handler): void {
   // so may the route that responds as Vertex AI's does
   if (vertex && vertex !== `/v1/models/${model.name}:predict`) {
     checkFree('AIP_PREDICT_ROUTE', vertex, '/vertex')
-    route(`post ${literalPath(vertex)}`, predictInstances(service), {
-      ...doc,
-      query: 'tensor',
-      response: 'V1 predictions',
-    })
+    const doc = { summary, body: 'instances', response: 'predictions' } as const
+    route(`post ${literalPath(vertex)}`, predictInstances(service), doc)
   }
 }

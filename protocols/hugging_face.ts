@@ -2,7 +2,6 @@
  * Hugging Face's inference endpoints, at the server's own address: an image, or `{"inputs": base64, "parameters": {...}}`,
  * in, `[{"label", "score"}]` out.
  */
-import type { ErrorShape } from '../lib/http/error_response.ts'
 import type { OutputSpec } from '../lib/model/output_spec.ts'
 import type { Prediction, Result } from '../lib/model/predictions.ts'
 import type { Service } from './service.ts'
@@ -11,7 +10,7 @@ export function addHuggingFace({ model, routes, admit, classify }: Service): voi
   const route = routes.of({
     name: 'Hugging Face',
     description: 'An inference endpoint of Hugging Face.',
-    error: 'Error',
+    error: 'Problem',
   })
   // transformers' pipeline ranks all labels of a multi-label model too
   const ranked: OutputSpec = { ...model.outputSpec, kind: 'single-label' }
@@ -21,11 +20,9 @@ export function addHuggingFace({ model, routes, admit, classify }: Service): voi
     const lists = results.map(predictionsOf)
     ctx.res.json(lists.length === 1 ? lists[0] : lists)
   })
-  route('post /', predict, { summary: 'Classify images', body: 'input', response: 'list' })
+  route('post /', predict, { summary: 'Classify an image', body: 'bytes', response: 'list' })
 }
 
 function predictionsOf(result: Result): Prediction[] {
   return 'predictions' in result ? result.predictions : []
 }
-
-export const huggingFaceError: ErrorShape = ({ message }) => ({ error: message })

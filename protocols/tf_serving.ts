@@ -35,7 +35,7 @@ export function addTfServing(service: Service): void {
       checkName(ctx)
       return predict(ctx)
     },
-    { summary: 'Classify images or a tensor', body: 'input', query: 'tensor', response: 'V1 predictions' },
+    { summary: 'Classify images or tensors', body: 'instances', response: 'predictions' },
   )
   route('get /v1/models', ({ res }) => res.json({ models: [model.name] }), {
     summary: 'The models',

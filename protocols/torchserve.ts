@@ -58,12 +58,7 @@ export function addTorchServe(service: Service): void {
         checkName(ctx)
         return predict(ctx)
       },
-      {
-        summary: 'Classify images or a tensor',
-        body: 'input',
-        query: 'tensor',
-        response: 'TorchServe results',
-      },
+      { summary: 'Classify an image or a tensor', body: 'input', response: 'TorchServe result' },
     )
   }
 

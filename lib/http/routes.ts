@@ -8,9 +8,9 @@ export type Handler = (ctx: RequestContext) => unknown
 
 /** The bodies of responses with status 200, as the OpenAPI document names them. */
 export type ResponseBody =
-  | 'results'
-  | 'TorchServe results'
-  | 'V1 predictions'
+  | 'result'
+  | 'TorchServe result'
+  | 'predictions'
   | 'inference'
   | 'model'
   | 'status'
@@ -22,14 +22,19 @@ export type ResponseBody =
   | 'image'
   | 'tensor or image'
 
+/**
+ * The form of a request's body that the document shows, of the many that every route reads: an image in a form or, for a
+ * model without images, numbers in JSON (`input`); the bytes and dims of a tensor in a form; a bare file; other protocols'.
+ */
+export type RequestBody = 'input' | 'tensor' | 'bytes' | 'instances' | 'inference'
+
 /** A route's line in the OpenAPI document. */
 export interface RouteDoc {
   summary: string
+  description?: string
   response: ResponseBody
-  /** of the request's body */
-  body?: 'input' | 'inference'
-  /** the query has dims and dtype of a tensor; top_k too */
-  query?: 'tensor' | 'tensor and top_k'
+  body?: RequestBody
+  takesTopK?: boolean
   /** statuses of errors, besides those that follow from a body, a name in the path or the token */
   errors?: readonly number[]
   /** needs no token */

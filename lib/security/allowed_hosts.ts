@@ -13,6 +13,15 @@ const HOST_HEADER = /^(\[[\da-f:.]+\]|[^\s:/?#@[\]]+)(?::\d*)?$/i
 /** Methods that only read; a page of another origin cannot read what they return. */
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
 
+interface HostSettings {
+  /** the address that the server listens on */
+  HOST: string
+  /** host names in lower case */
+  ALLOWED_HOSTS: readonly string[]
+  /** origins of pages that may call the server */
+  CORS_ORIGINS: readonly string[]
+}
+
 /** @param host an address to listen on, or a host name without its port */
 export function isLoopback(host: string): boolean {
   const name = host.toLowerCase().replace(/\.$/, '')
@@ -44,17 +53,14 @@ function isOwnOrigin(origin: string, host: string, allowed: ReadonlySet<string>)
  * set, and not for probes: load balancers send them with an address as Host. Without these headers, as curl and
  * scripts send requests, nothing is refused.
  *
- * @param host that the server listens on (HOST)
- * @param hosts their names in lower case (ALLOWED_HOSTS)
- * @param origins of pages that may call the server (CORS_ORIGINS)
  * @param probes paths of more probes
  */
 export function allowedHosts(
-  host: string,
-  { hosts, origins, probes }: Record<'hosts' | 'origins' | 'probes', readonly string[]>,
+  { HOST, ALLOWED_HOSTS, CORS_ORIGINS: origins }: HostSettings,
+  probes: readonly string[] = [],
 ): RequestHandler {
-  const isLocal = isLoopback(host)
-  const allowed: ReadonlySet<string> = new Set(hosts)
+  const isLocal = isLoopback(HOST)
+  const allowed: ReadonlySet<string> = new Set(ALLOWED_HOSTS)
   const isAllowedOrigin = (origin: string, name: string) =>
     origins.includes('*') || origins.includes(origin) || isOwnOrigin(origin, name, allowed)
   const exempt = new Set(isLocal ? [] : [...PROBES, ...probes])

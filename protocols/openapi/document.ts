@@ -1,11 +1,14 @@
 /** The OpenAPI 3.1 document: the table of routes, with everything they have in common written out. */
-import type { Route } from '../../lib/http/routes.ts'
-import { MAX_FILES } from '../../lib/input/input.ts'
+import { readFile } from 'node:fs/promises'
+import type { RequestBody, ResponseBody, Route } from '../../lib/http/routes.ts'
+import { DTYPES, sizeOf } from '../../lib/inference/tensor.ts'
+import type { Model } from '../../lib/model/model_info.ts'
 import { maxUploadBytes } from '../../lib/process/settings.ts'
 import { version } from '../../lib/process/version.ts'
+import { encodePng, sampleDims } from '../../preprocess/index.ts'
+import { DATATYPES } from '../open_inference/tensors.ts'
 import type { Service } from '../service.ts'
-import { type Contents, createContents } from './contents.ts'
-import { content, type Json, ref, schemas, TEXT } from './schemas.ts'
+import { BINARY, type Json, list, ref, schemas, TEXT } from './schemas.ts'
 
 const MEANINGS: Record<number, string> = {
   400: 'The request is malformed, or does not fit the model.',
@@ -22,86 +25,192 @@ const MEANINGS: Record<number, string> = {
 /** Possible errors of every body. */
 const BODY_ERRORS = [400, 408, 413, 415, 422, 500, 503, 504]
 
-const HEADERS = { 'x-request-id': { description: "The request's own, or a new one.", schema: TEXT } }
+/** Most numbers in an example. */
+const MAX_EXAMPLE = 1000
+
+const HEADERS = { 'x-request-id': { $ref: '#/components/headers/RequestId' } }
+
+/** By media type. */
+const RESPONSES: Record<ResponseBody, Json> = {
+  result: json(ref('Result')),
+  'TorchServe result': json(ref('TorchServeResult')),
+  predictions: json(ref('Predictions')),
+  inference: json(ref('InferResponse')),
+  model: json(ref('Model')),
+  status: json(ref('Status')),
+  readiness: json(ref('Readiness')),
+  text: { 'text/plain': { schema: TEXT } },
+  object: json({ type: 'object' }),
+  list: json(list({ type: 'object' })),
+  html: { 'text/html': { schema: TEXT } },
+  image: { 'image/png': { schema: BINARY }, 'image/jpeg': { schema: BINARY } },
+  'tensor or image': {
+    'application/octet-stream': { schema: BINARY },
+    'image/png': { schema: BINARY },
+  },
+}
+
+function json(schema: Json, example?: unknown): Json {
+  return { 'application/json': { schema, ...(example !== undefined && { example }) } }
+}
 
 /** @returns the document, to be sent as JSON */
 export async function createDocument(service: Service): Promise<Json> {
   const { model, settings, routes } = service
-  const contents = await createContents(service)
+  const document = new Document(service, await requestBodies(model))
   const paths: Record<string, Json> = {}
   for (const route of routes.all) {
     const path = route.path.replace(/(?<!\\):(\w+)/g, '{$1}').replaceAll('\\', '')
     paths[path] ??= {}
-    for (const method of route.methods)
-      paths[path][method] = operation(service, contents, route, method, path)
+    for (const method of route.methods) paths[path][method] = document.operation(route, method, path)
   }
   const token = { type: 'http', scheme: 'bearer', description: 'The API_TOKEN of the server.' }
   const tags = new Map(routes.all.map(({ protocol: { name, description } }) => [name, { name, description }]))
   return {
     openapi: '3.1.1',
     info: {
-      title: `${model.name} on onnxpress`,
-      version: model.version,
+      title: 'onnxpress',
+      version,
       summary: 'An image classifier behind HTTP.',
       description:
-        `Served by onnxpress ${version}. Limits: ${maxUploadBytes(settings)} bytes per body, ` +
-        `${settings.MAX_QUEUE} samples or ${MAX_FILES} images per request, ${settings.MAX_PIXELS} pixels per image.`,
+        `The model is ${model.name}, version ${model.version}. Limits: ${maxUploadBytes(settings)} bytes per body, ` +
+        `${settings.MAX_QUEUE} samples per request, ${settings.MAX_PIXELS} pixels per image.`,
       license: { name: 'MIT', identifier: 'MIT' },
     },
-    servers: [{ url: '/' }],
+    // where this document is: the app may be mounted below a path, or behind a proxy that strips one
+    servers: [{ url: '.' }],
     security: settings.API_TOKEN ? [{ token: [] }] : [],
     tags: [...tags.values()],
     paths,
-    components: { schemas: schemas(model), securitySchemes: settings.API_TOKEN ? { token } : {} },
-  }
-}
-
-function operation(
-  { model, settings }: Service,
-  contents: Contents,
-  { protocol, doc }: Route,
-  method: string,
-  path: string,
-): Json {
-  const values: Record<string, string> = { model: model.name, version: model.version }
-  const pathParameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
-    in: 'path',
-    name,
-    required: true,
-    schema: { enum: [values[name]] },
-  }))
-  const needsToken = settings.API_TOKEN !== '' && !doc.isOpen
-  const statuses = [
-    ...(doc.body ? BODY_ERRORS : []),
-    ...(pathParameters.length > 0 ? [404] : []),
-    ...(needsToken ? [401] : []),
-    ...(doc.errors ?? []),
-  ]
-  return {
-    tags: [protocol.name],
-    operationId: [method, ...(path.match(/\w+/g) ?? ['page'])].join('_'),
-    summary: doc.summary,
-    ...(settings.API_TOKEN && doc.isOpen && { security: [] }),
-    parameters: [...pathParameters, ...(doc.query ? contents.query[doc.query] : [])],
-    ...(doc.body && { requestBody: { required: true, content: contents.body[doc.body] } }),
-    responses: {
-      200: { description: 'Success.', headers: HEADERS, content: contents.response[doc.response] },
-      ...errorResponses(statuses, protocol.error),
+    components: {
+      schemas: schemas(model),
+      headers: { RequestId: { description: "The request's own, or a new one.", schema: TEXT } },
+      responses: document.errors,
+      ...(settings.API_TOKEN && { securitySchemes: { token } }),
     },
   }
 }
 
-function errorResponses(statuses: number[], protocolSchema: string): Json {
-  const responses: Json = {}
-  for (const status of new Set(statuses.sort())) {
-    // the token is checked before the protocol is known
-    const schema = status === 401 ? 'Problem' : protocolSchema
-    const type = schema === 'Problem' ? 'application/problem+json' : 'application/json'
-    responses[status] = {
-      description: MEANINGS[status],
-      headers: HEADERS,
-      content: content(type, ref(schema)),
+class Document {
+  /** the error responses that operations refer to */
+  readonly errors: Record<string, Json> = {}
+  readonly #service: Service
+  readonly #bodies: Record<RequestBody, Json>
+
+  constructor(service: Service, bodies: Record<RequestBody, Json>) {
+    this.#service = service
+    this.#bodies = bodies
+  }
+
+  operation({ protocol, doc }: Route, method: string, path: string): Json {
+    const { model, settings } = this.#service
+    // PUT sends the bare file, as curl -T does
+    const body = method === 'put' ? 'bytes' : doc.body
+    const values: Record<string, string> = { model: model.name, version: model.version }
+    const pathParameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+      in: 'path',
+      name,
+      required: true,
+      schema: TEXT,
+      example: values[name],
+    }))
+    const needsToken = settings.API_TOKEN !== '' && !doc.isOpen
+    const statuses = [
+      ...(body ? BODY_ERRORS : []),
+      ...(pathParameters.length > 0 ? [404] : []),
+      ...(needsToken ? [401] : []),
+      ...(doc.errors ?? []),
+    ].sort()
+    return {
+      tags: [protocol.name],
+      operationId: [method, ...(path.match(/\w+/g) ?? ['page'])].join('_'),
+      summary: doc.summary,
+      ...(doc.description && { description: doc.description }),
+      ...(settings.API_TOKEN && doc.isOpen && { security: [] }),
+      parameters: [
+        ...pathParameters,
+        ...(body === 'bytes' ? TENSOR_QUERY : []),
+        ...(doc.takesTopK ? [topKQuery(settings.TOP_K)] : []),
+      ],
+      ...(body && { requestBody: { required: true, content: this.#bodies[body] } }),
+      responses: {
+        200: { description: 'Success.', headers: HEADERS, content: RESPONSES[doc.response] },
+        ...Object.fromEntries(statuses.map((status) => [status, this.#error(status, protocol.error)])),
+      },
     }
   }
-  return responses
+
+  #error(status: number, protocolSchema: string): Json {
+    // the token is checked before the protocol is known
+    const schema = status === 401 ? 'Problem' : protocolSchema
+    const name = `${schema}${status}`
+    const type = schema === 'Problem' ? 'application/problem+json' : 'application/json'
+    const content = { [type]: { schema: ref(schema) } }
+    this.errors[name] ??= { description: MEANINGS[status], headers: HEADERS, content }
+    return { $ref: `#/components/responses/${name}` }
+  }
+}
+
+/** How to read raw bytes as a tensor. */
+const TENSOR_QUERY = [
+  {
+    in: 'query',
+    name: 'dims',
+    description:
+      'If the bytes are a tensor: its dims, such as 1,28,28. The batch axis may be left out; a batch gets a list of results.',
+    schema: { ...TEXT, pattern: '^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8}){0,7}$' },
+  },
+  {
+    in: 'query',
+    name: 'dtype',
+    description: "The tensor's dtype, if it is not the model's.",
+    schema: { ...TEXT, enum: [...DTYPES] },
+  },
+]
+
+function topKQuery(byDefault: number): Json {
+  return {
+    in: 'query',
+    name: 'top_k',
+    description: 'Number of predictions of a single-label result, clipped to the number of classes.',
+    schema: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER, default: byDefault },
+  }
+}
+
+/** With examples that fit the model, if they are short. */
+async function requestBodies(model: Model): Promise<Record<RequestBody, Json>> {
+  const { input, recipe } = model
+  const dims = sampleDims(input, recipe)
+  const zeros = new Array(sizeOf(dims)).fill(input.dtype === 'bool' ? false : 0)
+  const short = <T>(example: T) => (zeros.length <= MAX_EXAMPLE ? example : undefined)
+  const tensor = { name: input.name, datatype: DATATYPES[input.dtype], shape: [1, ...dims], data: zeros }
+  const form = (name: string) => ({ 'multipart/form-data': { schema: ref(name) } })
+  return {
+    input: recipe ? form('ImageForm') : json(ref('Data'), short({ data: zeros, dims })),
+    tensor: form('TensorForm'),
+    bytes: { 'application/octet-stream': { schema: BINARY } },
+    instances: json(
+      ref('Instances'),
+      recipe
+        ? { instances: [{ b64: await exampleImage(model) }] }
+        : short({ instances: nest(zeros, [1, ...dims]) }),
+    ),
+    inference: json(ref('InferRequest'), input.dtype === 'float16' ? undefined : short({ inputs: [tensor] })),
+  }
+}
+
+/** Flat values in row-major order as nested lists. */
+function nest(values: unknown[], [length, ...rest]: number[]): unknown[] {
+  if (rest.length === 0) return values
+  const size = sizeOf(rest)
+  return Array.from({ length }, (_, i) => nest(values.slice(i * size, (i + 1) * size), rest))
+}
+
+/** The folder's sample, or a small grey square, in base64. */
+async function exampleImage({ samplePath, recipe }: Model): Promise<string> {
+  const sample = samplePath && (await readFile(samplePath, 'base64').catch(() => undefined))
+  if (sample) return sample
+  const channels = recipe?.channels ?? 3
+  const data = new Uint8Array(64 * channels).fill(128)
+  return Buffer.from(encodePng({ data, width: 8, height: 8, channels })).toString('base64')
 }

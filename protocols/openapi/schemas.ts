@@ -1,10 +1,15 @@
-/** The JSON schemas of requests and responses; those of requests are made from the schemas that check them. */
+/**
+ * The JSON schemas of requests and responses. They may be simpler than the truth where a generated client needs it: a
+ * response of one input instead of one or several, labels as any string, one form of a body for each route and method.
+ */
 import { toJsonSchema } from '@valibot/to-json-schema'
 import type { GenericSchema } from 'valibot'
-import { DataSchema, InstancesSchema } from '../../lib/input/json_body.ts'
+import { DTYPES } from '../../lib/inference/tensor.ts'
+import { MAX_FILES } from '../../lib/input/input.ts'
 import { ListSchema } from '../../lib/input/schema.ts'
 import { MetadataSchema } from '../../lib/input/tensor_body.ts'
 import type { ModelInfo } from '../../lib/model/model_info.ts'
+import { FORMATS } from '../../preprocess/index.ts'
 import { InferRequestSchema } from '../open_inference/request.ts'
 import { DATATYPES } from '../open_inference/tensors.ts'
 
@@ -12,18 +17,26 @@ export type Json = Record<string, unknown>
 
 export const TEXT: Json = { type: 'string' }
 export const BINARY: Json = { type: 'string', format: 'binary' }
-export const OBJECT: Json = { type: 'object' }
-const SCORE: Json = {
-  anyOf: [{ type: 'number' }, { type: 'null' }],
-  description: "null where the model's output is NaN",
-}
+const NUMBER: Json = { type: 'number' }
+const INTEGER: Json = { type: 'integer' }
+const BOOLEAN: Json = { type: 'boolean' }
+const ANY: Json = { type: 'object' }
+const SCORE: Json = { type: ['number', 'null'], description: "null where the model's output is NaN" }
 
 export function ref(name: string): Json {
   return { $ref: `#/components/schemas/${name}` }
 }
 
-export function content(type: string, schema: Json): Json {
-  return { [type]: { schema } }
+export function list(items: Json): Json {
+  return { type: 'array', items }
+}
+
+/** An object with these properties; those whose name ends in `?` may be missing. */
+export function object(properties: Record<string, Json>): Json {
+  const entries = Object.entries(properties)
+  const required = entries.flatMap(([name]) => (name.endsWith('?') ? [] : name))
+  const named = Object.fromEntries(entries.map(([name, schema]) => [name.replace('?', ''), schema]))
+  return { type: 'object', ...(required.length > 0 && { required }), properties: named }
 }
 
 /** A schema that checks requests, as JSON schema. */
@@ -37,118 +50,86 @@ function requestSchema(schema: GenericSchema): Json {
   return rest
 }
 
-/** The result of one sample, by the kind of model. */
-function resultSchema({ outputSpec }: ModelInfo): Json {
-  const predictions = { type: 'array', items: ref('Prediction') }
-  switch (outputSpec.kind) {
-    case 'single-label':
-      return {
-        ...OBJECT,
-        required: ['label', 'score', 'predictions'],
-        properties: { label: ref('Label'), score: SCORE, predictions },
-      }
-    case 'multi-label':
-      return { ...OBJECT, required: ['predictions'], properties: { predictions } }
-    case 'regression':
-      return {
-        ...OBJECT,
-        required: ['prediction'],
-        properties: { input: SCORE, prediction: { anyOf: [SCORE, { type: 'array', items: SCORE }] } },
-      }
+/** The result of one input, in our own format and in TorchServe's. */
+function resultSchemas({ kind, labels }: ModelInfo['outputSpec']): Json {
+  const predictions = list(ref('Prediction'))
+  if (kind === 'regression') {
+    const prediction = labels.length === 1 ? SCORE : list(SCORE)
+    return { Result: object({ 'input?': NUMBER, prediction }), TorchServeResult: list(SCORE) }
   }
-}
-
-function resultSchemas(model: ModelInfo): Json {
-  const torchServe: Json =
-    model.outputSpec.kind === 'regression'
-      ? { type: 'array', items: SCORE }
-      : { ...OBJECT, additionalProperties: SCORE, description: 'label to score, best first' }
   return {
-    Label: { ...TEXT, enum: [...new Set(model.outputSpec.labels)] },
-    Prediction: {
-      ...OBJECT,
-      required: ['label', 'score'],
-      properties: { label: ref('Label'), score: SCORE },
-    },
-    Result: resultSchema(model),
-    Results: {
-      description: 'The result of one input, or a list of the results of several.',
-      anyOf: [ref('Result'), { type: 'array', items: ref('Result') }],
-    },
-    TorchServeResults: { anyOf: [torchServe, { type: 'array', items: torchServe }] },
-    V1Predictions: {
-      ...OBJECT,
-      required: ['predictions'],
-      properties: { predictions: { type: 'array', items: ref('Result') } },
+    Prediction: object({ label: TEXT, score: SCORE }),
+    Result: object(kind === 'multi-label' ? { predictions } : { label: TEXT, score: SCORE, predictions }),
+    TorchServeResult: {
+      type: 'object',
+      additionalProperties: SCORE,
+      description: 'label to score, best first',
     },
   }
 }
 
-function modelSchema({ name, version, outputSpec }: ModelInfo): Json {
+/** What is sent: forms, tensors, and images in JSON. */
+function inputSchemas({ recipe }: ModelInfo): Json {
+  const image = {
+    ...BINARY,
+    description: `${FORMATS}; any field name will do, and up to ${MAX_FILES} files, which get a list of results`,
+  }
+  const data = { ...BINARY, description: 'little-endian bytes' }
+  const numbers = { type: 'array', items: {}, description: 'numbers, flat or nested' }
   return {
-    ...OBJECT,
-    required: ['name', 'version', 'device', 'input', 'kind', 'labels', 'limits'],
-    properties: {
-      name: { const: name },
-      version: { const: version },
-      device: TEXT,
-      input: OBJECT,
-      inputs: { type: 'array', items: OBJECT },
-      outputs: { type: 'array', items: OBJECT },
-      kind: { const: outputSpec.kind },
-      labels: { type: 'array', items: ref('Label') },
-      threshold: { type: 'number' },
-      sample: TEXT,
-      limits: OBJECT,
-    },
+    ImageForm: object({ image }),
+    TensorForm: object({ data, metadata: ref('Metadata') }),
+    Metadata: requestSchema(MetadataSchema),
+    Data: object({ data: numbers, 'dims?': list(INTEGER) }),
+    Instances: object({ instances: list(recipe ? ref('Image') : {}) }),
+    Image: object({ b64: { ...TEXT, description: 'an image file in base64' } }),
   }
 }
 
-function inferResponseSchema({ name, version, outputs }: ModelInfo): Json {
-  const output = {
-    ...OBJECT,
-    required: ['name', 'datatype', 'shape'],
-    properties: {
-      name: { enum: outputs.map((spec) => spec.name) },
-      datatype: { enum: [...Object.values(DATATYPES), 'BYTES'] },
-      shape: { type: 'array', items: { type: 'integer' } },
-      data: { type: 'array', items: {} },
-      parameters: OBJECT,
-    },
-  }
-  return {
-    ...OBJECT,
-    required: ['model_name', 'model_version', 'outputs'],
-    properties: {
-      model_name: { const: name },
-      model_version: { const: version },
-      id: TEXT,
-      outputs: { type: 'array', items: output },
-    },
-  }
+function modelSchema(): Json {
+  const spec = { name: TEXT, dtype: { enum: [...DTYPES] }, dims: { type: 'array', items: {} } }
+  return object({
+    name: TEXT,
+    version: TEXT,
+    device: TEXT,
+    input: object({ ...spec, takesImages: BOOLEAN }),
+    inputs: list(object(spec)),
+    outputs: list(object(spec)),
+    kind: { enum: ['single-label', 'multi-label', 'regression'] },
+    labels: list(TEXT),
+    'threshold?': NUMBER,
+    'sample?': TEXT,
+    limits: object({ maxUploadBytes: INTEGER, maxPixels: INTEGER, maxQueue: INTEGER, maxBatchSize: INTEGER }),
+  })
+}
+
+function inferResponseSchema(): Json {
+  const output = object({
+    name: TEXT,
+    datatype: { enum: [...Object.values(DATATYPES), 'BYTES'] },
+    shape: list(INTEGER),
+    'data?': { type: 'array', items: {} },
+    'parameters?': ANY,
+  })
+  return object({ model_name: TEXT, model_version: TEXT, 'id?': TEXT, outputs: list(output) })
 }
 
 /** The components of the document. */
 export function schemas(model: ModelInfo): Json {
   return {
-    ...resultSchemas(model),
-    Model: modelSchema(model),
-    Metadata: requestSchema(MetadataSchema),
-    Data: requestSchema(DataSchema),
-    Instances: requestSchema(InstancesSchema),
+    ...resultSchemas(model.outputSpec),
+    ...inputSchemas(model),
+    Model: modelSchema(),
+    Predictions: object({ predictions: list(ref('Result')) }),
     InferRequest: requestSchema(InferRequestSchema),
-    InferResponse: inferResponseSchema(model),
+    InferResponse: inferResponseSchema(),
+    Status: object({ status: TEXT }),
+    Readiness: object({ 'name?': TEXT, ready: BOOLEAN }),
     Problem: {
+      ...object({ type: TEXT, title: TEXT, status: INTEGER, detail: TEXT }),
       description: 'RFC 9457',
-      ...OBJECT,
-      required: ['type', 'title', 'status', 'detail'],
-      properties: { type: TEXT, title: TEXT, status: { type: 'integer' }, detail: TEXT },
     },
-    TorchServeError: {
-      ...OBJECT,
-      required: ['code', 'type', 'message'],
-      properties: { code: { type: 'integer' }, type: TEXT, message: TEXT },
-    },
-    Error: { ...OBJECT, required: ['error'], properties: { error: TEXT } },
+    TorchServeError: object({ code: INTEGER, type: TEXT, message: TEXT }),
+    Error: object({ error: TEXT }),
   }
 }
