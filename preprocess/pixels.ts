@@ -16,6 +16,8 @@ export interface Pixels extends Size {
   data: Uint8Array
   /** 1 = grey, 3 = RGB */
   channels: 1 | 3
+  /** the colour that the file declares transparent, one level per channel */
+  transparent?: readonly number[]
 }
 
 /** Copy chunks one after the other. */

@@ -21,7 +21,7 @@ export interface Crop extends Size {
 
 /** The steps, in this order. Plain data: it can be sent to a thread or written to a file. */
 export interface Recipe {
-  /** 1 = grey (ITU-R 601 luma, taken before the resize), 3 = RGB */
+  /** 1 = grey (Pillow's ITU-R 601 luma, taken before the resize), 3 = RGB */
   channels: 1 | 3
   /** cut from the centre before the resize: these shares of the shorter side, 0 to 1 */
   cropFirst?: Size
@@ -34,13 +34,17 @@ export interface Recipe {
   normalize: { mean: number[]; std: number[] }[]
   /** the planes are in the order blue, green, red */
   isBgr?: boolean
-  /** whose arithmetic: transformers' PIL backend, or torchvision's on uint8 tensors; absent: PIL */
+  /** whose arithmetic: Pillow's and NumPy's (absent), or torchvision's on uint8 tensors */
   backend?: 'pil' | 'torchvision'
-  /** with torchvision: rescale and normalize in one step, as transformers fuses them */
+  /** with torchvision: rescaled and normalized in one step, as transformers does; absent: as torchvision's v2 pipelines do */
   isFused?: boolean
-  /** grey is taken after the resize, as in torchvision's Resize then Grayscale */
+  /** the grey of one channel is taken after the resize: Pillow's luma, or torchvision's `rgb_to_grayscale` */
   greyAfterResize?: boolean
-  /** transparent pixels: their stored colour (absent), or composited on white */
+  /**
+   * What becomes of the one colour that a PNG or GIF file can declare transparent: it stays (absent), or becomes white, as under
+   * those processors of transformers that convert to RGB themselves. Alpha channels are dropped in either case, as by
+   * transformers' `load_image`.
+   */
   alpha?: 'drop' | 'white'
   /** the order of the tensor's axes; absent: nchw */
   layout?: 'nchw' | 'nhwc'
@@ -82,7 +86,7 @@ export function describeRecipe(recipe: Recipe): string[] {
     steps.push(`crop from the centre: width ${width}, height ${height} of the shorter side`)
   }
   if (resize) steps.push(`resize ${describeTarget(resize)}, ${resize.filter}, as ${BACKENDS[backend]} does`)
-  if (greyAfterResize) steps.push(toGrey)
+  if (greyAfterResize) steps.push(backend === 'pil' ? toGrey : 'convert to grey (torchvision)')
   if (crop) {
     const { width, height, centring, fill } = crop
     steps.push(`crop ${width}x${height} from the centre as ${centring} does, pad with ${fill}`)
@@ -97,7 +101,7 @@ export function describeRecipe(recipe: Recipe): string[] {
   return steps
 }
 
-const ALPHA = { drop: 'drop alpha', white: 'transparent pixels on white' }
+const ALPHA = { drop: 'drop alpha', white: 'drop alpha, a transparent colour to white' }
 const BACKENDS = { pil: 'Pillow', torchvision: 'torchvision (uint8 tensors)' }
 
 function describeTarget(resize: Resize): string {

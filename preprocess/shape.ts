@@ -14,13 +14,34 @@ import { mapRows } from './wasm/pixel_kernel.ts'
  * @returns pixels of the size that the recipe makes of the image
  */
 export function shapePixels(image: ImageSource, recipe: Recipe, { first, resized, x, y }: Plan): Pixels {
-  const part = first ? sourceOf(resize(image, image, 'box', first)) : image
-  const source = recipe.channels === 1 && part.channels === 3 ? toGrey(part) : part
+  const { backend = 'pil', greyAfterResize } = recipe
+  const opaque = recipe.alpha === 'white' ? whitened(image) : image
+  const part = first ? sourceOf(resize(opaque, opaque, { filter: 'nearest', backend }, first)) : opaque
+  const isGrey = recipe.channels === 1 && part.channels === 3
+  const source = isGrey && !greyAfterResize ? toGrey(part) : part
+  const sampling = { filter: recipe.resize?.filter ?? 'nearest', backend }
   const box = { left: x.from, top: y.from, width: x.length, height: y.length }
-  const kept = resize(source, resized, recipe.resize?.filter ?? 'box', box)
+  let kept = resize(source, resized, sampling, box)
+  if (recipe.channels === 1 && greyAfterResize) kept = lateGrey(kept, backend === 'pil' ? pilLuma : torchLuma)
   const frame = recipe.crop
   if (!frame || (kept.width === frame.width && kept.height === frame.height)) return kept
   return pad(kept, x.offset, y.offset, frame)
+}
+
+/** White in place of the transparent colour. */
+function whitened({ transparent, ...image }: ImageSource): ImageSource {
+  if (!transparent) return image
+  const { channels } = image
+  return {
+    ...image,
+    *rowChunks(box) {
+      for (const chunk of image.rowChunks(box)) {
+        for (let i = 0; i < chunk.length; i += channels)
+          if (transparent.every((level, c) => chunk[i + c] === level)) chunk.fill(255, i, i + channels)
+        yield chunk
+      }
+    },
+  }
 }
 
 /** Pillow's `convert("L")`: (19595 R + 38470 G + 7471 B + 2^15) >> 16 (libImaging/Convert.c). */
@@ -35,6 +56,26 @@ function toGrey(image: ImageSource): ImageSource {
         (kernel, rows, source, out) => kernel.luma(source, rows * width, out),
       ),
   }
+}
+
+/** The grey of a resized image; one that was grey before has three equal channels, as after `convert("RGB")`. */
+function lateGrey(pixels: Pixels, luma: (r: number, g: number, b: number) => number): Pixels {
+  const { data: rgb } = toRgb(pixels)
+  const data = Uint8Array.from({ length: rgb.length / 3 }, (_, i) =>
+    luma(rgb[i * 3], rgb[i * 3 + 1], rgb[i * 3 + 2]),
+  )
+  return { ...pixels, data, channels: 1 }
+}
+
+function pilLuma(r: number, g: number, b: number): number {
+  return (19595 * r + 38470 * g + 7471 * b + 2 ** 15) >> 16
+}
+
+/** torchvision's `rgb_to_grayscale` of uint8: float32 with fused multiply-add, truncated. */
+function torchLuma(r: number, g: number, b: number): number {
+  const { fround } = Math
+  const red = fround(r * fround(0.2989))
+  return fround(fround(red + g * fround(0.587)) + b * fround(0.114))
 }
 
 /** Paste pixels into an image of the crop's size and fill, at (left, top). */

@@ -54,13 +54,27 @@ function mapLevels(pixels: Pixels, channel: number, values: Float32Array, plane:
   collect(chunks, new Uint8Array(plane.buffer, plane.byteOffset, plane.byteLength))
 }
 
-/** The value of each of the 256 levels in a channel, rounded to float32 after the same steps as in NumPy. */
-function levelValues({ rescale, normalize }: Recipe, channel: number): Float32Array {
+/**
+ * The value of each of the 256 levels in a channel, rounded to float32 after the same steps as in NumPy or PyTorch.
+ *
+ * transformers' torchvision backend fuses rescaling and the first normalization: it divides the mean and the standard
+ * deviation by the factor instead (image_processing_backends.py, _fuse_mean_std_and_rescale_factor).
+ */
+function levelValues({ rescale, normalize, backend, isFused }: Recipe, channel: number): Float32Array {
   const { fround } = Math
+  const isTorch = backend === 'torchvision'
+  const fusedFactor =
+    isTorch && isFused && rescale?.offset === 0 && normalize.length > 0 ? rescale.factor : undefined
+  const factor = isTorch ? fround(rescale?.factor ?? 1) : rescale?.factor
   return Float32Array.from({ length: 256 }, (_, level) => {
-    let value = rescale ? fround(fround(level * rescale.factor) + rescale.offset) : level
-    for (const { mean, std } of normalize)
-      value = fround(fround(value - fround(mean[channel])) / fround(std[channel]))
+    let value = level
+    if (rescale && factor !== undefined && fusedFactor === undefined)
+      value = fround(fround(level * factor) + rescale.offset)
+    for (const [i, { mean, std }] of normalize.entries()) {
+      const divisor = i === 0 ? fround(1 / (fusedFactor ?? 1)) : 1
+      value = fround(value - fround(fround(mean[channel]) * divisor))
+      value = fround(value / fround(fround(std[channel]) * divisor))
+    }
     return value
   })
 }

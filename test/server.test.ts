@@ -329,8 +329,8 @@ describe('starting and stopping', () => {
       `model digits, version 1
 runs on cpu, in batches of up to 32
 input pixel_values: float32 [batch_size,1,28,28]
-images 1. decode, turn as EXIF says, convert to grey (ITU-R 601)
- 2. resize to 28x28, bilinear
+images 1. decode, turn as EXIF says, convert to grey (ITU-R 601), drop alpha
+ 2. resize to 28x28, bilinear, as Pillow does
  3. multiply by 0.00392156862745098
  4. subtract 0.1307; divide by 0.3081
  5. planes of grey, float32

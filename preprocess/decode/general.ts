@@ -4,8 +4,9 @@ import type { Sharp } from 'sharp'
 import { ImageError } from '../errors.ts'
 import type { Pixels, Size } from '../pixels.ts'
 import type { ImageFormat } from './format.ts'
+import { readGifHeader } from './gif.ts'
 import { countScannedPlanes } from './jpeg/segments.ts'
-import { withoutText } from './png_chunks.ts'
+import { transparentColour, withoutText } from './png_chunks.ts'
 
 /** The loaders of libvips that may run; all others (SVG, PDF, ...) stay blocked, whatever a file claims to be. */
 const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff']
@@ -45,7 +46,7 @@ export interface GeneralImage extends Size {
  * Read the header of an image file.
  *
  * EXIF orientation is applied, alpha dropped (not composited), ICC profiles ignored, 16-bit samples reduced to their high
- * byte, CMYK converted as Pillow does. Of an animation or a multi-page file, the first image.
+ * byte, CMYK converted as Pillow does, transparent pixels of a GIF file have their palette's colour. Of an animation or a multi-page file, the first image.
  *
  * @throws ImageError 'broken'
  */
@@ -58,7 +59,13 @@ export async function openGeneral(bytes: Uint8Array, format: ImageFormat): Promi
   return {
     ...autoOrient,
     scannedPlanes: format === 'jpeg' ? countScannedPlanes(file) : 0,
-    decode: () => toPixels(image.autoOrient(), space).catch(broken),
+    decode: () => decode().catch(broken),
+  }
+
+  async function decode(): Promise<Pixels> {
+    if (format === 'gif') return fromGif(image, file)
+    const pixels = await (space === 'cmyk' ? fromCmyk : toPixels)(image.autoOrient(), space)
+    return { ...pixels, transparent: format === 'png' ? transparentColour(file) : undefined }
   }
 
   function broken(cause: unknown): never {
@@ -67,8 +74,7 @@ export async function openGeneral(bytes: Uint8Array, format: ImageFormat): Promi
   }
 }
 
-async function toPixels(image: Sharp, space: string): Promise<Pixels> {
-  if (space === 'cmyk') return fromCmyk(image)
+async function toPixels(image: Sharp, space?: string): Promise<Pixels> {
   // grey stays one channel: a third of the work
   const colours = space === 'b-w' ? 'b-w' : 'srgb'
   const { data, info } = await rawPixels(image.removeAlpha().toColourspace(colours))
@@ -93,4 +99,24 @@ async function fromCmyk(image: Sharp): Promise<Pixels> {
     }
   }
   return { data: rgb, width, height, channels: 3 }
+}
+
+/** Pillow's colours for the pixels that libvips leaves black: transparent ones, and those that the image does not cover. */
+async function fromGif(image: Sharp, file: Buffer): Promise<Pixels> {
+  const header = readGifHeader(file)
+  const { width, height } = await image.metadata()
+  if (!header || (header.box.width === width && header.box.height === height && !header.transparent))
+    return toPixels(image)
+  const { background, transparent } = header
+  const { left, top, ...covered } = header.box
+  const { data } = await rawPixels(image.toColourspace('srgb').ensureAlpha())
+  const rgb = data.subarray(0, width * height * 3) // in place: three bytes are written for four read
+  for (let i = 0, y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const isCovered = x >= left && x < left + covered.width && y >= top && y < top + covered.height
+      const isBackground = !isCovered || data[i * 4 + 3] === 0
+      for (let c = 0; c < 3; c++) rgb[i * 3 + c] = isBackground ? background[c] : data[i * 4 + c]
+    }
+  }
+  return { data: rgb, width, height, channels: 3, transparent }
 }

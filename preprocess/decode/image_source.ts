@@ -6,6 +6,8 @@ import type { Box, Pixels, Size } from '../pixels.ts'
 export interface ImageSource extends Size {
   /** 1 = grey, 3 = RGB */
   channels: 1 | 3
+  /** the colour that the file declares transparent, one level per channel */
+  transparent?: readonly number[]
   orientation: Orientation
   /**
    * The stored rows of a box, top to bottom, as interleaved 8-bit pixels.
@@ -17,11 +19,15 @@ export interface ImageSource extends Size {
 }
 
 /** Decoded pixels, in stored order, as a source. */
-export function sourceOf({ data, channels, ...size }: Pixels, orientation = UPRIGHT): ImageSource {
+export function sourceOf(
+  { data, channels, transparent, ...size }: Pixels,
+  orientation = UPRIGHT,
+): ImageSource {
   const rowBytes = size.width * channels
   return {
     ...orientSize(size, orientation),
     channels,
+    transparent,
     orientation,
     rowChunks: ({ top, height }) => [data.subarray(top * rowBytes, (top + height) * rowBytes)],
   }

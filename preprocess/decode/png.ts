@@ -8,7 +8,7 @@ import { UPRIGHT } from '../orientation.ts'
 import type { Box } from '../pixels.ts'
 import { mapRows } from '../wasm/pixel_kernel.ts'
 import type { ImageSource } from './image_source.ts'
-import { type PngFile, readChunks } from './png_chunks.ts'
+import { type PngFile, readChunks, transparentColour } from './png_chunks.ts'
 import { requireSupported, UnsupportedImage } from './unsupported.ts'
 
 /** By colour type: bytes per pixel in the file, and channels once palette and alpha are gone. */
@@ -43,6 +43,7 @@ export function openPng(file: Buffer): ImageSource {
     width,
     height,
     channels,
+    transparent: transparentColour(file),
     orientation: UPRIGHT,
     rowChunks(box) {
       let rows = unfilteredRows(chunks, width * bytes, height, bytes)

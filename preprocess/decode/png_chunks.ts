@@ -7,8 +7,9 @@ const SIGNATURE_BYTES = 8
 const HEAD_BYTES = 8
 const TAIL_BYTES = 4
 
-/** Chunks that change what is displayed: transparency, orientation, animation. */
-const UNSUPPORTED = ['tRNS', 'eXIf', 'acTL']
+/** Chunks that change what is displayed: orientation, animation. */
+const UNSUPPORTED = ['eXIf', 'acTL']
+const PALETTE = 3
 /** Text, compressed or not, which libpng unpacks and keeps: 100 chunks of 8 kB can take 4 GB. */
 const TEXT = ['tEXt', 'zTXt', 'iTXt']
 
@@ -63,6 +64,28 @@ export function readChunks(file: Buffer): PngFile {
     else requireSupported(name[0] >= 'a') // lower case: may be ignored
   }
   throw new UnsupportedImage()
+}
+
+/**
+ * The one colour that a file declares transparent, as Pillow's `convert("RGB")` keeps it.
+ *
+ * @returns undefined if there is none, also for a palette of several transparent or half transparent colours
+ */
+export function transparentColour(file: Buffer): readonly number[] | undefined {
+  const [header, palette, body] = ['IHDR', 'PLTE', 'tRNS'].map((wanted) => {
+    for (const { name, body } of chunksOf(file)) if (name === wanted) return body
+    return undefined
+  })
+  if (!header || !body) return undefined
+  const [depth, colourType] = header.subarray(8)
+  if (colourType === PALETTE) {
+    const index = body.indexOf(0)
+    const isAlone = index >= 0 && body.every((alpha, i) => alpha === (i === index ? 0 : 255))
+    return isAlone ? palette?.subarray(index * 3, index * 3 + 3).toJSON().data : undefined
+  }
+  const levels = Array.from({ length: body.length >> 1 }, (_, i) => body.readUInt16BE(i * 2))
+  if (depth === 1) return levels.map((level) => (level ? 255 : 0))
+  return depth === 16 ? undefined : levels
 }
 
 /** The same file without its text. */

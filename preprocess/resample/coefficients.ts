@@ -1,7 +1,8 @@
 /**
- * The weights of a resize along one axis, in Pillow's fixed point.
+ * The weights of a resize along one axis, in fixed point.
  *
- * Source: Pillow, src/libImaging/Resample.c (precompute_coeffs, normalize_coeffs_8bpc) and Geometry.c (nearest).
+ * Source: Pillow, src/libImaging/Resample.c (precompute_coeffs, normalize_coeffs_8bpc) and Geometry.c (nearest); PyTorch,
+ * aten/src/ATen/native/cpu/UpSampleKernel.cpp (_compute_index_ranges_int16_weights) and UpSample.h (nearest).
  */
 import { FILTER_FUNCTIONS, type Filter } from './filters.ts'
 
@@ -12,13 +13,25 @@ export interface Coefficients {
   length: number
   first: Int32Array
   count: Int32Array
-  /** fixed point with FRACTION_BITS; those of output i start at `i * stride`, and are followed by zeros */
+  /** those of output i start at `i * stride`, and are followed by zeros */
   weights: Int32Array
   /** a multiple of 4, which is what the kernel reads at a time */
   stride: number
+  /** how many bits of a weight are its fraction */
+  fractionBits: number
 }
 
-const FRACTION_BITS = 22 // Pillow's PRECISION_BITS: 32 - 8 - 2
+/** How an axis is resized. */
+export interface Sampling {
+  filter: Filter
+  /** whose fixed point, and whose nearest neighbour */
+  backend: 'pil' | 'torchvision'
+}
+
+/** Pillow's PRECISION_BITS: 32 - 8 - 2. */
+const PIL_FRACTION_BITS = 22
+/** PyTorch's weights have 16 bits, of which the largest one of an axis uses all. */
+const TORCH_WEIGHT_LIMIT = 2 ** 15
 
 /**
  * @param from first output sample of the result
@@ -30,76 +43,99 @@ export function coefficientsOf(
   newSize: number,
   from: number,
   length: number,
-  filter: Filter,
+  { filter, backend }: Sampling,
 ): Coefficients {
-  if (filter === 'nearest') return nearest(size, newSize, from, length)
-  // an axis that keeps its size is copied: the box filter gives each sample the weight 1
-  const { radius, weight } = FILTER_FUNCTIONS[size === newSize ? 'box' : filter]
+  // an axis that keeps its size is copied
+  if (filter === 'nearest' || size === newSize) return nearest(size, newSize, from, length, backend)
+  const { radius, weight } = FILTER_FUNCTIONS[filter]
   const scale = size / newSize
   const filterScale = Math.max(scale, 1) // widens the filter when shrinking: antialiasing
   const support = radius * filterScale
   const reciprocal = 1 / filterScale
   const stride = Math.ceil((Math.ceil(support) * 2 + 1) / 4) * 4
-  const first = new Int32Array(length)
-  const count = new Int32Array(length)
-  const weights = new Int32Array(length * stride)
-  const exact = new Float64Array(stride)
+  const isPil = backend === 'pil'
+  // PyTorch's precision depends on the whole axis
+  const [start, end] = isPil ? [from, from + length] : [0, newSize]
+  const first = new Int32Array(end - start)
+  const count = new Int32Array(end - start)
+  const exact = new Float64Array((end - start) * stride)
 
-  for (let i = 0; i < length; i++) {
-    const center = (from + i + 0.5) * scale
+  for (let i = start; i < end; i++) {
+    const at = (i - start) * stride
+    const center = (i + 0.5) * scale
     const low = Math.max(0, Math.trunc(center - support + 0.5))
     const high = Math.min(size, Math.trunc(center + support + 0.5))
     let sum = 0
     for (let j = low; j < high; j++) {
-      exact[j - low] = weight((j - center + 0.5) * reciprocal)
-      sum += exact[j - low]
+      exact[at + j - low] = weight((j - center + 0.5) * reciprocal)
+      sum += exact[at + j - low]
     }
-    first[i] = low
-    count[i] = high - low
-    for (let j = 0; j < high - low; j++) {
-      const fixed = (sum === 0 ? exact[j] : exact[j] / sum) * (1 << FRACTION_BITS)
-      weights[i * stride + j] = Math.trunc(fixed + (fixed < 0 ? -0.5 : 0.5))
-    }
+    if (sum !== 0) for (let j = 0; j < high - low; j++) exact[at + j] /= sum
+    first[i - start] = low
+    count[i - start] = high - low
   }
-  return relative(first, count, weights, stride)
+
+  const fractionBits = isPil ? PIL_FRACTION_BITS : torchFractionBits(exact)
+  const kept = from - start
+  const weights = Int32Array.from(exact.subarray(kept * stride, (kept + length) * stride), (value) => {
+    const fixed = value * (1 << fractionBits)
+    return Math.trunc(fixed + (fixed < 0 ? -0.5 : 0.5))
+  })
+  const axis = { first: first.subarray(kept, kept + length), count: count.subarray(kept, kept + length) }
+  return relative({ ...axis, weights, stride, fractionBits })
 }
 
-/** One input sample each; the position is accumulated as in Pillow, whose rounding differs from a product's. */
-function nearest(size: number, newSize: number, from: number, length: number): Coefficients {
-  const step = size / newSize
+/** As many as the largest weight allows. */
+function torchFractionBits(weights: Float64Array): number {
+  const largest = weights.reduce((a, b) => Math.max(a, b), 0)
+  let bits = 0
+  while (bits < 22 && Math.trunc(0.5 + largest * 2 ** (bits + 1)) < TORCH_WEIGHT_LIMIT) bits++
+  return bits
+}
+
+/** One input sample each; of torchvision the `NEAREST_EXACT` that transformers uses. */
+function nearest(
+  size: number,
+  newSize: number,
+  from: number,
+  length: number,
+  backend: Sampling['backend'],
+): Coefficients {
+  const { fround, floor, min } = Math
+  const scale = size / newSize
   const first = new Int32Array(length)
-  let position = step * 0.5
-  for (let i = 0; i < from + length; i++, position += step) {
-    if (i >= from) first[i - from] = Math.trunc(position)
+  // Pillow accumulates the position, whose rounding differs from a product's
+  let position = scale * 0.5
+  for (let i = 0; i < from + length; i++, position += scale) {
+    if (i < from) continue
+    const exact = min(floor(fround((i + 0.5) * fround(scale))), size - 1)
+    first[i - from] = backend === 'pil' ? position : exact
   }
   const weights = new Int32Array(length * 4)
-  for (let i = 0; i < weights.length; i += 4) weights[i] = 1 << FRACTION_BITS
-  return relative(
-    first,
-    first.map(() => 1),
-    weights,
-    4,
-  )
+  for (let i = 0; i < weights.length; i += 4) weights[i] = 1 << PIL_FRACTION_BITS
+  const count = first.map(() => 1)
+  return relative({ first, count, weights, stride: 4, fractionBits: PIL_FRACTION_BITS })
 }
 
 /** @param first in ascending order, counted from the beginning of the axis */
-function relative(first: Int32Array, count: Int32Array, weights: Int32Array, stride: number): Coefficients {
+function relative({ first, count, ...axis }: Omit<Coefficients, 'from' | 'length'>): Coefficients {
   const from = first[0]
   const length = first[first.length - 1] + count[count.length - 1] - from
-  return { from, length, first: first.map((low) => low - from), count, weights, stride }
+  return { ...axis, from, length, first: first.map((low) => low - from), count }
 }
 
 /** For an axis of `size` samples stored from last to first: the same output samples, from last to first. */
-export function flipped({ from, length, stride, ...axis }: Coefficients, size: number): Coefficients {
+export function flipped(axis: Coefficients, size: number): Coefficients {
+  const { from, length, stride } = axis
   const count = axis.count.toReversed()
   const first = axis.first.toReversed().map((low, i) => length - low - count[i])
   const weights = axis.weights.toReversed()
-  // the zeros that follow the weights of an output
-  for (const [i, taken] of count.entries())
-    weights
-      .copyWithin(i * stride, (i + 1) * stride - taken, (i + 1) * stride)
-      .fill(0, i * stride + taken, (i + 1) * stride)
-  return { from: size - from - length, length, first, count, weights, stride }
+  for (const [i, taken] of count.entries()) {
+    // the zeros that follow the weights of an output come first now
+    const [at, end] = [i * stride, (i + 1) * stride]
+    weights.copyWithin(at, end - taken, end).fill(0, at + taken, end)
+  }
+  return { ...axis, from: size - from - length, first, count, weights }
 }
 
 /** How many bits of a weight are in its lower half. */

@@ -23,13 +23,13 @@ export interface Plan {
 }
 
 /** @param size of the displayed image */
-export function planOf(image: Size, { cropFirst, resize, crop }: Recipe): Plan {
+export function planOf(image: Size, { cropFirst, resize, crop, backend }: Recipe): Plan {
   const first = cropFirst && shareOf(image, cropFirst)
   const size = first ?? image
   const resized = resizedSize(resize, size)
   const keepAll = (length: number): Span => ({ from: 0, length, offset: 0 })
-  const x = crop ? centre(resized.width, crop.width, crop.centring) : keepAll(resized.width)
-  const y = crop ? centre(resized.height, crop.height, crop.centring) : keepAll(resized.height)
+  const x = crop ? centre(resized.width, crop.width, crop.centring, backend) : keepAll(resized.width)
+  const y = crop ? centre(resized.height, crop.height, crop.centring, backend) : keepAll(resized.height)
   const height = resize ? Math.max(size.height, y.length) : y.length
   return { first, resized, x, y, intermediate: { width: x.length, height } }
 }
@@ -84,12 +84,13 @@ export function roundHalfEven(value: number): number {
   return floor % 2 === 0 ? floor : floor + 1
 }
 
-/** Crop or pad an axis symmetrically. */
-function centre(size: number, wanted: number, centring: Crop['centring']): Span {
+/** Crop or pad an axis symmetrically. transformers pads the odd pixel before, except with torchvision. */
+function centre(size: number, wanted: number, centring: Crop['centring'], backend: Recipe['backend']): Span {
   const isTransformers = centring === 'transformers'
   if (wanted > size) {
     const margin = (wanted - size) / 2
-    return { from: 0, length: size, offset: isTransformers ? Math.ceil(margin) : Math.floor(margin) }
+    const isBefore = isTransformers && backend !== 'torchvision'
+    return { from: 0, length: size, offset: isBefore ? Math.ceil(margin) : Math.floor(margin) }
   }
   const margin = (size - wanted) / 2
   return { from: isTransformers ? Math.floor(margin) : roundHalfEven(margin), length: wanted, offset: 0 }

@@ -1,15 +1,14 @@
 /**
- * Pillow's `Image.resize` for 8-bit pixels, bit for bit.
+ * Pillow's `Image.resize` for 8-bit pixels, and PyTorch's `interpolate(antialias=True)`, bit for bit.
  *
- * Source: Pillow, src/libImaging/Resample.c (ImagingResampleInner). torchvision on PIL images and transformers' image
- * processors both resize with it.
+ * Source: Pillow, src/libImaging/Resample.c (ImagingResampleInner). PyTorch's kernel for uint8 has Pillow's weights in another
+ * fixed point.
  */
 import type { ImageSource } from '../decode/image_source.ts'
 import { orientPixels, orientSize } from '../orientation.ts'
 import { type Box, collect, type Pixels, type Size } from '../pixels.ts'
 import { mapRows, pieces, pixelArena, rowsPerPiece } from '../wasm/pixel_kernel.ts'
-import { type Coefficients, coefficientsOf, flipped, splitWeights } from './coefficients.ts'
-import type { Filter } from './filters.ts'
+import { type Coefficients, coefficientsOf, flipped, type Sampling, splitWeights } from './coefficients.ts'
 
 /** Rows on their way through the two passes; each chunk is valid until the next is asked for. */
 interface Rows {
@@ -19,7 +18,7 @@ interface Rows {
 }
 
 /**
- * Resize as `Image.resize((width, height), filter)`, and return only `box` of the result.
+ * Resize the image, and return only `box` of the result.
  *
  * Two passes, along the displayed x first and rounded to 8 bits in between, of what the box needs and nothing else. A
  * source that is turned is resized as it is stored, and only the result is turned.
@@ -27,11 +26,11 @@ interface Rows {
  * @param size of the whole resized image
  * @param box within it
  */
-export function resize(source: ImageSource, size: Size, filter: Filter, box: Box): Pixels {
+export function resize(source: ImageSource, size: Size, sampling: Sampling, box: Box): Pixels {
   const { channels, orientation } = source
   const { swapAxes, flipX, flipY } = orientation
-  const displayedX = coefficientsOf(source.width, size.width, box.left, box.width, filter)
-  const displayedY = coefficientsOf(source.height, size.height, box.top, box.height, filter)
+  const displayedX = coefficientsOf(source.width, size.width, box.left, box.width, sampling)
+  const displayedY = coefficientsOf(source.height, size.height, box.top, box.height, sampling)
   const x = flipX ? flipped(displayedX, source.width) : displayedX
   const y = flipY ? flipped(displayedY, source.height) : displayedY
   const [across, down] = swapAxes ? [y, x] : [x, y]
@@ -57,7 +56,7 @@ function cutColumns({ chunks, rowBytes, channels }: Rows, { left, width }: Box):
 
 /** Resample each row. */
 function horizontal({ chunks, rowBytes, channels }: Rows, coefficients: Coefficients): Rows {
-  const { from, first, count, stride } = coefficients
+  const { from, first, count, stride, fractionBits } = coefficients
   const width = first.length
   const stage = {
     chunks,
@@ -67,7 +66,19 @@ function horizontal({ chunks, rowBytes, channels }: Rows, coefficients: Coeffici
   }
   const resampled = mapRows(stage, (kernel, rows, source, out, [firstAt, countAt, weightsAt]) => {
     const at = source + from * channels
-    kernel.horizontal(at, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, width, out)
+    kernel.horizontal(
+      at,
+      rowBytes,
+      rows,
+      channels,
+      firstAt,
+      countAt,
+      weightsAt,
+      stride,
+      fractionBits,
+      width,
+      out,
+    )
   })
   return { chunks: resampled, rowBytes: width * channels, channels }
 }
@@ -79,7 +90,7 @@ function vertical(rows: Rows, coefficients: Coefficients): Rows {
 
 /** Each output row as soon as the last row that it reads has come. */
 function* resampledColumns({ chunks, rowBytes }: Rows, coefficients: Coefficients): Iterable<Uint8Array> {
-  const { first, count, weights, stride } = coefficients
+  const { first, count, weights, stride, fractionBits } = coefficients
   const maxRows = rowsPerPiece(rowBytes)
   const maxCount = count.reduce((a, b) => Math.max(a, b), 0)
   const arena = pixelArena()
@@ -101,7 +112,8 @@ function* resampledColumns({ chunks, rowBytes }: Rows, coefficients: Coefficient
       end = newEnd
       for (; first[row] + count[row] <= end; row++) {
         const at = windowAt + (first[row] - start) * rowBytes
-        arena.kernel.vertical(at, rowBytes, count[row], weightsAt + row * stride * 4, outAt)
+        const rowWeights = weightsAt + row * stride * 4
+        arena.kernel.vertical(at, rowBytes, count[row], rowWeights, fractionBits, outAt)
         yield arena.view(outAt, rowBytes)
       }
     }

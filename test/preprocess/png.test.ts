@@ -93,7 +93,6 @@ const unsupported: [what: string, file: Buffer][] = [
   ['interlaced', pngFile(grey, { interlacing: 1 })],
   ['16 bits a sample', pngFile(grey, { depth: 16 })],
   ['4 bits a sample', pngFile(grey, { depth: 4 })],
-  ['transparency', pngFile(grey, { extra: chunk('tRNS', Buffer.of(0, 1)) })],
   ['an orientation', pngFile(grey, { extra: chunk('eXIf', Buffer.alloc(8)) })],
   ['an animation', pngFile(grey, { extra: chunk('acTL', Buffer.alloc(8)) })],
   ['a critical chunk of another kind', pngFile(grey, { extra: chunk('ABCD', Buffer.alloc(8)) })],

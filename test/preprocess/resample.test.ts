@@ -9,7 +9,12 @@ import { resize as resizeBox } from '../../preprocess/resample/resize.ts'
 import { pixelsOf } from './pixels_of.ts'
 
 function resize(source: ImageSource, width: number, height: number, by: Filter, box?: Box): Pixels {
-  return resizeBox(source, { width, height }, by, box ?? { left: 0, top: 0, width, height })
+  return resizeBox(
+    source,
+    { width, height },
+    { filter: by, backend: 'pil' },
+    box ?? { left: 0, top: 0, width, height },
+  )
 }
 
 const image = fc
