@@ -122,17 +122,17 @@ const FORMATS = ['channels_first', 'channels_last'] as const
 const GREYS = ['before_resize', 'after_resize'] as const
 const BACKENDS = ['pil', 'torchvision'] as const
 
-function readBackend(
-  file: JsonFile,
-  json: Json,
-  { rescale, normalize }: Recipe,
-  note: Note,
-): Partial<Recipe> {
+function readBackend(file: JsonFile, json: Json, { resize }: Recipe, note: Note): Partial<Recipe> {
   const backend = oneOf(file, 'backend', json.backend ?? 'pil', BACKENDS)
   if (backend === 'torchvision') {
-    // EfficientNet's offset cannot be fused
-    const isFused = (json.fuse_normalize ?? true) && rescale?.offset === 0 && normalize.length > 0
-    return isFused ? { backend, isFused } : { backend }
+    if (resize?.filter === 'box' || resize?.filter === 'hamming')
+      throw invalidKey(
+        file,
+        'resample',
+        json.resample,
+        'nearest, lanczos, bilinear or bicubic with torchvision',
+      )
+    return { backend, isFused: (json.fuse_normalize ?? true) as boolean }
   }
   if (json.fuse_normalize !== undefined)
     note(`${file.path}: fuse_normalize has no effect without "backend": "torchvision"`)

@@ -212,7 +212,11 @@ test('keys of ours choose the arithmetic', () => {
   })
   assert.deepEqual([recipe.backend, recipe.isFused, recipe.resize?.filter], ['torchvision', true, 'bicubic'])
   const plain = readNoted({ ...WHOLE, backend: 'torchvision', fuse_normalize: false })
-  assert.deepEqual([plain.recipe.backend, plain.recipe.isFused, plain.notes], ['torchvision', undefined, []])
+  assert.deepEqual([plain.recipe.backend, plain.recipe.isFused, plain.notes], ['torchvision', false, []])
+  assert.throws(
+    () => readNoted({ ...WHOLE, backend: 'torchvision', resample: 'box' }),
+    /resample is "box", expected/,
+  )
   const late = readNoted({ ...WHOLE, image_mean: [0.1], image_std: [0.3], grayscale: 'after_resize' }, [
     'n',
     1,
