@@ -103,7 +103,8 @@ function readPreprocessor(
     return readTransformers(preprocessor, processor, channels, note)
   }
   note(
-    `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, -1 to 1`,
+    `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, -1 to 1; ` +
+      'write one to say otherwise, such as do_rescale and do_normalize false for a graph that does both itself',
   )
   const json = { size, resample: 'bilinear', image_mean: 0.5, image_std: 0.5 }
   const file = { path: 'default', json }
