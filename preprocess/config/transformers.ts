@@ -122,7 +122,7 @@ const FORMATS = ['channels_first', 'channels_last'] as const
 const GREYS = ['before_resize', 'after_resize'] as const
 const BACKENDS = ['pil', 'torchvision'] as const
 
-function readBackend(file: JsonFile, json: Json, { resize }: Recipe, note: Note): Partial<Recipe> {
+function readBackend(file: JsonFile, json: Json, { resize, rescale }: Recipe, note: Note): Partial<Recipe> {
   const backend = oneOf(file, 'backend', json.backend ?? 'pil', BACKENDS)
   if (backend === 'torchvision') {
     if (resize?.filter === 'box' || resize?.filter === 'hamming')
@@ -132,7 +132,9 @@ function readBackend(file: JsonFile, json: Json, { resize }: Recipe, note: Note)
         json.resample,
         'nearest, lanczos, bilinear or bicubic with torchvision',
       )
-    return { backend, isFused: (json.fuse_normalize ?? true) as boolean }
+    // EfficientNet's offset is not fused, nor its second normalization
+    const isFused = (json.fuse_normalize ?? true) && Boolean(json.do_normalize) && rescale?.offset === 0
+    return { backend, isFused: Boolean(isFused) }
   }
   if (json.fuse_normalize !== undefined)
     note(`${file.path}: fuse_normalize has no effect without "backend": "torchvision"`)
