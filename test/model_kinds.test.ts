@@ -488,6 +488,11 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /is for images, but the model's input x is \[4,5\]/,
     ],
     [
+      'a processor that is not served',
+      () => join(MODELS, 'unknown_processor'),
+      /the image processor Fancy is not served; set image_processor_type to .*: Beit, .*, ViT\n$/,
+    ],
+    [
       'an unknown crop_mode of timm',
       () => folder('no_preprocessor', { 'config.json': { pretrained_cfg: { crop_mode: 'zoom' } } }),
       /crop_mode is "zoom", expected center, squash, border/,
@@ -509,16 +514,14 @@ describe('a folder that cannot be served stops the start with one line', () => {
       () => join(MODELS, 'no_preprocessor'),
       /no preprocessor_config\.json: images are resized to 30x20, bilinear/,
     ],
-    [
-      'an unknown processor',
-      () => join(MODELS, 'unknown_processor'),
-      /"FancyImageProcessor\\?" is not known/,
-    ],
     ['an output that sums to one', () => join(MODELS, 'softmaxed'), /softmax was applied already/],
     ['one output and no problem_type', () => join(MODELS, 'number'), /served as a regression/],
     [
       'a ratio that is kept for a graph of one size',
-      () => folder('faces', { 'preprocessor_config.json': { size: { shortest_edge: 16 } } }),
+      () =>
+        folder('faces', {
+          'preprocessor_config.json': { size: { shortest_edge: 16 }, resample: 2, do_normalize: false },
+        }),
       /keeps the ratio of images, but the model's input x is 16x24/,
     ],
     ['a batch axis that is not free', () => join(MODELS, 'one_by_one'), /one sample at a time/],

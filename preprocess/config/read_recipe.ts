@@ -103,7 +103,8 @@ function readPreprocessor(
     return readTransformers(preprocessor, processor, channels, note)
   }
   note(
-    `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, -1 to 1`,
+    `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, -1 to 1; ` +
+      'write one to say otherwise, such as do_rescale and do_normalize false for a graph that does both itself',
   )
   const json = { size, resample: 'bilinear', image_mean: 0.5, image_std: 0.5 }
   const file = { path: 'default', json }
@@ -124,7 +125,7 @@ function readChannels(
     [`input_size in ${timm?.path}`, Array.isArray(inputSize) ? inputSize[0] : undefined],
     // in timm a list of one number counts for all channels
     [
-      `the mean in ${(timm ?? preprocessor)?.path}`,
+      timm ? `mean in ${timm.path}` : `image_mean in ${preprocessor?.path}`,
       Array.isArray(mean) && !(timm && mean.length === 1) ? mean.length : undefined,
     ],
   ]
@@ -148,7 +149,11 @@ function fitInput(
   source: string,
   note: (message: string) => void,
 ): void {
-  if (layout === 'nhwc') recipe.layout = layout
+  if (recipe.layout && recipe.layout !== layout)
+    note(
+      `${source}: data_format has no effect: the model's input ${input.name} is [${input.dims}], ${layout}`,
+    )
+  recipe.layout = layout
   if (input.dtype === 'int8') {
     throw new ConfigError(
       `the model's input ${input.name} is int8, expected uint8, a wider integer or a float: levels go up to 255`,

@@ -12,6 +12,7 @@ import {
   preview,
   readJsonFile,
   readRecipe,
+  sampleDims,
 } from '../../preprocess/index.ts'
 import { ROOT } from '../running_server.ts'
 
@@ -97,4 +98,170 @@ test('the preview is the image before rescaling, as a PNG', async () => {
   assert.deepEqual([...data.subarray(0, 3)], [255, 3, 0])
   const grey = await preview(await red.jpeg().toBuffer(), { ...recipe, channels: 1 }, { maxPixels: 100 })
   assert.equal((await sharp(grey).metadata()).space, 'b-w')
+})
+
+/** The recipe of a file, and what was noted. */
+function readNoted(
+  json: Record<string, unknown>,
+  dims: (number | string)[] = ['n', 3, 'h', 'w'],
+  config = {},
+) {
+  const notes: string[] = []
+  const input = { name: 'x', dtype: 'float32', dims }
+  const files = { preprocessor: { path: 'p.json', json }, config: { path: 'config.json', json: config } }
+  const recipe = readRecipe(files, { input, note: (message) => notes.push(message) })!
+  return { recipe, notes }
+}
+const WHOLE = { size: { width: 3, height: 2 }, resample: 2, image_mean: 0.5, image_std: 0.5 }
+
+test('the axis of channels: the second one, or the last one if that is 1 or 3 and the second is not', () => {
+  const cases: [dims: (number | string)[], layout: string, channels: number][] = [
+    [['n', 3, 2, 3], 'nchw', 3],
+    [['n', 1, 2, 3], 'nchw', 1],
+    [['n', 'c', 'h', 'w'], 'nchw', 3],
+    [['n', 2, 3, 3], 'nhwc', 3],
+    [['n', 2, 3, 1], 'nhwc', 1],
+    [['n', 'height', 'width', 3], 'nhwc', 3],
+    [['n', '', '', 1], 'nhwc', 1],
+  ]
+  for (const [dims, layout, channels] of cases) {
+    const { recipe, notes } = readNoted(WHOLE, dims)
+    assert.deepEqual([recipe.layout, recipe.channels, notes], [layout, channels, []], String(dims))
+    const sizes = layout === 'nchw' ? [channels, 2, 3] : [2, 3, channels]
+    assert.deepEqual(sampleDims({ dims }, recipe), sizes)
+  }
+  for (const dims of [
+    ['n', 2, 3, 'c'],
+    ['n', 4, 2, 2],
+    ['n', 3],
+  ])
+    assert.throws(() => readNoted(WHOLE, dims), /p\.json is for images, but the model's input x is/)
+  const { notes } = readNoted({ ...WHOLE, data_format: 'channels_last' })
+  assert.match(notes.join(), /^p\.json: data_format has no effect: the model's input x is \[n,3,h,w\], nchw$/)
+})
+
+test('a channels-last tensor has the numbers of the other layout, a pixel at a time', async () => {
+  const file = await red.png().toBuffer()
+  for (const dtype of ['float32', 'uint8']) {
+    const run = (dims: (number | string)[]) => {
+      const recipe = readRecipe({ preprocessor: CONFIG }, { input: { name: 'x', dtype, dims } })!
+      return preprocess(file, recipe, { maxPixels: 100 })
+    }
+    const [planar, pixels] = [await run(['n', 3, 2, 3]), await run(['n', 2, 3, 3])]
+    assert.deepEqual(pixels.dims, [1, 2, 3, 3])
+    for (let i = 0; i < 18; i++) assert.equal(pixels.data[i], planar.data[(i % 3) * 6 + Math.floor(i / 3)])
+    assert.notEqual(pixels.data[1], pixels.data[0])
+  }
+})
+
+test('do_flip_channel_order reverses the channels in every class, also after normalizing', async () => {
+  const file = await red.png().toBuffer()
+  for (const type of [undefined, 'ViT', 'CLIP', 'ConvNext', 'EfficientNet', 'MobileViT', 'PPLCNet']) {
+    const tensorOf = (flip: boolean) => {
+      const image_processor_type = type && `${type}ImageProcessor`
+      const json = {
+        ...{ resample: 2, image_mean: [0.1, 0.2, 0.3], image_std: 0.5, do_center_crop: false },
+        ...{ size: { shortest_edge: 8 }, do_flip_channel_order: flip, ...(type && { image_processor_type }) },
+      }
+      return preprocess(file, readNoted(json).recipe, { maxPixels: 1e6 })
+    }
+    const [plain, flipped] = [await tensorOf(false), await tensorOf(true)]
+    const size = plain.data.length / 3
+    for (let c = 0; c < 3; c++) {
+      const [from, to] = [c * size, (2 - c) * size]
+      assert.deepEqual(flipped.data.subarray(from, from + size), plain.data.subarray(to, to + size), type)
+    }
+  }
+  const { notes } = readNoted({
+    ...WHOLE,
+    image_processor_type: 'ViTImageProcessor',
+    do_flip_channel_order: true,
+  })
+  assert.match(
+    notes.join(),
+    /do_flip_channel_order is true, and done, though transformers' ViTImageProcessor/,
+  )
+})
+
+test('a file without a class is read as the class of the type of model, else as written by hand', () => {
+  const { recipe } = readNoted({ size: 64 }, undefined, { model_type: 'mobilenet_v2' })
+  assert.deepEqual(recipe.resize, { to: 'shortest edge', edge: 64, filter: 'bilinear' })
+  assert.equal(recipe.crop?.width, 224)
+  const byHand = readNoted({ size: 64, mean: 0.1, std: 0.2 }, undefined, { model_type: 'my_net' })
+  assert.match(
+    byHand.notes.join(),
+    /^p\.json has neither image_processor_type nor resample: assumed resample 2$/,
+  )
+  assert.deepEqual(byHand.recipe.normalize, [{ mean: [0.1, 0.1, 0.1], std: [0.2, 0.2, 0.2] }])
+  // the size of the graph, not a ViT's
+  const { notes } = readNoted({ resample: 3, do_normalize: false }, ['n', 1, 28, 30])
+  assert.match(notes.join(), /nor size: assumed size \{"height":28,"width":30\}$/)
+  for (const model of ['donut-swin', 'siglip2', 'imagegpt'])
+    assert.throws(
+      () => readNoted({}, undefined, { model_type: model }),
+      /is not served; set image_processor_type to/,
+    )
+})
+
+test('keys of ours choose the arithmetic', () => {
+  const { recipe } = readNoted({
+    ...WHOLE,
+    backend: 'torchvision',
+    resample: 'bicubic',
+    crop_rounding: 'torchvision',
+  })
+  assert.deepEqual([recipe.backend, recipe.isFused, recipe.resize?.filter], ['torchvision', true, 'bicubic'])
+  const plain = readNoted({ ...WHOLE, backend: 'torchvision', fuse_normalize: false })
+  assert.deepEqual([plain.recipe.backend, plain.recipe.isFused, plain.notes], ['torchvision', false, []])
+  assert.throws(
+    () => readNoted({ ...WHOLE, backend: 'torchvision', resample: 'box' }),
+    /resample is "box", expected/,
+  )
+  const late = readNoted({ ...WHOLE, image_mean: [0.1], image_std: [0.3], grayscale: 'after_resize' }, [
+    'n',
+    1,
+    2,
+    3,
+  ])
+  assert.equal(late.recipe.greyAfterResize, true)
+  assert.match(readNoted({ ...WHOLE, grayscale: 'after_resize' }).notes.join(), /grayscale has no effect/)
+  assert.match(
+    readNoted({ ...WHOLE, fuse_normalize: false }).notes.join(),
+    /fuse_normalize has no effect without/,
+  )
+  assert.match(
+    readNoted({ ...WHOLE, image_mean: [123.7, 116.3, 103.5] }).notes.join(),
+    /divide it and the standard/,
+  )
+  assert.throws(() => readNoted({ ...WHOLE, mean: 1 }), /mean and image_mean are both set/)
+  assert.equal(readNoted({ ...WHOLE, image_processor_type: 'CLIPImageProcessor' }).recipe.alpha, 'white')
+  assert.equal(
+    readNoted({ ...WHOLE, image_processor_type: 'PPLCNetImageProcessor' }).recipe.backend,
+    'torchvision',
+  )
+})
+
+test('processor_config.json: its image_processor goes first, as in transformers', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'onnxpress-processor-'))
+  t.after(() => rmSync(dir, { recursive: true }))
+  const write = (name: string, json: object) => writeFileSync(join(dir, name), JSON.stringify(json))
+  const load = () => {
+    const notes: string[] = []
+    return { recipe: loadRecipe(dir, { note: (message) => notes.push(message) })!, notes: notes.join('\n') }
+  }
+  const image_processor = {
+    image_processor_type: 'CLIPImageProcessor',
+    size: { shortest_edge: 96 },
+    crop_size: null,
+  }
+  write('processor_config.json', { image_processor, processor_class: 'CLIPProcessor' })
+  assert.deepEqual(load().recipe.resize, { to: 'shortest edge', edge: 96, filter: 'bicubic' })
+  assert.equal(load().notes, '')
+  write('preprocessor_config.json', WHOLE)
+  assert.match(load().notes, /preprocessor_config\.json has no effect: image_processor of .* goes first/)
+  write('processor_config.json', { processor_class: 'BlipProcessor', num_query_tokens: null })
+  assert.match(load().notes, /processor_config\.json has no image_processor, and no effect$/)
+  assert.equal(load().recipe.resize?.to, 'size')
+  write('processor_config.json', { image_processor: { ...image_processor, crop_pct: 1 } })
+  assert.match(load().notes, /processor_config\.json: image_processor: crop_pct has no effect$/)
 })
