@@ -124,7 +124,7 @@ function readChannels(
     [`input_size in ${timm?.path}`, Array.isArray(inputSize) ? inputSize[0] : undefined],
     // in timm a list of one number counts for all channels
     [
-      `the mean in ${(timm ?? preprocessor)?.path}`,
+      timm ? `mean in ${timm.path}` : `image_mean in ${preprocessor?.path}`,
       Array.isArray(mean) && !(timm && mean.length === 1) ? mean.length : undefined,
     ],
   ]
@@ -148,7 +148,11 @@ function fitInput(
   source: string,
   note: (message: string) => void,
 ): void {
-  if (layout === 'nhwc') recipe.layout = layout
+  if (recipe.layout && recipe.layout !== layout)
+    note(
+      `${source}: data_format has no effect: the model's input ${input.name} is [${input.dims}], ${layout}`,
+    )
+  recipe.layout = layout
   if (input.dtype === 'int8') {
     throw new ConfigError(
       `the model's input ${input.name} is int8, expected uint8, a wider integer or a float: levels go up to 255`,

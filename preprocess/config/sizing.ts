@@ -18,7 +18,8 @@ const SIZE = '{"height": n, "width": n}, {"shortest_edge": n} or a number'
 export function readSizing(file: JsonFile, json: Json, name: string | undefined): Sizing {
   const centring = oneOf(file, 'crop_rounding', json.crop_rounding ?? 'transformers', CENTRINGS)
   const cropTo = (size: Size) => ({ ...size, centring, fill: [0] })
-  const cropSize = json.do_center_crop ? readSize(file, 'crop_size', json.crop_size) : undefined
+  const cropSize =
+    json.do_center_crop && name !== 'Segformer' ? readSize(file, 'crop_size', json.crop_size) : undefined
   const filter = json.do_resize ? filterOf(file, 'resample', json.resample) : undefined
   const sizing: Sizing = filter ? { resize: readResize(file, json, name, filter) } : {}
 
@@ -84,7 +85,7 @@ function readResize(
 
 /** `resample`: Pillow's number, or the filter's name. */
 function filterOf(file: JsonFile, key: string, value: unknown): Filter {
-  const name = typeof value === 'string' ? value.toLowerCase() : FILTERS[value as number]
+  const name = typeof value === 'string' ? value.toLowerCase() : typeof value === 'number' && FILTERS[value]
   return oneOf(file, key, name, FILTERS, value, `, or a whole number, 0 to ${FILTERS.length - 1}`)
 }
 

@@ -26,6 +26,12 @@ const OWN_KEYS: Record<string, string[]> = {
   resize_short: ['PPLCNet'],
   size_divisor: ['PPLCNet', 'TextNet'],
 }
+/** Keys of every class that have no effect in this one. */
+const UNUSED: Record<string, string[]> = {
+  MobileViT: ['do_normalize', 'image_mean', 'image_std'],
+  PPLCNet: ['size', 'default_to_square'],
+  Segformer: ['do_center_crop', 'crop_size'],
+}
 const BOOLEANS = [
   'do_resize',
   'default_to_square',
@@ -47,7 +53,6 @@ const SERVED = [
   'image_std',
   'mean',
   'std',
-  'pad_size',
   'data_format',
   'backend',
   'grayscale',
@@ -102,6 +107,9 @@ export function readTransformers(
     recipe.normalize.push({ mean: std.map(() => 0), std })
   }
   if (json.do_flip_channel_order) recipe.isBgr = true
+  if (json.data_format !== undefined)
+    recipe.layout =
+      oneOf(file, 'data_format', json.data_format, FORMATS) === 'channels_last' ? 'nhwc' : 'nchw'
   if (json.do_convert_rgb) recipe.alpha = 'white'
   if (oneOf(file, 'grayscale', json.grayscale ?? 'before_resize', GREYS) === 'after_resize') {
     if (channels === 1) recipe.greyAfterResize = true
@@ -110,6 +118,7 @@ export function readTransformers(
   return Object.assign(recipe, readBackend(file, json, recipe, note))
 }
 
+const FORMATS = ['channels_first', 'channels_last'] as const
 const GREYS = ['before_resize', 'after_resize'] as const
 const BACKENDS = ['pil', 'torchvision'] as const
 
@@ -149,11 +158,16 @@ function checkKeys(file: JsonFile, json: Json, { name, defaults }: Processor, no
   }
   if (json.do_pad && json.pad_size)
     throw invalidKey(file, 'pad_size', json.pad_size, 'none: padding is not supported')
-  const isDefault = (key: string) => isDeepStrictEqual(file.json[key], defaults[key])
-  const isUnused = (key: string) =>
-    (name === 'MobileViT' && key === 'do_normalize' && json[key]) || (name === 'PPLCNet' && key === 'size')
   const own = Object.keys(OWN_KEYS).filter((key) => OWN_KEYS[key].includes(name as string))
-  const served = [...SERVED, ...own].filter((key) => !isUnused(key))
+  const unused = UNUSED[name as string] ?? []
+  const served = [...SERVED, ...own].filter((key) => !unused.includes(key))
+  const isDefault = (key: string) => {
+    const [value, usual] = [file.json[key], defaults[key] ?? (BOOLEANS.includes(key) ? false : undefined)]
+    const isSame =
+      isDeepStrictEqual(value, usual) ||
+      (Array.isArray(value) && value.length === 3 && value.every((n) => n === usual))
+    return isSame
+  }
   noteUnknownKeys(file, served, [...QUIET, ...Object.keys(file.json).filter(isDefault)], note)
   if (name === undefined) noteDefaults(file, json, note)
   for (const [key, names] of Object.entries(SWITCHES)) {

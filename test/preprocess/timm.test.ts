@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { type Recipe, readRecipe } from '../../preprocess/index.ts'
+
+/** How many of timm's pretrained weights, their configuration, and its transforms: by default, and at the test size. */
+type Configuration = [
+  weights: number,
+  pretrained_cfg: Record<string, unknown>,
+  byDefault: string,
+  atTest?: string,
+]
+
+const PATH = new URL('../fixtures/timm_configurations.json', import.meta.url)
+const configurations: Configuration[] = JSON.parse(readFileSync(PATH, 'utf8'))
+
+/** A recipe in the words of make_timm_configurations.py. */
+function steps({ resize, crop, normalize: [{ mean, std }], rescale }: Recipe): string {
+  assert.deepEqual(rescale, { factor: 1 / 255, offset: 0 })
+  assert.ok(resize && crop?.centring === 'torchvision')
+  const isKeepingRatio = resize.to === 'fit' || resize.to === 'cover'
+  const size = resize.to === 'shortest edge' ? resize.edge : `${resize.height} ${resize.width}`
+  const [resizes, crops] = [
+    isKeepingRatio ? 'ResizeKeepRatio' : 'Resize',
+    resize.to === 'fit' ? 'CenterCropOrPad' : 'CenterCrop',
+  ]
+  const numbers = [...mean, ...std].map((number) => Math.fround(number).toFixed(6)).join(' ')
+  return `${resizes} ${size} ${resize.filter}; ${crops} ${crop.height} ${crop.width}; Normalize ${numbers}`
+}
+
+function read(pretrained_cfg: Record<string, unknown>, dims: (number | string)[], note = (_: string) => {}) {
+  const config = { path: 'config.json', json: { pretrained_cfg } }
+  const input = { name: 'x', dtype: 'float32', dims }
+  return readRecipe({ config }, { input, note })!
+}
+
+test("every configuration of timm's 3,394 pretrained weights: its transforms by default", () => {
+  for (const [, pretrained_cfg, byDefault, atTest] of configurations) {
+    const notes: string[] = []
+    const recipe = read(pretrained_cfg, ['n', 3, 'h', 'w'], (message) => notes.push(message))
+    assert.equal(steps(recipe), byDefault, JSON.stringify(pretrained_cfg))
+    if (!pretrained_cfg.test_input_size) assert.deepEqual(notes, [])
+    else if (atTest) assert.match(notes.join(), /timm's own default; for test_input_size, \d+x\d+, set/)
+  }
+  assert.ok(configurations.reduce((sum, [weights]) => sum + weights, 0) >= 3394)
+})
+
+test("a graph that has timm's test size alone gets the transforms of that size", () => {
+  const withTestSize = configurations.filter(([, { test_input_size }]) => test_input_size)
+  for (const [, pretrained_cfg, byDefault, atTest] of withTestSize) {
+    const [train, wanted] = [pretrained_cfg.input_size, pretrained_cfg.test_input_size] as number[][]
+    const recipe = read(pretrained_cfg, ['n', ...wanted], assert.fail)
+    assert.equal(steps(recipe), String(train) === String(wanted) ? byDefault : atTest)
+  }
+  assert.ok(withTestSize.length > 30)
+})
