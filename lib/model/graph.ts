@@ -5,9 +5,9 @@ import { DTYPES, isDtype, type TensorSpec } from '../inference/tensor.ts'
 
 /** The interface of a graph that can be served. */
 export interface Graph {
-  /** an image [n, c, h, w], features [n, f] or a number [n] */
+  /** an image [n, c, h, w] or [n, h, w, c], features [n, f] or a number [n] */
   input: TensorSpec
-  /** the numeric outputs, the scores first */
+  /** the numeric outputs */
   outputs: TensorSpec[]
   /** the size of the batch axis; undefined when it is free */
   fixedBatch: number | undefined
@@ -22,12 +22,11 @@ export function checkGraph({ inputs, outputs }: Pick<GraphInfo, 'inputs' | 'outp
     )
   }
   const [input] = inputs
-  checkDtype('input', input)
-  checkDtype('output', outputs[0])
+  if (!isDtype(input.dtype)) throw unknownDtype('input', input)
   if (![1, 2, 4].includes(input.dims.length)) {
     throw new StartError(
       `the model's input ${input.name} is ${shapeText(input)}, of rank ${input.dims.length}: ` +
-        'expected an image [n,c,h,w], features [n,f] or a number [n]',
+        'expected an image [n,c,h,w] or [n,h,w,c], features [n,f] or a number [n]',
     )
   }
   const [batch] = input.dims
@@ -38,14 +37,26 @@ export function checkGraph({ inputs, outputs }: Pick<GraphInfo, 'inputs' | 'outp
   }
   return {
     input,
-    outputs: outputs.filter(({ dtype }) => isDtype(dtype)),
+    outputs: numericOutputs(outputs),
     fixedBatch: typeof batch === 'number' ? batch : undefined,
   }
 }
 
-function checkDtype(what: string, { name, dtype }: TensorSpec): void {
-  if (isDtype(dtype)) return
-  throw new StartError(`the model's ${what} ${name} has the dtype ${dtype}, expected ${DTYPES.join(', ')}`)
+function numericOutputs(outputs: TensorSpec[]): TensorSpec[] {
+  const map = outputs.find(({ dtype }) => (dtype as string) === 'not a tensor')
+  if (map) {
+    throw new StartError(
+      `the model's output ${map.name} is a list of dictionaries (ZipMap), expected a tensor: convert the model ` +
+        'without it, with to_onnx(..., options={"zipmap": False})',
+    )
+  }
+  const numeric = outputs.filter(({ dtype }) => isDtype(dtype))
+  if (numeric.length > 0) return numeric
+  throw unknownDtype('output', outputs[0])
+}
+
+function unknownDtype(what: string, { name, dtype }: TensorSpec): StartError {
+  return new StartError(`the model's ${what} ${name} has the dtype ${dtype}, expected ${DTYPES.join(', ')}`)
 }
 
 /** Such as `[batch,3,?,?]`. */

@@ -87,7 +87,7 @@ function resultSchemas(model: ModelInfo): Json {
 function modelSchema({ name, version, outputSpec }: ModelInfo): Json {
   return {
     ...OBJECT,
-    required: ['name', 'version', 'device', 'input', 'kind', 'labels', 'limits'],
+    required: ['name', 'version', 'device', 'input', 'kind', 'labels', 'notes', 'limits'],
     properties: {
       name: { const: name },
       version: { const: version },
@@ -98,6 +98,7 @@ function modelSchema({ name, version, outputSpec }: ModelInfo): Json {
       kind: { const: outputSpec.kind },
       labels: { type: 'array', items: ref('Label') },
       threshold: { type: 'number' },
+      notes: { type: 'array', items: TEXT },
       sample: TEXT,
       limits: OBJECT,
     },
