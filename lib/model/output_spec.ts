@@ -2,10 +2,10 @@
 import { invalidKey } from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
 import { sizeOf, type Tensor, type TensorSpec, toNumbers } from '../inference/tensor.ts'
+import { chooseScores, type FirstOutput, isProbabilities } from './graph.ts'
 import { findLabels, inClassOrder } from './labels.ts'
 import type { ModelFolder } from './model_folder.ts'
 import { labelsOf, type OnnxFile, originOf } from './onnx_file.ts'
-import { chooseScores, type FirstOutput, isProbabilities } from './scores_output.ts'
 
 /** transformers' `function_to_apply` */
 export const SCORE_FUNCTIONS = ['softmax', 'sigmoid', 'none'] as const

@@ -2,8 +2,7 @@
 import { messageOf, StartError } from '../inference/errors.ts'
 import type { Session } from '../inference/session.ts'
 import { type Tensor, type TensorSpec, zeros } from '../inference/tensor.ts'
-import type { Graph } from './graph.ts'
-import type { FirstOutput } from './scores_output.ts'
+import type { FirstOutput, Graph } from './graph.ts'
 
 export interface WarmUp {
   /** the outputs with one row per sample, the scores first */
