@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { Batcher } from './lib/inference/batcher.ts'
 import { startSession } from './lib/inference/session.ts'
 import { checkGraph } from './lib/model/graph.ts'
-import { addMetadata, noteConfigKeys, readModelFolder } from './lib/model/model_folder.ts'
+import { addMetadata, readModelFolder } from './lib/model/model_folder.ts'
 import type { Model } from './lib/model/model_info.ts'
 import { readOnnxFile } from './lib/model/onnx_file.ts'
 import { readOutputSpec } from './lib/model/output_spec.ts'
@@ -49,7 +49,6 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
   try {
     const file = await reading
     const folder = addMetadata(files, file.metadata)
-    noteConfigKeys(folder.config, note)
     const graph = checkGraph(session)
     const { input } = graph
     const recipe = readRecipe(folder, { input, note })

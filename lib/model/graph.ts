@@ -55,7 +55,7 @@ function numericOutputs(outputs: TensorSpec[]): TensorSpec[] {
   if (map) {
     throw new StartError(
       `the model's output ${map.name} is a list of dictionaries (ZipMap), expected a tensor: convert the model ` +
-        'without it, with to_onnx(..., options={"zipmap": False})',
+        'without it, with options={"zipmap": False} (skl2onnx) or zipmap=False (onnxmltools)',
     )
   }
   const numeric = outputs.filter(({ dtype }) => isDtype(dtype))

@@ -28,18 +28,10 @@ export interface ModelFolder {
 /** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
 const MODELS = ['model.onnx', 'onnx/model.onnx']
 /** Keys of config.json that have an effect. */
-const SERVED = [
-  'id2label',
-  'labels',
-  'label_names',
-  'problem_type',
-  'function_to_apply',
-  'threshold',
-  'output',
-  'version',
-  'num_channels',
-  'pretrained_cfg',
-]
+const SERVED =
+  'id2label labels label_names problem_type function_to_apply threshold output version num_channels pretrained_cfg'.split(
+    ' ',
+  )
 const SAMPLES = ['sample.png', 'sample.jpg', 'sample.jpeg', 'sample.webp']
 
 /**
@@ -57,10 +49,12 @@ export function readModelFolder(dir: string, note: (message: string) => void): M
   const modelPath = find(MODELS)
   if (!modelPath) throw new StartError(`MODEL_DIR=${dir}: there is no model.onnx in ${folder}`)
   const configPath = join(folder, 'config.json')
+  const config = readJsonFile(configPath) ?? { path: configPath, json: {} }
+  noteConfigKeys(config, note)
   return {
     name: basename(folder),
     modelPath,
-    config: readJsonFile(configPath) ?? { path: configPath, json: {} },
+    config,
     preprocessor: readPreprocessorFile(folder, note),
     samplePath: find(SAMPLES),
   }
@@ -73,7 +67,7 @@ export function addMetadata(folder: ModelFolder, metadata: Record<string, string
 }
 
 /** Note the keys of config.json that nobody knows. Before version 0.6, timm wrote its `pretrained_cfg` in its place. */
-export function noteConfigKeys(config: JsonFile, note: (message: string) => void): void {
+function noteConfigKeys(config: JsonFile, note: (message: string) => void): void {
   const isTimm = Array.isArray(config.json.input_size)
   noteUnknownKeys(config, SERVED, [...KNOWN_KEYS.config, ...(isTimm ? KNOWN_KEYS.pretrained_cfg : [])], note)
 }
