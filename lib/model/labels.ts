@@ -12,21 +12,24 @@ export interface Labels {
 /**
  * @param config `{"0": "cat", ...}` or a list, under one of the names that transformers, timm and people use
  * @param own the same from the ONNX file; config.json goes first
+ * @param note called with each list that has no effect
  */
 export function findLabels(
   config: JsonFile,
   own: Record<string, string> | string[] | undefined,
+  note: (message: string) => void,
 ): Labels | undefined {
   const { id2label, labels, label_names, pretrained_cfg } = config.json
   const timm = pretrained_cfg as JsonFile['json'] | undefined
-  const sources = { id2label, labels, label_names, 'pretrained_cfg.label_names': timm?.label_names }
-  for (const [key, names] of Object.entries(sources)) {
-    if (names === undefined || names === null) continue
-    if (typeof names !== 'object')
-      throw invalidKey(config, key, names, '{"0": "name", ...} or a list of names')
-    return { source: `${config.path}: ${key}`, byNumber: new Map(Object.entries(names)) }
-  }
-  return own && { source: 'the ONNX file', byNumber: new Map(Object.entries(own)) }
+  const lists = { id2label, labels, label_names, 'pretrained_cfg.label_names': timm?.label_names }
+  const [first, ...others] = Object.entries(lists).filter(([, list]) => list !== undefined && list !== null)
+  if (!first) return own && { source: 'the ONNX file', byNumber: new Map(Object.entries(own)) }
+  const [key, names] = first
+  if (typeof names !== 'object') throw invalidKey(config, key, names, '{"0": "name", ...} or a list of names')
+  const text = (list: unknown) => JSON.stringify(Object.entries(Object(list)))
+  for (const [other, list] of others)
+    if (text(list) !== text(names)) note(`${config.path}: ${other} has no effect beside ${key}`)
+  return { source: `${config.path}: ${key}`, byNumber: new Map(Object.entries(Object(names))) }
 }
 
 /**

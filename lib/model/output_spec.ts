@@ -52,13 +52,13 @@ export interface ModelOutputs {
 }
 
 /** The output that has the scores, before its meaning is known. */
-interface Output extends Pick<OutputSpec, 'operator'> {
+interface Scores extends Pick<OutputSpec, 'operator'> {
   values: Tensor
   classes: number
   /** of the labels that the folder or the graph has */
   labelCount: number | undefined
-  /** scikit-learn's and XGBoost's probabilities, beside the label */
-  isProbability: boolean
+  /** scikit-learn's and XGBoost's converters: beside an output of one label per sample, or one per class */
+  besides?: 'label' | 'labels'
 }
 
 /**
@@ -74,7 +74,7 @@ export function readOutputSpec(
 ): { spec: OutputSpec; specs: TensorSpec[] } {
   const { config } = folder
   const ownLabels = folder.labels ?? names.map((name) => labelsOf(file, name)).find((list) => list)
-  const labels = findLabels(config, ownLabels)
+  const labels = findLabels(config, ownLabels, note)
   const labelCount = labels?.byNumber.size
   const scores = chooseScores(outputs, config, labelCount, note)
   const { name } = scores.spec
@@ -86,25 +86,28 @@ export function readOutputSpec(
     )
   }
   const operator = originOf(file, name)?.operator
-  const isProbability = names.length > 1 && isProbabilities(scores.spec)
-  const output = { values, classes, labelCount, operator, isProbability }
-  const kind = readKind(folder, output, note)
-  const isBinary = kind === 'single-label' && classes === 1
+  const others = outputs.filter((output) => output !== scores)
+  const read: Scores = { values, classes, labelCount, operator }
+  if (names.length > 1 && isProbabilities(scores.spec))
+    read.besides = others.some((other) => classes > 1 && other.values.dims[1] === classes)
+      ? 'labels'
+      : 'label'
+  const kind = readKind(folder, read, note)
+  const isBinary = kind === 'single-label' && classes === 1 && labelCount !== 1
   const spec: OutputSpec = {
     kind,
-    scoreFunction: readScoreFunction(folder, output, kind, note),
+    scoreFunction: readScoreFunction(folder, read, kind, note),
     isBinary,
     labels: inClassOrder(labels, isBinary ? 2 : classes),
-    threshold: readThreshold(folder),
+    threshold: readThreshold(folder, kind, note),
     operator,
   }
-  const others = outputs.filter((output) => output !== scores)
   return { spec: Object.freeze(spec), specs: [scores, ...others].map((output) => output.spec) }
 }
 
 function readKind(
   { config }: ModelFolder,
-  { classes, operator, labelCount }: Output,
+  { classes, operator, labelCount, besides }: Scores,
   note: Note,
 ): OutputSpec['kind'] {
   const { problem_type: type } = config.json
@@ -113,6 +116,7 @@ function readKind(
     throw invalidKey(config, 'problem_type', type, Object.keys(KINDS).join(', '))
   }
   const orSay = `; say problem_type in ${config.path} if it is something else`
+  if (besides === 'labels') return 'multi-label'
   if (classes > 1) {
     if (operator !== 'Sigmoid') return 'single-label'
     note(`the graph ends in Sigmoid, for ${classes} classes: served as multi-label${orSay}`)
@@ -129,7 +133,7 @@ function readKind(
 
 function readScoreFunction(
   { config }: ModelFolder,
-  { values, classes, operator = '', isProbability }: Output,
+  { values, classes, operator = '', besides }: Scores,
   kind: OutputSpec['kind'],
   note: Note,
 ): ScoreFunction {
@@ -148,14 +152,16 @@ function readScoreFunction(
       )
     return named
   }
-  if (kind === 'regression' || isProbability) return 'none'
+  const orSay = (name: string) =>
+    `; if these are logits, set function_to_apply to "${name}" in ${config.path}`
+  if (besides === 'label' && !looksLikeScores(values, 'softmax'))
+    note(`the model's probabilities do not sum to 1, and they are taken as they are${orSay('softmax')}`)
+  if (kind === 'regression' || besides) return 'none'
   if (LEFT_TO_APPLY[operator]) return LEFT_TO_APPLY[operator]
   const scoreFunction = usual[kind] as ScoreFunction
   if (LINEAR.includes(operator) || !looksLikeScores(values, scoreFunction)) return scoreFunction
-  note(
-    `the model's output looks as if ${scoreFunction} was applied already, and it is taken as it is; ` +
-      `if these are logits, set function_to_apply to "${scoreFunction}" in ${config.path}`,
-  )
+  const applied = `${scoreFunction} was applied already, and it is taken as it is`
+  note(`the model's output looks as if ${applied}${orSay(scoreFunction)}`)
   return 'none'
 }
 
@@ -167,8 +173,11 @@ function looksLikeScores(output: Tensor, scoreFunction: ScoreFunction): boolean 
   return scoreFunction === 'sigmoid' || Math.abs(scores.reduce((a, b) => a + b, 0) - 1) < 1e-3
 }
 
-function readThreshold({ config }: ModelFolder): number {
-  const { threshold = 0.5 } = config.json
-  if (typeof threshold === 'number' && threshold >= 0 && threshold <= 1) return threshold
-  throw invalidKey(config, 'threshold', threshold, 'a number from 0 to 1')
+function readThreshold({ config }: ModelFolder, kind: OutputSpec['kind'], note: Note): number {
+  const { threshold } = config.json
+  if (threshold === undefined) return 0.5
+  if (typeof threshold !== 'number' || !(threshold >= 0 && threshold <= 1))
+    throw invalidKey(config, 'threshold', threshold, 'a number from 0 to 1')
+  if (kind !== 'multi-label') note(`${config.path}: threshold has no effect on a ${kind} model`)
+  return threshold
 }

@@ -35,6 +35,7 @@ from running_server import ROOT, serve  # noqa: E402
 from skl2onnx import to_onnx  # noqa: E402
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier  # noqa: E402
 from sklearn.linear_model import LinearRegression, LogisticRegression  # noqa: E402
+from sklearn.multiclass import OneVsRestClassifier  # noqa: E402
 from sklearn.naive_bayes import GaussianNB  # noqa: E402
 from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
 from sklearn.neural_network import MLPClassifier  # noqa: E402
@@ -47,7 +48,7 @@ X = random.randn(120, 4).astype(np.float32)
 CLASS = (X @ random.randn(4, 3)).argmax(1)
 WORDS = np.array(["cat", "dog", "emu"])
 NUMBERS = np.array([-3, 5, 40])
-PHOTOS = [Image.fromarray(random.randint(0, 256, (h, w, 3), np.uint8)) for w, h in [(60, 41), (33, 64), (32, 32), (200, 90)]]
+PHOTOS = [Image.fromarray(random.randint(0, 256, (h, w, 3), np.uint8)) for w, h in [(60, 41), (33, 64), (90, 25)]]
 EXPORTS = ROOT / "test/fixtures/exports"
 CASES = []
 
@@ -97,6 +98,22 @@ sklearn_case("Pipeline of scaler and LogisticRegression", make_pipeline(Standard
 @case("scikit-learn LogisticRegression with ZipMap", "refused: ZipMap")
 def _(folder):
     (folder / "model.onnx").write_bytes(to_onnx(LogisticRegression().fit(X, CLASS), X[:1]).SerializeToString())
+
+
+@case("scikit-learn SVC without probabilities", WORDS)
+def _(folder):
+    model = SVC().fit(X, WORDS[CLASS])
+    (folder / "model.onnx").write_bytes(to_onnx(model, X[:1], options={"zipmap": False}).SerializeToString())
+    return X[:20], model.decision_function(X[:20])
+
+
+for model in (MLPClassifier(5, max_iter=50), OneVsRestClassifier(LogisticRegression())):
+
+    @case(f"scikit-learn {type(model).__name__} of several labels", "multi-label")
+    def _(folder, model=model):
+        model.fit(X, np.stack([X[:, 0] > 0, X[:, 1] > 0.5, X[:, 2] < 0], 1).astype(int))
+        (folder / "model.onnx").write_bytes(to_onnx(model, X[:1], options={"zipmap": False}).SerializeToString())
+        return X[:20], model.predict_proba(X[:20])
 
 
 @case("scikit-learn LinearRegression", "regression")
@@ -382,6 +399,11 @@ def check(labels, make):
         return (f"{worst:.0e}" if worst <= 1e-5 else f"WRONG by {worst:.2g}"), notes
 
 
+def seed():
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
 def png(image):
     file = io.BytesIO()
     image.save(file, "PNG")
@@ -392,6 +414,7 @@ def save(name, labels, make):
     """A folder of test/fixtures/exports, and truth.json with its inputs, labels and scores."""
     folder = EXPORTS / re.sub(r"\W+", "_", name)
     folder.mkdir(parents=True)
+    seed()
     inputs, scores = make(folder) or ([], np.zeros(0))
     items = [base64.b64encode(png(item)).decode() if isinstance(item, Image.Image) else item.tolist() for item in inputs[:4]]
     labels = labels if isinstance(labels, str) else [str(label) for label in labels]
@@ -410,7 +433,7 @@ SAVED = [
 
 
 def run(name, labels, make):
-    torch.manual_seed(0)
+    seed()
     try:
         result, notes = check(labels, make)
     except Exception as error:  # noqa: BLE001 - the table says so
