@@ -4,7 +4,7 @@ import { RequestError } from './lib/inference/errors.ts'
 import { sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
 import type { ModelInfo } from './lib/model/model_info.ts'
 import type { OutputSpec } from './lib/model/output_spec.ts'
-import { applyScoreFunction, type Prediction, type Result, topKClasses } from './lib/model/predictions.ts'
+import { type Prediction, type Result, scoresOf, topKClasses } from './lib/model/predictions.ts'
 import type { ImageInput, ImageWorkers } from './lib/workers/image_workers.ts'
 
 /**
@@ -64,7 +64,7 @@ export function postprocess(output: Tensor, input: Tensor, spec: OutputSpec, top
   const classes = sizeOf(output.dims.slice(1))
   return Array.from({ length: output.dims[0] }, (_, row) => {
     const values = new Float64Array(numbers.subarray(row * classes, (row + 1) * classes))
-    const scores = applyScoreFunction(values, spec.scoreFunction)
+    const scores = scoresOf(values, spec)
     return spec.kind === 'regression' ? regression(scores, inputs?.[row]) : classification(scores, spec, topK)
   })
 }

@@ -2,14 +2,16 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Batcher } from './lib/inference/batcher.ts'
 import { startSession } from './lib/inference/session.ts'
 import { checkGraph } from './lib/model/graph.ts'
-import { readModelFolder } from './lib/model/model_folder.ts'
+import { addMetadata, readModelFolder } from './lib/model/model_folder.ts'
 import type { Model } from './lib/model/model_info.ts'
+import { readOnnxFile } from './lib/model/onnx_file.ts'
 import { readOutputSpec } from './lib/model/output_spec.ts'
-import { warmUp } from './lib/model/warm_up.ts'
+import { firstRun, warmUp } from './lib/model/warm_up.ts'
 import type { ModelEvents } from './lib/process/main.ts'
 import type { Settings } from './lib/process/settings.ts'
 import { invalidKey, type JsonFile, readRecipe, sampleDims } from './preprocess/index.ts'
@@ -27,21 +29,33 @@ type ModelSettings = Pick<
  * @throws StartError or ConfigError, one line: which file, which key, what was expected
  */
 export async function loadModel(dir: string, settings: ModelSettings, events: ModelEvents): Promise<Model> {
-  const { note, onWorkerExit = () => {}, onWait, onBatch } = events
-  const folder = readModelFolder(dir, note)
+  const { onWorkerExit = () => {}, onWait, onBatch } = events
+  const notes: string[] = []
+  const note = (message: string) => {
+    events.note(message)
+    notes.push(message.replaceAll(resolve(dir) + sep, '')) // clients need not know where the folder is
+  }
+  const files = readModelFolder(dir, note)
+  const reading = readOnnxFile(files.modelPath) // while the session starts
+  reading.catch(() => {}) // ONNX Runtime's message about the file is better
   const session = await startSession(
     {
-      modelPath: folder.modelPath,
+      modelPath: files.modelPath,
       devices: settings.DEVICE === 'auto' ? ['cuda', 'cpu'] : [settings.DEVICE],
       threads: settings.INFERENCE_THREADS || availableParallelism(),
     },
     onWorkerExit,
   )
   try {
+    const file = await reading
+    const folder = addMetadata(files, file.metadata)
     const graph = checkGraph(session)
     const { input } = graph
     const recipe = readRecipe(folder, { input, note })
-    const warm = await warmUp(session, graph, sampleDims(input, recipe), settings.MAX_BATCH_SIZE, note)
+    const runnable = { session, graph, sampleDims: sampleDims(input, recipe) }
+    const names = session.outputs.map(({ name }) => name)
+    const output = readOutputSpec({ folder, file, names, outputs: await firstRun(runnable) }, note)
+    const warm = await warmUp(runnable, output.specs, settings.MAX_BATCH_SIZE, note)
     const { outputs, batchSize, isFixed } = warm
     // for a small graph, waking other threads takes longer than they save
     if (settings.INFERENCE_THREADS === 0 && warm.isFast) await session.useThreads(1)
@@ -59,7 +73,8 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       input,
       outputs,
       recipe,
-      outputSpec: readOutputSpec(folder, warm.scores, note),
+      outputSpec: output.spec,
+      notes,
       batchSize,
       samplePath: folder.samplePath,
       sha256: sha256(folder.modelPath).catch(() => 'unknown'),

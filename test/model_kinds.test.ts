@@ -6,6 +6,8 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { allocate, type Dtype, toBytes } from '../lib/inference/tensor.ts'
+import { readModelFolder } from '../lib/model/model_folder.ts'
+import { KNOWN_KEYS } from '../preprocess/index.ts'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const FIXTURES = join(ROOT, 'test/fixtures')
@@ -446,7 +448,17 @@ describe('a folder that cannot be served stops the start with one line', () => {
     [
       'an unknown resample',
       () => folder('faces', { 'preprocessor_config.json': { resample: 9 } }),
-      /resample is 9, expected a whole number, 0 to 5/,
+      /resample is 9, expected nearest, .* or a whole number, 0 to 5/,
+    ],
+    [
+      'an unknown processor',
+      () => folder('half', { 'preprocessor_config.json': { image_processor_type: 'FancyImageProcessor' } }),
+      /the image processor Fancy is not served/,
+    ],
+    [
+      'an output that the graph does not have',
+      () => folder('outputs', { 'config.json': { output: 'score' } }),
+      /output is "score", expected scores, twice, positive/,
     ],
     [
       'a crop without its size',
@@ -514,7 +526,22 @@ describe('a folder that cannot be served stops the start with one line', () => {
       () => join(MODELS, 'no_preprocessor'),
       /no preprocessor_config\.json: images are resized to 30x20, bilinear/,
     ],
-    ['an output that sums to one', () => join(MODELS, 'softmaxed'), /softmax was applied already/],
+    ['a softmax of several operators', () => join(MODELS, 'softmax_in_parts'), /softmax was applied already/],
+    [
+      'several outputs, and none that is known',
+      () => folder('outputs', { 'config.json': '{}' }),
+      /several outputs \(scores, twice, positive\): scores is taken for the scores/,
+    ],
+    [
+      'a function that is applied twice',
+      () => folder('softmaxed', { 'config.json': { function_to_apply: 'softmax' } }),
+      /ends in Softmax, and .* says function_to_apply softmax: both are applied/,
+    ],
+    [
+      'a key of config.json that is mistyped',
+      () => folder('four', { 'config.json': { treshold: 0.4 } }),
+      /treshold has no effect: did you mean threshold\?/,
+    ],
     ['one output and no problem_type', () => join(MODELS, 'number'), /served as a regression/],
     [
       'a ratio that is kept for a graph of one size',
@@ -536,14 +563,57 @@ describe('a folder that cannot be served stops the start with one line', () => {
     })
   }
 
-  test('a graph that ends in log-softmax needs nothing', async () => {
-    const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'log_softmaxed') } })
-    assert.equal(server.log.length, 1)
-    const { predictions } = await post(server, '/predict', '[1,2,3,4,5,6]', 'application/json')
-    assertClose(
-      predictions.reduce((sum: number, { score }: { score: number }) => sum + score, 0),
-      1,
-    )
+  test('a graph that ends in an operator of scores needs no warning', async () => {
+    for (const name of ['softmaxed', 'log_softmaxed']) {
+      const server = await startServer({ env: { MODEL_DIR: join(MODELS, name) } })
+      assert.equal(server.log.length, 1)
+      await server.stop()
+    }
+  })
+
+  test('GET /model has the notes, without the path of the folder', async () => {
+    const dir = folder('four', { 'config.json': { lables: ['a', 'b', 'c'] } })
+    const server = await startServer({ env: { MODEL_DIR: dir } })
+    const { notes } = (await (await fetch(`${server.url}/model`)).json()) as { notes: string[] }
+    assert.deepEqual(notes, ['config.json: lables has no effect: did you mean labels?'])
     await server.stop()
+  })
+
+  test('the output that config.json names has the scores', async () => {
+    const dir = folder('outputs', { 'config.json': '{"output":"twice","labels":["ant","bee","cat"]}' })
+    const server = await startServer({ env: { MODEL_DIR: dir } })
+    const { label, predictions } = await post(server, '/predict', '{"data":[[1,3,2]]}', 'application/json')
+    assert.equal(label, 'bee')
+    assertClose(predictions[1].score, Math.exp(-2) / (1 + Math.exp(-2) + Math.exp(-4)))
+    await server.stop()
+  })
+
+  test('every key of config.json has an effect, is known to a library, or is noted', () => {
+    const known = new Set([
+      ...KNOWN_KEYS.config,
+      'labels',
+      'function_to_apply',
+      'threshold',
+      'output',
+      'version',
+    ])
+    const dir = folder('number', {})
+    const key = fc.oneof(
+      fc.constantFrom(...known),
+      fc.string({ minLength: 1 }),
+      fc
+        .tuple(fc.constantFrom(...known), fc.nat(20), fc.string({ maxLength: 2 }))
+        .map(([name, at, text]) => name.slice(0, at) + text + name.slice(at + 1)),
+    )
+    fc.assert(
+      fc.property(key, (name) => {
+        fc.pre(name !== '__proto__')
+        writeFileSync(join(dir, 'config.json'), JSON.stringify({ [name]: 1 }))
+        const notes: string[] = []
+        readModelFolder(dir, (note) => notes.push(note))
+        assert.equal(notes.length, known.has(name) ? 0 : 1, name)
+        if (notes[0]) assert.ok(notes[0].includes(`config.json: ${name} has no effect`), notes[0])
+      }),
+    )
   })
 })

@@ -14,7 +14,7 @@ export interface RequestLimits {
 
 /** The response of `GET /model`. */
 export function modelJson(model: ModelInfo, limits: RequestLimits) {
-  const { name, version, device, input, outputs, recipe, outputSpec, batchSize, samplePath } = model
+  const { name, version, device, input, outputs, recipe, outputSpec, notes, batchSize, samplePath } = model
   const { kind, labels, threshold } = outputSpec
   return {
     name,
@@ -26,6 +26,7 @@ export function modelJson(model: ModelInfo, limits: RequestLimits) {
     kind,
     labels,
     threshold: kind === 'multi-label' ? threshold : undefined,
+    notes,
     sample: samplePath && '/model/sample',
     limits: { ...limits, maxBatchSize: batchSize },
   }
@@ -53,13 +54,14 @@ function specText(spec: TensorSpec): string {
   return `${spec.name}: ${spec.dtype} ${shapeText(spec)}`
 }
 
-function resultText({ kind, scoreFunction, threshold, labels }: OutputSpec): string {
-  const scores =
-    scoreFunction === 'none' ? "the graph's output as it is" : `${scoreFunction} of the graph's output`
+function resultText({ kind, scoreFunction, isBinary, threshold, labels, operator }: OutputSpec): string {
+  const reason = /^(Log)?Softmax$|^Sigmoid$/.test(operator ?? '') ? `, which ends in ${operator}` : ''
+  const output = `the graph's output${reason}`
+  const scores = scoreFunction === 'none' ? `${output}, as it is` : `${scoreFunction} of ${output}`
   if (kind === 'regression')
-    return `${labels.length === 1 ? 'a number' : `${labels.length} numbers`}, ${scores}`
+    return `${labels.length === 1 ? 'a number' : `${labels.length} numbers`}: ${scores}`
   if (kind === 'multi-label') return `the labels that score more than ${threshold}: ${scores}`
-  return `the best label: ${scores}`
+  return isBinary ? `${labels[1]} with this score, else ${labels[0]}: ${scores}` : `the best label: ${scores}`
 }
 
 function shorten(labels: readonly string[]): string {

@@ -1,7 +1,14 @@
 /** The files of a model folder as Optimum, transformers and timm write them. */
 import { existsSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import { type JsonFile, readJsonFile, readPreprocessorFile } from '../../preprocess/index.ts'
+import {
+  type JsonFile,
+  KNOWN_KEYS,
+  noteUnknownKeys,
+  readJsonFile,
+  readPreprocessorFile,
+  readUltralytics,
+} from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
 
 export interface ModelFolder {
@@ -12,12 +19,19 @@ export interface ModelFolder {
   config: JsonFile
   /** preprocessor_config.json, or the same within processor_config.json, if there is one */
   preprocessor: JsonFile | undefined
+  /** class names in the ONNX file's metadata, by their numbers */
+  labels?: Record<string, string>
   /** an example image, if there is one */
   samplePath: string | undefined
 }
 
 /** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
 const MODELS = ['model.onnx', 'onnx/model.onnx']
+/** Keys of config.json that have an effect. */
+const SERVED =
+  'id2label labels label_names problem_type function_to_apply threshold output version num_channels pretrained_cfg'.split(
+    ' ',
+  )
 const SAMPLES = ['sample.png', 'sample.jpg', 'sample.jpeg', 'sample.webp']
 
 /**
@@ -35,11 +49,25 @@ export function readModelFolder(dir: string, note: (message: string) => void): M
   const modelPath = find(MODELS)
   if (!modelPath) throw new StartError(`MODEL_DIR=${dir}: there is no model.onnx in ${folder}`)
   const configPath = join(folder, 'config.json')
+  const config = readJsonFile(configPath) ?? { path: configPath, json: {} }
+  noteConfigKeys(config, note)
   return {
     name: basename(folder),
     modelPath,
-    config: readJsonFile(configPath) ?? { path: configPath, json: {} },
+    config,
     preprocessor: readPreprocessorFile(folder, note),
     samplePath: find(SAMPLES),
   }
+}
+
+/** Add what the ONNX file's metadata says; the folder's own files go first. */
+export function addMetadata(folder: ModelFolder, metadata: Record<string, string>): ModelFolder {
+  const { preprocessor, names } = readUltralytics(folder.modelPath, metadata) ?? {}
+  return { ...folder, preprocessor: folder.preprocessor ?? preprocessor, labels: names }
+}
+
+/** Note the keys of config.json that nobody knows. Before version 0.6, timm wrote its `pretrained_cfg` in its place. */
+function noteConfigKeys(config: JsonFile, note: (message: string) => void): void {
+  const isTimm = Array.isArray(config.json.input_size)
+  noteUnknownKeys(config, SERVED, [...KNOWN_KEYS.config, ...(isTimm ? KNOWN_KEYS.pretrained_cfg : [])], note)
 }

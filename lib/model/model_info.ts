@@ -16,6 +16,8 @@ export interface ModelInfo {
   /** how an image becomes the input; undefined for a model that takes no images */
   recipe: Recipe | undefined
   outputSpec: OutputSpec
+  /** what was assumed about the folder */
+  notes: readonly string[]
   /** most samples in a batch */
   batchSize: number
   /** path of an example image, if the folder has one */

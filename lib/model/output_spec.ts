@@ -1,9 +1,11 @@
 /** The meaning of a model's output: the score function, the labels, and the kind of result. */
-
-import { invalidKey, type JsonFile } from '../../preprocess/index.ts'
+import { invalidKey } from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
-import { sizeOf, type Tensor, toNumbers } from '../inference/tensor.ts'
+import { sizeOf, type Tensor, type TensorSpec, toNumbers } from '../inference/tensor.ts'
+import { chooseScores, type FirstOutput, isProbabilities } from './graph.ts'
+import { findLabels, inClassOrder } from './labels.ts'
 import type { ModelFolder } from './model_folder.ts'
+import { labelsOf, type OnnxFile, originOf } from './onnx_file.ts'
 
 /** transformers' `function_to_apply` */
 export const SCORE_FUNCTIONS = ['softmax', 'sigmoid', 'none'] as const
@@ -12,96 +14,170 @@ export type ScoreFunction = (typeof SCORE_FUNCTIONS)[number]
 export interface OutputSpec {
   kind: 'single-label' | 'multi-label' | 'regression'
   scoreFunction: ScoreFunction
+  /** the output is one number: the score of the second of two classes */
+  isBinary: boolean
   /** one per class, in the order of the output; for a regression one per number */
   labels: readonly string[]
   /** multi-label: classes that score more than this, 0 to 1, are predicted */
   threshold: number
+  /** the operator that makes the output, if the graph shows it */
+  operator: string | undefined
 }
 
-const PROBLEM_TYPES: Record<string, Pick<OutputSpec, 'kind' | 'scoreFunction'>> = {
-  single_label_classification: { kind: 'single-label', scoreFunction: 'softmax' },
-  multi_label_classification: { kind: 'multi-label', scoreFunction: 'sigmoid' },
-  regression: { kind: 'regression', scoreFunction: 'none' },
+type Note = (message: string) => void
+
+const KINDS: Record<string, OutputSpec['kind']> = {
+  single_label_classification: 'single-label',
+  multi_label_classification: 'multi-label',
+  regression: 'regression',
+}
+
+/** What is left to apply to the output of an operator. */
+const LEFT_TO_APPLY: Record<string, ScoreFunction> = {
+  Softmax: 'none',
+  Sigmoid: 'none',
+  LogSoftmax: 'softmax',
+}
+
+/** Operators that make logits. */
+const LINEAR = ['Gemm', 'MatMul', 'Add', 'Conv']
+
+export interface ModelOutputs {
+  folder: ModelFolder
+  file: OnnxFile
+  /** names of all outputs, also of those that cannot be served */
+  names: string[]
+  /** the outputs with one row per sample */
+  outputs: readonly FirstOutput[]
+}
+
+/** The output that has the scores, before its meaning is known. */
+interface Scores extends Pick<OutputSpec, 'operator'> {
+  values: Tensor
+  classes: number
+  /** of the labels that the folder or the graph has */
+  labelCount: number | undefined
+  /** scikit-learn's and XGBoost's converters: beside an output of one label per sample, or one per class */
+  besides?: 'label' | 'labels'
 }
 
 /**
- * @param folder its config.json has problem_type, function_to_apply, threshold, id2label or label_names
- * @param output of the warm-up, [n, classes]
+ * Choose the output that has the scores, and read its meaning: from config.json, and what that leaves open from the graph.
+ *
  * @param note called with each assumption
- * @throws StartError naming the key, what was expected and what was received
+ * @returns the meaning, and the outputs with the scores first
+ * @throws StartError or ConfigError naming the key, what was expected and what was received
  */
 export function readOutputSpec(
-  { config }: ModelFolder,
-  output: Tensor,
-  note: (message: string) => void,
-): OutputSpec {
-  const { json } = config
-  const classes = sizeOf(output.dims.slice(1))
-  if (classes !== (output.dims[1] ?? 1)) {
+  { folder, file, names, outputs }: ModelOutputs,
+  note: Note,
+): { spec: OutputSpec; specs: TensorSpec[] } {
+  const { config } = folder
+  const ownLabels = folder.labels ?? names.map((name) => labelsOf(file, name)).find((list) => list)
+  const labels = findLabels(config, ownLabels, note)
+  const labelCount = labels?.byNumber.size
+  const scores = chooseScores(outputs, config, labelCount, note)
+  const { name } = scores.spec
+  const { values } = scores
+  const classes = sizeOf(values.dims.slice(1))
+  if (classes !== (values.dims[1] ?? 1)) {
     throw new StartError(
-      `the model's output is [${output.dims}], expected [n,classes]: it is not a classifier`,
+      `the model's output ${name} is [${values.dims}], expected [n,classes]: it is not a classifier`,
     )
   }
-  const { kind, scoreFunction: usual } = readProblemType(config, classes, note)
-  const named = json.function_to_apply ?? usual
-  const scoreFunction = SCORE_FUNCTIONS.find((name) => name === named)
-  if (!scoreFunction) throw invalidKey(config, 'function_to_apply', named, SCORE_FUNCTIONS.join(', '))
-  const threshold = json.threshold ?? 0.5
-  if (typeof threshold !== 'number' || !(threshold >= 0 && threshold <= 1)) {
-    throw invalidKey(config, 'threshold', threshold, 'a number from 0 to 1')
+  const operator = originOf(file, name)?.operator
+  const others = outputs.filter((output) => output !== scores)
+  const read: Scores = { values, classes, labelCount, operator }
+  if (names.length > 1 && isProbabilities(scores.spec))
+    read.besides = others.some((other) => classes > 1 && other.values.dims[1] === classes)
+      ? 'labels'
+      : 'label'
+  const kind = readKind(folder, read, note)
+  const isBinary = kind === 'single-label' && classes === 1 && labelCount !== 1
+  const spec: OutputSpec = {
+    kind,
+    scoreFunction: readScoreFunction(folder, read, kind, note),
+    isBinary,
+    labels: inClassOrder(labels, isBinary ? 2 : classes),
+    threshold: readThreshold(folder, kind, note),
+    operator,
   }
-  if (json.function_to_apply === undefined && looksLikeScores(output, scoreFunction)) {
-    note(
-      `the model's output looks as if ${scoreFunction} was applied already, and it is applied again: ` +
-        `if the graph ends in it, set function_to_apply to "none" in ${config.path}`,
-    )
-  }
-  return Object.freeze({ kind, scoreFunction, labels: readLabels(config, classes), threshold })
+  return { spec: Object.freeze(spec), specs: [scores, ...others].map((output) => output.spec) }
 }
 
-function readProblemType(config: JsonFile, classes: number, note: (message: string) => void) {
+function readKind(
+  { config }: ModelFolder,
+  { classes, operator, labelCount, besides }: Scores,
+  note: Note,
+): OutputSpec['kind'] {
   const { problem_type: type } = config.json
-  if (type === undefined) {
-    if (classes > 1) return PROBLEM_TYPES.single_label_classification
-    note(`the model has one output and ${config.path} no problem_type: served as a regression`)
-    return PROBLEM_TYPES.regression
+  if (type !== undefined) {
+    if (typeof type === 'string' && Object.hasOwn(KINDS, type)) return KINDS[type]
+    throw invalidKey(config, 'problem_type', type, Object.keys(KINDS).join(', '))
   }
-  if (typeof type === 'string' && Object.hasOwn(PROBLEM_TYPES, type)) return PROBLEM_TYPES[type]
-  throw invalidKey(config, 'problem_type', type, Object.keys(PROBLEM_TYPES).join(', '))
+  const orSay = `; say problem_type in ${config.path} if it is something else`
+  if (besides === 'labels') return 'multi-label'
+  if (classes > 1) {
+    if (operator !== 'Sigmoid') return 'single-label'
+    note(`the graph ends in Sigmoid, for ${classes} classes: served as multi-label${orSay}`)
+    return 'multi-label'
+  }
+  if (labelCount === 2) return 'single-label'
+  if (operator === 'Sigmoid') {
+    note(`the graph ends in Sigmoid, for one number: served as the score of class 1, against class 0${orSay}`)
+    return 'single-label'
+  }
+  note(`the model has one output and ${config.path} no problem_type: served as a regression`)
+  return 'regression'
+}
+
+function readScoreFunction(
+  { config }: ModelFolder,
+  { values, classes, operator = '', besides }: Scores,
+  kind: OutputSpec['kind'],
+  note: Note,
+): ScoreFunction {
+  const usual = {
+    'single-label': classes === 1 ? 'sigmoid' : 'softmax',
+    'multi-label': 'sigmoid',
+    regression: 'none',
+  }
+  const { function_to_apply: wanted } = config.json
+  if (wanted !== undefined) {
+    const named = SCORE_FUNCTIONS.find((name) => name === wanted)
+    if (!named) throw invalidKey(config, 'function_to_apply', wanted, SCORE_FUNCTIONS.join(', '))
+    if (named !== 'none' && LEFT_TO_APPLY[operator] === 'none')
+      note(
+        `the graph ends in ${operator}, and ${config.path} says function_to_apply ${named}: both are applied`,
+      )
+    return named
+  }
+  const orSay = (name: string) =>
+    `; if these are logits, set function_to_apply to "${name}" in ${config.path}`
+  if (besides === 'label' && !looksLikeScores(values, 'softmax'))
+    note(`the model's probabilities do not sum to 1, and they are taken as they are${orSay('softmax')}`)
+  if (kind === 'regression' || besides) return 'none'
+  if (LEFT_TO_APPLY[operator]) return LEFT_TO_APPLY[operator]
+  const scoreFunction = usual[kind] as ScoreFunction
+  if (LINEAR.includes(operator) || !looksLikeScores(values, scoreFunction)) return scoreFunction
+  const applied = `${scoreFunction} was applied already, and it is taken as it is`
+  note(`the model's output looks as if ${applied}${orSay(scoreFunction)}`)
+  return 'none'
 }
 
 /** Whether the first sample's outputs sum to 1 (softmax) or lie between 0 and 1 (sigmoid). */
 function looksLikeScores(output: Tensor, scoreFunction: ScoreFunction): boolean {
-  if (scoreFunction === 'none') return false
   const numbers = toNumbers(output)
   const scores = Array.from(numbers.subarray(0, numbers.length / output.dims[0]))
   if (!scores.every((score) => score >= 0 && score <= 1)) return false
   return scoreFunction === 'sigmoid' || Math.abs(scores.reduce((a, b) => a + b, 0) - 1) < 1e-3
 }
 
-/** Labels in class order, from `{"0": "cat", ...}` or a list; without either, the class numbers. */
-function readLabels(config: JsonFile, classes: number): readonly string[] {
-  const timm = config.json.pretrained_cfg as JsonFile['json'] | undefined
-  const sources: [string, unknown][] = [
-    ['id2label', config.json.id2label],
-    ['label_names', config.json.label_names],
-    ['pretrained_cfg.label_names', timm?.label_names],
-  ]
-  const numbers = Array.from({ length: classes }, (_, index) => String(index))
-  const [key, names] = sources.find(([, value]) => value !== undefined && value !== null) ?? []
-  if (!key) return numbers
-  if (typeof names !== 'object') throw invalidKey(config, key, names, '{"0": "name", ...} or a list of names')
-  const byNumber = new Map(Object.entries(names as object))
-  if (byNumber.size !== classes) {
-    throw new StartError(
-      `${config.path}: ${key} has ${byNumber.size} labels, but the model's output has ${classes} classes`,
-    )
-  }
-  return numbers.map((number) => {
-    const name = byNumber.get(number)
-    if (typeof name === 'string') return name
-    throw new StartError(
-      `${config.path}: ${key} has no label for class ${number}, expected one for each class from 0 to ${classes - 1}`,
-    )
-  })
+function readThreshold({ config }: ModelFolder, kind: OutputSpec['kind'], note: Note): number {
+  const { threshold } = config.json
+  if (threshold === undefined) return 0.5
+  if (typeof threshold !== 'number' || !(threshold >= 0 && threshold <= 1))
+    throw invalidKey(config, 'threshold', threshold, 'a number from 0 to 1')
+  if (kind !== 'multi-label') note(`${config.path}: threshold has no effect on a ${kind} model`)
+  return threshold
 }

@@ -1,6 +1,6 @@
 /** From scores to predictions: score functions, ranking, and results as text. */
 import { RequestError } from '../inference/errors.ts'
-import type { ScoreFunction } from './output_spec.ts'
+import type { OutputSpec, ScoreFunction } from './output_spec.ts'
 
 export interface Prediction {
   label: string
@@ -42,7 +42,7 @@ export function checkResultSize(samples: number, classes: number, topK: number):
  *
  * @param logits of one sample
  */
-export function applyScoreFunction(logits: Float64Array, name: ScoreFunction): Float64Array {
+function applyScoreFunction(logits: Float64Array, name: ScoreFunction): Float64Array {
   const { exp, fround, max } = Math
   if (name === 'none') return logits
   if (name === 'sigmoid') return logits.map((x) => fround(1 / (1 + exp(-x))))
@@ -57,6 +57,15 @@ export function applyScoreFunction(logits: Float64Array, name: ScoreFunction): F
   }
   for (let i = 0; i < scores.length; i++) scores[i] = fround(scores[i] / sum)
   return scores
+}
+
+/** The scores of one sample, in class order. */
+export function scoresOf(
+  output: Float64Array,
+  { scoreFunction, isBinary }: Pick<OutputSpec, 'scoreFunction' | 'isBinary'>,
+): Float64Array {
+  const scores = applyScoreFunction(output, scoreFunction)
+  return isBinary ? Float64Array.of(Math.fround(1 - scores[0]), scores[0]) : scores
 }
 
 /** The indices of the `k` largest scores, largest first; equal scores in class order, NaN last. */

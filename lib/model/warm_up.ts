@@ -2,11 +2,9 @@
 import { messageOf, StartError } from '../inference/errors.ts'
 import type { Session } from '../inference/session.ts'
 import { type Tensor, type TensorSpec, zeros } from '../inference/tensor.ts'
-import type { Graph } from './graph.ts'
+import type { FirstOutput, Graph } from './graph.ts'
 
 export interface WarmUp {
-  /** the first output, [n, classes] */
-  scores: Tensor
   /** the outputs with one row per sample, the scores first */
   outputs: TensorSpec[]
   /** one sample takes so little time that waking other threads costs more than they save */
@@ -26,55 +24,72 @@ const FAST_MS = 1
  */
 const SLOW_BATCH = 8
 
+/** A loaded graph, and the dims of a sample of its input. */
+interface Runnable {
+  session: Session
+  graph: Graph
+  /** without the batch axis */
+  sampleDims: number[]
+}
+
+/**
+ * Run the graph once, on zeros.
+ *
+ * @returns the outputs with one row per sample, at least one
+ * @throws StartError when the graph does not run, or no output has a batch axis
+ */
+export async function firstRun({ session, graph, sampleDims }: Runnable): Promise<FirstOutput[]> {
+  const { input, outputs, fixedBatch: samples = 1 } = graph
+  const shape = [samples, ...sampleDims]
+  const results = await run(session, zeros(input.dtype, shape), outputs).catch((error) => {
+    throw new StartError(`the model does not run on an input of [${shape}]: ${messageOf(error)}`)
+  })
+  const all = outputs.map((spec, index) => ({ spec, values: results[index] }))
+  const batched = all.filter(({ values }) => values.dims[0] === samples)
+  if (batched.length > 0) return batched
+  throw new StartError(
+    `the model's output for ${samples} samples is [${results[0].dims}], expected [${samples},...]`,
+  )
+}
+
 /**
  * Run the graph on zeros, alone and in the largest batch, so that the runtime's memory is allocated.
  *
  * A graph with a fixed batch axis gets batches of that size only. So does one that declares its batch axis free but fails
  * on several samples, a common fault of exporters (a constant in a Reshape).
  *
- * @param sampleDims of the input, without the batch axis
+ * @param outputs of `firstRun`, the scores first
  * @param note called with each assumption
- * @throws StartError when the graph does not run, or its first output has no batch axis
  */
 export async function warmUp(
-  session: Session,
-  { input, outputs: declared, fixedBatch }: Graph,
-  sampleDims: number[],
+  { session, graph, sampleDims }: Runnable,
+  outputs: TensorSpec[],
   maxBatchSize: number,
   note: (message: string) => void,
 ): Promise<WarmUp> {
-  let outputs = declared
-  const run = (samples: number, specs: TensorSpec[]) =>
-    session.run(
-      zeros(input.dtype, [samples, ...sampleDims]),
-      specs.map(({ name }) => name),
-    )
-  /** Run all outputs, and keep those with one row per sample. */
-  const runAll = async (samples: number): Promise<Tensor> => {
-    const results = await run(samples, outputs)
-    const [{ dims }] = results
-    if (dims[0] !== samples) {
-      throw new StartError(`its output for ${samples} samples is [${dims}], expected [${samples},...]`)
-    }
-    outputs = outputs.filter((_, index) => results[index].dims[0] === samples)
-    return results[0]
-  }
+  const { input, fixedBatch } = graph
+  const runZeros = (samples: number, specs: TensorSpec[]) =>
+    run(session, zeros(input.dtype, [samples, ...sampleDims]), specs)
 
-  const smallest = fixedBatch ?? 1
-  const scores = await runAll(smallest).catch((error) => {
-    const shape = [smallest, ...sampleDims]
-    throw new StartError(`the model does not run on an input of [${shape}]: ${messageOf(error)}`)
-  })
-  const isFast = (await fastestMs(() => run(smallest, outputs.slice(0, 1)))) < FAST_MS
-  if (fixedBatch) return { scores, outputs, isFast, batchSize: fixedBatch, isFixed: true }
+  const isFast = (await fastestMs(() => runZeros(fixedBatch ?? 1, outputs.slice(0, 1)))) < FAST_MS
+  if (fixedBatch) return { outputs, isFast, batchSize: fixedBatch, isFixed: true }
   const batchSize = session.device === 'cpu' && !isFast ? Math.min(SLOW_BATCH, maxBatchSize) : maxBatchSize
   try {
-    await runAll(batchSize)
-    return { scores, outputs, isFast, batchSize, isFixed: false }
+    const results = await runZeros(batchSize, outputs)
+    const isBatched = results.map(({ dims }) => dims[0] === batchSize)
+    if (!isBatched[0]) throw new Error(`its output for ${batchSize} samples is [${results[0].dims}]`)
+    return { outputs: outputs.filter((_, index) => isBatched[index]), isFast, batchSize, isFixed: false }
   } catch (error) {
     note(`the model fails on a batch of ${batchSize}, so it gets one sample at a time: ${messageOf(error)}`)
-    return { scores, outputs, isFast, batchSize: 1, isFixed: true }
+    return { outputs, isFast, batchSize: 1, isFixed: true }
   }
+}
+
+function run(session: Session, input: Tensor, specs: TensorSpec[]): Promise<Tensor[]> {
+  return session.run(
+    input,
+    specs.map(({ name }) => name),
+  )
 }
 
 /** The fastest of several runs, in milliseconds: the machine may be busy at the start. */

@@ -61,7 +61,8 @@ function writeOutput(
   model: Model,
 ): WrittenOutput {
   const isText = classes !== undefined
-  const labels = spec.name === model.outputs[0].name ? model.outputSpec.labels : []
+  const { labels: names, isBinary: isOneScore } = model.outputSpec
+  const labels = spec.name === model.outputs[0].name && !isOneScore ? names : []
   const texts = isText ? classify(result, classes, labels) : []
   const dims = isText ? [result.dims[0], texts.length / result.dims[0]] : result.dims
   const datatype = isText ? 'BYTES' : DATATYPES[result.dtype]

@@ -97,6 +97,7 @@ function modelSchema(): Json {
     outputs: list(object(spec)),
     kind: { enum: ['single-label', 'multi-label', 'regression'] },
     labels: list(TEXT),
+    notes: list(TEXT),
     'threshold?': NUMBER,
     'sample?': TEXT,
     limits: object({ maxUploadBytes: INTEGER, maxPixels: INTEGER, maxQueue: INTEGER, maxBatchSize: INTEGER }),

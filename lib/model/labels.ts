@@ -1,0 +1,56 @@
+/** The names of the classes. */
+import { invalidKey, type JsonFile } from '../../preprocess/index.ts'
+import { StartError } from '../inference/errors.ts'
+
+/** Names of classes before they are compared with the output. */
+export interface Labels {
+  /** the file and the key, for errors */
+  source: string
+  byNumber: Map<string, unknown>
+}
+
+/**
+ * @param config `{"0": "cat", ...}` or a list, under one of the names that transformers, timm and people use
+ * @param own the same from the ONNX file; config.json goes first
+ * @param note called with each list that has no effect
+ */
+export function findLabels(
+  config: JsonFile,
+  own: Record<string, string> | string[] | undefined,
+  note: (message: string) => void,
+): Labels | undefined {
+  const { id2label, labels, label_names, pretrained_cfg } = config.json
+  const timm = pretrained_cfg as JsonFile['json'] | undefined
+  const lists = { id2label, labels, label_names, 'pretrained_cfg.label_names': timm?.label_names }
+  const [first, ...others] = Object.entries(lists).filter(([, list]) => list !== undefined && list !== null)
+  if (!first) return own && { source: 'the ONNX file', byNumber: new Map(Object.entries(own)) }
+  const [key, names] = first
+  if (typeof names !== 'object') throw invalidKey(config, key, names, '{"0": "name", ...} or a list of names')
+  const text = (list: unknown) => JSON.stringify(Object.entries(Object(list)))
+  for (const [other, list] of others)
+    if (text(list) !== text(names)) note(`${config.path}: ${other} has no effect beside ${key}`)
+  return { source: `${config.path}: ${key}`, byNumber: new Map(Object.entries(Object(names))) }
+}
+
+/**
+ * @param labels absent: the class numbers
+ * @returns one per class, in the order of the output
+ * @throws StartError unless there is one for each class
+ */
+export function inClassOrder(labels: Labels | undefined, classes: number): readonly string[] {
+  const numbers = Array.from({ length: classes }, (_, index) => String(index))
+  if (!labels) return numbers
+  const { source, byNumber } = labels
+  if (byNumber.size !== classes) {
+    throw new StartError(
+      `${source} has ${byNumber.size} labels, but the model's output has ${classes} classes`,
+    )
+  }
+  return numbers.map((number) => {
+    const name = byNumber.get(number)
+    if (typeof name === 'string') return name
+    throw new StartError(
+      `${source} has no label for class ${number}, expected one for each class from 0 to ${classes - 1}`,
+    )
+  })
+}
