@@ -18,7 +18,7 @@ export type { Model }
 
 type ModelSettings = Pick<
   Settings,
-  'MODEL_NAME' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS'
+  'MODEL_NAME' | 'MODEL_FILE' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS'
 >
 
 /**
@@ -28,7 +28,7 @@ type ModelSettings = Pick<
  */
 export async function loadModel(dir: string, settings: ModelSettings, events: ModelEvents): Promise<Model> {
   const { note, onWorkerExit = () => {}, onWait, onBatch } = events
-  const folder = readModelFolder(dir, note)
+  const folder = readModelFolder(dir, settings.MODEL_FILE, note)
   const session = await startSession(
     {
       modelPath: folder.modelPath,
@@ -55,6 +55,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
     return {
       name: settings.MODEL_NAME || folder.name,
       version: readVersion(folder.config),
+      source: folder.source,
       device: session.device,
       input,
       outputs,

@@ -8,6 +8,8 @@ import type { OutputSpec } from './output_spec.ts'
 export interface ModelInfo {
   name: string
   version: string
+  /** where it comes from, `hf://owner/model@commit`, if it is one of the Hugging Face Hub */
+  source: string | undefined
   /** the execution provider it runs on */
   device: string
   input: TensorSpec
