@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os'
 import { pipeline } from 'node:stream/promises'
 import { Batcher } from './lib/inference/batcher.ts'
 import { startSession } from './lib/inference/session.ts'
+import { Signal } from './lib/inference/signal.ts'
 import { checkGraph } from './lib/model/graph.ts'
 import { readModelFolder } from './lib/model/model_folder.ts'
 import type { Model } from './lib/model/model_info.ts'
@@ -52,6 +53,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       onWait,
       onBatch,
     })
+    const uncounted = new Batcher(session.run, { maxBatchSize: batchSize, isFixed, maxDelayMs: 0 })
     return {
       name: settings.MODEL_NAME || folder.name,
       version: readVersion(folder.config),
@@ -63,6 +65,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       outputSpec: readOutputSpec(folder, warm.scores, note),
       batchSize,
       samplePath: folder.samplePath,
+      checkPath: folder.checkPath,
       sha256: sha256(folder.modelPath).catch(() => 'unknown'),
       get isRunning() {
         return session.isRunning
@@ -78,6 +81,13 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
         return scores
       },
       infer: (tensor, names, ctx) => batcher.predict(tensor, names, ctx),
+      async predictAlone(tensor) {
+        const [scores] = await uncounted.predict(tensor, [outputs[0].name], {
+          signal: new Signal(),
+          timings: {},
+        })
+        return scores
+      },
       close: session.close,
     }
   } catch (error) {

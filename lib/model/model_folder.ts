@@ -16,6 +16,8 @@ export interface ModelFolder {
   preprocessor: JsonFile | undefined
   /** an example image, if there is one */
   samplePath: string | undefined
+  /** tensors and scores to compare with, if Python's onnxpress.save wrote them */
+  checkPath: string | undefined
 }
 
 /** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
@@ -50,5 +52,6 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
     config: readJsonFile(configPath) ?? { path: configPath, json: {} },
     preprocessor: readPreprocessorFile(folder, note),
     samplePath: find(SAMPLES),
+    checkPath: find(['check.json']),
   }
 }

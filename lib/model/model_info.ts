@@ -22,6 +22,8 @@ export interface ModelInfo {
   batchSize: number
   /** path of an example image, if the folder has one */
   samplePath: string | undefined
+  /** path of check.json, if the folder has one */
+  checkPath: string | undefined
 }
 
 export interface Model extends ModelInfo {
@@ -48,5 +50,7 @@ export interface Model extends ModelInfo {
    * @returns one tensor per name, [n, ...]
    */
   infer(input: Tensor, outputs: readonly string[], ctx: JobContext): Promise<Tensor[]>
+  /** `predict` outside the queue and the metrics, for the check of the folder: it runs between two batches. */
+  predictAlone(input: Tensor): Promise<Tensor>
   close(): Promise<void>
 }

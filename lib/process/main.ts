@@ -74,6 +74,9 @@ async function run(factories: Factories): Promise<void> {
     warnings.forEach(note)
     return printDescription(factories, await withLocalModel(given, console.error, note), note)
   }
+  if (action === 'check') {
+    return printCheck(factories, await withLocalModel(given, console.error, console.error))
+  }
   const log = await createLog(given.LOG_LEVEL)
   if (cluster.isPrimary) for (const warning of warnings) log.warn(warning)
   // a download can be ended: the first process of a container ignores signals that it does not handle
@@ -122,11 +125,31 @@ async function printDescription(
   await model.close()
 }
 
+async function printCheck({ loadModel }: Factories, settings: Settings): Promise<void> {
+  const model = await loadModel(settings.MODEL_DIR, settings, { note: () => {} })
+  const { checkModel } = await import('../check/check_model.ts')
+  const isEqual = await checkModel(model, settings.MAX_PIXELS, console.log)
+  await model.close()
+  process.exitCode = isEqual ? 0 : 1
+}
+
 async function serve({ loadModel, createApp }: Factories, settings: Settings, log: Log): Promise<void> {
   let metrics: Metrics | undefined
   let readMetrics: AppParts['readMetrics'] | undefined
   const events = modelEvents(log, () => metrics)
   const workers = createWorkers(settings, () => metrics)
+
+  /** Compare the model with its check.json later on, in one process of several. */
+  async function check(model: Model): Promise<void> {
+    if (!model.checkPath || (cluster.worker && cluster.worker.id > 1)) return
+    const { checkInBackground } = await import('../check/check_model.ts')
+    const isBusy = () => workers.waiting + model.waiting > 0
+    const { cases, differing } = await checkInBackground(model, settings.MAX_PIXELS, isBusy)
+    metrics?.setCheck(cases, differing.length)
+    if (differing.length === 0) return
+    const names = differing.join(', ')
+    log.warn(`${model.checkPath}: ${differing.length} of ${cases} cases differ (${names}): --check says why`)
+  }
   await runServer({
     settings,
     log,
@@ -139,6 +162,9 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
       readMetrics ??= metricsReader(metrics.registry)
       // not awaited: tensors do not need it, and if it fails, the first image gets the error
       if (model.recipe) workers.start().catch(() => {})
+      check(model).catch((error) => {
+        if (model.isRunning) log.warn(`the model is not checked: ${messageOf(error)}`)
+      })
       return { model, metrics, readMetrics }
     },
     createInstance: (loaded, isReady) => createApp({ ...loaded, workers, settings, log, isReady }),
