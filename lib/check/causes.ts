@@ -44,7 +44,8 @@ export async function findCause(
   // the smallest one is tried first: there are thousands of combinations
   const [probe] = differing.toSorted((a, b) => a.image.length - b.image.length)
   if (!recipe || !probe) return undefined
-  const [, channels, height, width] = probe.tensor.dims
+  const [, ...dims] = probe.tensor.dims
+  const [channels, height, width] = recipe.layout === 'nhwc' ? [dims[2], dims[0], dims[1]] : dims
   if (channels !== recipe.channels) return undefined
 
   const endAt = performance.now() + SEARCH_MS
@@ -92,7 +93,8 @@ async function tryVariations(
   if (!(await differs(model, probe, varied, chosen))) return { recipe: varied, numbers: [] }
   if (probe.tensor.dtype !== 'float32') return undefined
   const levels = await make(model, probe.image, { ...varied, dtype: 'uint8', normalize: [] }, 'uint8', chosen)
-  const lines = levels && hasDims(levels, probe.tensor) ? fitLines(levels, probe.tensor) : undefined
+  const lines =
+    levels && hasDims(levels, probe.tensor) ? fitLines(levels, probe.tensor, recipe.layout) : undefined
   if (!lines) return undefined
   for (const numbers of numberVariationsOf(varied, lines, isTimm)) {
     const candidate = numbers.change(varied)

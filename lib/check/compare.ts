@@ -35,10 +35,9 @@ const EQUAL = 'equal'
 /** @throws RequestError 503 when the model is closed */
 export async function compareCase(checked: CheckCase, model: CheckedModel): Promise<CaseResult> {
   const { name, image, tensor: expected } = checked
-  const result = { name, isEqual: false, isTensorEqual: false, tensor: undefined, output: new Float64Array() }
+  let { input } = checked
+  let tensor: string | undefined
   try {
-    let { input } = checked
-    let tensor: string | undefined
     if (image && expected) {
       if (!model.recipe) throw new Error('the model takes no images')
       const made = await model.preprocess(image, model.recipe, expected.dtype)
@@ -54,7 +53,8 @@ export async function compareCase(checked: CheckCase, model: CheckedModel): Prom
     return { name, tensor, scores, output, isTensorEqual, isEqual: isTensorEqual && scores.startsWith(EQUAL) }
   } catch (error) {
     if (error instanceof RequestError && error.status === 503) throw error // the model has been closed
-    return { ...result, scores: `failed: ${messageOf(error)}` }
+    const failed = { isEqual: false, isTensorEqual: tensor === EQUAL, output: new Float64Array() }
+    return { name, tensor, scores: `failed: ${messageOf(error)}`, ...failed }
   }
 }
 

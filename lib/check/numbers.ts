@@ -1,6 +1,6 @@
 /** Rescaling and normalisation, found from the values themselves: in each channel they are a line over the levels. */
 import type { Recipe } from '../../preprocess/index.ts'
-import type { Tensor } from '../inference/tensor.ts'
+import { sizeOf, type Tensor } from '../inference/tensor.ts'
 import type { ExpectedTensor } from './check_file.ts'
 
 /** Another way to make numbers of levels. */
@@ -38,16 +38,22 @@ const FIT = 0.02
 /**
  * The line of each channel.
  *
- * @param levels [1, channels, height, width], 0 to 255
+ * @param levels of the same dims, 0 to 255
  * @returns undefined if the values are no lines over the levels: then these are the wrong levels
  */
-export function fitLines(levels: Tensor, { values, stride, dims }: ExpectedTensor): Line[] | undefined {
-  const plane = dims[2] * dims[3]
+export function fitLines(
+  levels: Tensor,
+  { values, stride, dims }: ExpectedTensor,
+  layout: Recipe['layout'] = 'nchw',
+): Line[] | undefined {
+  const channels = dims[layout === 'nchw' ? 1 : 3]
+  const plane = sizeOf(dims) / channels
   const samples = Array.from(values, (value, i) => {
     const at = i * stride
-    return { channel: Math.floor(at / plane), level: Number(levels.data[at]), value }
+    const channel = layout === 'nchw' ? Math.floor(at / plane) : at % channels
+    return { channel, level: Number(levels.data[at]), value }
   })
-  const lines = Array.from({ length: dims[1] }, (_, channel) =>
+  const lines = Array.from({ length: channels }, (_, channel) =>
     fitLine(samples.filter((sample) => sample.channel === channel)),
   )
   return lines.every((line) => line !== undefined) ? lines : undefined
@@ -73,10 +79,7 @@ export function numberVariationsOf(recipe: Recipe, lines: Line[], isTimm: boolea
     ...statisticsOf(lines).map((numbers) => normalized(numbers, isTimm)),
   ]
   const factors = [sameNumbers, factor(recipe)]
-  const fusions = recipe.backend === 'torchvision' ? [sameNumbers, fusion(recipe)] : [sameNumbers]
-  return statistics
-    .flatMap((first) => factors.flatMap((second) => fusions.map((third) => [first, second, third])))
-    .map(inTurn)
+  return statistics.flatMap((first) => factors.map((second) => inTurn([first, second])))
 }
 
 const sameNumbers: NumberVariation = { made: '', fix: '', change: (recipe) => recipe }
@@ -117,14 +120,6 @@ function factor({ rescale }: Recipe): NumberVariation {
       : "levels were multiplied by float32(1 / 255), as torchvision's ToDtype does",
     fix: rescale ? `"rescale_factor": ${other}` : '"do_rescale": true',
     change: (recipe) => ({ ...recipe, rescale: { factor: other, offset: rescale?.offset ?? 0 } }),
-  }
-}
-
-function fusion({ isFused = false }: Recipe): NumberVariation {
-  return {
-    made: `levels were rescaled and normalized in ${isFused ? 'two steps' : 'one step'}`,
-    fix: `"fuse_normalize": ${!isFused}`,
-    change: (recipe) => ({ ...recipe, isFused: !isFused }),
   }
 }
 

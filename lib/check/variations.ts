@@ -3,7 +3,7 @@ import { FILTERS, loadSharp, type Recipe } from '../../preprocess/index.ts'
 
 export interface Variation {
   /** variations of one aspect exclude each other */
-  aspect: 'geometry' | 'filter' | 'grey' | 'crop' | 'backend' | 'colours' | 'alpha' | 'exif'
+  aspect: 'geometry' | 'filter' | 'grey' | 'crop' | 'backend' | 'colours' | 'exif'
   /** how the tensor may have been made */
   made: string
   /** what to set, or to do */
@@ -25,8 +25,7 @@ export function variationsOf(recipe: Recipe, size: Size, isTimm: boolean): Varia
     ...filters(recipe, isTimm),
     ...(recipe.channels === 1 ? [grey(recipe)] : [colours(recipe)]),
     centring(recipe),
-    backend(recipe),
-    alpha(recipe),
+    ...backends(recipe),
     {
       aspect: 'exif',
       made: 'the EXIF orientation was not applied',
@@ -93,17 +92,29 @@ function centring({ crop }: Recipe): Variation {
   }
 }
 
-function backend(recipe: Recipe): Variation {
-  const other = recipe.backend === 'torchvision' ? 'pil' : 'torchvision'
-  return {
-    aspect: 'backend',
-    made:
-      other === 'pil'
-        ? 'resized by Pillow'
-        : "resized by torchvision, on a tensor or in transformers' default backend",
-    fix: `"backend": "${other}"`,
-    change: (varied) => ({ ...varied, backend: other, isFused: other === 'torchvision' || undefined }),
-  }
+function backends({ backend = 'pil', isFused = false }: Recipe): Variation[] {
+  const others: Variation[] = [
+    {
+      aspect: 'backend',
+      made: 'resized by Pillow',
+      fix: '"backend": "pil"',
+      change: (varied) => ({ ...varied, backend: 'pil', isFused: undefined }),
+    },
+    {
+      aspect: 'backend',
+      made: "resized by transformers' default backend, torchvision",
+      fix: '"backend": "torchvision"',
+      change: (varied) => ({ ...varied, backend: 'torchvision', isFused: true }),
+    },
+    {
+      aspect: 'backend',
+      made: "resized by torchvision's transforms on a tensor",
+      fix: '"backend": "torchvision", "fuse_normalize": false',
+      change: (varied) => ({ ...varied, backend: 'torchvision', isFused: false }),
+    },
+  ]
+  const current = backend === 'pil' ? 0 : isFused ? 1 : 2
+  return others.filter((_, index) => index !== current)
 }
 
 function colours({ isBgr = false }: Recipe): Variation {
@@ -112,16 +123,6 @@ function colours({ isBgr = false }: Recipe): Variation {
     made: isBgr ? 'the planes are red, green, blue' : 'the planes are blue, green, red, as OpenCV reads them',
     fix: `"do_flip_channel_order": ${!isBgr}`,
     change: (varied) => ({ ...varied, isBgr: !isBgr }),
-  }
-}
-
-function alpha(recipe: Recipe): Variation {
-  const other = recipe.alpha === 'white' ? 'drop' : 'white'
-  return {
-    aspect: 'alpha',
-    made: other === 'white' ? 'transparent pixels were laid on white' : 'transparency was dropped',
-    fix: `"do_convert_rgb": ${other === 'white'}`,
-    change: (varied) => ({ ...varied, alpha: other }),
   }
 }
 
