@@ -11,6 +11,8 @@ RUN npm prune --omit=dev --ignore-scripts \
   && rm -rf node_modules/typescript node_modules/@typescript \
   # onnxruntime-node ships the binaries of every platform: keep this one's
   && find node_modules/onnxruntime-node/bin/napi-v6 -mindepth 2 -maxdepth 2 ! -path "*/linux/$(node -p process.arch)" -exec rm -r {} + \
+  # of the Hub's client: types, sources and the browsers' half
+  && rm -rf node_modules/@huggingface/tasks node_modules/@huggingface/*/src node_modules/@huggingface/hub/dist/browser \
   && find node_modules/swagger-ui-dist -type f ! -name package.json ! -name LICENSE ! -name swagger-ui.css ! -name swagger-ui-bundle.js -delete \
   && find node_modules -type d \( -name test -o -name tests -o -name benchmarks -o -name docs \) -prune -exec rm -r {} + \
   && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.md' \) ! -iname 'licen*' -delete

@@ -7,7 +7,7 @@
 import type { Express } from 'express'
 import { Metrics } from './lib/http/metrics.ts'
 import { createLog } from './lib/log/log.ts'
-import { createWorkers, modelEvents } from './lib/process/main.ts'
+import { createWorkers, modelEvents, withLocalModel } from './lib/process/main.ts'
 import { readSettings, type Settings } from './lib/process/settings.ts'
 import { loadModel as loadModelWith, type Model } from './model.ts'
 import { createApp as createAppWith } from './server.ts'
@@ -20,19 +20,17 @@ const metricsOf = new WeakMap<Model, Metrics>()
 /**
  * Load and warm up a model.
  *
- * @param dir the model folder, relative to the working directory
+ * @param dir the model folder, relative to the working directory, or `hf://owner/model`
  * @param settings that differ from their defaults, by the names of the environment variables
  * @throws Error one line: which file, which key, what was expected
  */
 export async function loadModel(dir: string, settings: Partial<Settings> = {}): Promise<Model> {
-  const all: Settings = { ...readSettings({}), ...settings }
+  const given: Settings = { ...readSettings({}), ...settings, MODEL_DIR: dir }
   const metrics = new Metrics()
-  const log = await createLog(all.LOG_LEVEL)
-  const model = await loadModelWith(
-    dir,
-    all,
-    modelEvents(log, () => metrics),
-  )
+  const log = await createLog(given.LOG_LEVEL)
+  const events = modelEvents(log, () => metrics)
+  const all = await withLocalModel(given, (line) => log.info(line), events.note)
+  const model = await loadModelWith(all.MODEL_DIR, all, events)
   metricsOf.set(model, metrics)
   return model
 }

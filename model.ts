@@ -6,6 +6,7 @@ import { resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Batcher } from './lib/inference/batcher.ts'
 import { startSession } from './lib/inference/session.ts'
+import { Signal } from './lib/inference/signal.ts'
 import { checkGraph } from './lib/model/graph.ts'
 import { addMetadata, readModelFolder } from './lib/model/model_folder.ts'
 import type { Model } from './lib/model/model_info.ts'
@@ -20,7 +21,7 @@ export type { Model }
 
 type ModelSettings = Pick<
   Settings,
-  'MODEL_NAME' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS'
+  'MODEL_NAME' | 'MODEL_FILE' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS'
 >
 
 /**
@@ -35,7 +36,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
     events.note(message)
     notes.push(message.replaceAll(resolve(dir) + sep, '')) // clients need not know where the folder is
   }
-  const files = readModelFolder(dir, note)
+  const files = readModelFolder(dir, settings.MODEL_FILE, note)
   const reading = readOnnxFile(files.modelPath) // while the session starts
   reading.catch(() => {}) // ONNX Runtime's message about the file is better
   const session = await startSession(
@@ -59,16 +60,19 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
     const { outputs, batchSize, isFixed } = warm
     // for a small graph, waking other threads takes longer than they save
     if (settings.INFERENCE_THREADS === 0 && warm.isFast) await session.useThreads(1)
+    const size = { maxBatchSize: batchSize, isFixed }
     const batcher = new Batcher(session.run, {
-      maxBatchSize: batchSize,
-      isFixed,
+      ...size,
       maxDelayMs: settings.MAX_BATCH_DELAY_MS,
       onWait,
       onBatch,
     })
+    const uncounted = new Batcher(session.run, { ...size, maxDelayMs: 0 })
+    const [{ name: scores }] = outputs
     return {
       name: settings.MODEL_NAME || folder.name,
       version: readVersion(folder.config),
+      source: folder.source,
       device: session.device,
       input,
       outputs,
@@ -77,6 +81,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       notes,
       batchSize,
       samplePath: folder.samplePath,
+      checkPath: folder.checkPath,
       sha256: sha256(folder.modelPath).catch(() => 'unknown'),
       get isRunning() {
         return session.isRunning
@@ -87,11 +92,12 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       get estimatedWaitSeconds() {
         return batcher.estimatedWaitSeconds
       },
-      async predict(tensor, ctx) {
-        const [scores] = await batcher.predict(tensor, [outputs[0].name], ctx)
-        return scores
-      },
+      predict: async (tensor, ctx) => (await batcher.predict(tensor, [scores], ctx))[0],
       infer: (tensor, names, ctx) => batcher.predict(tensor, names, ctx),
+      predictUncounted: async (tensor) => {
+        const job = { signal: new Signal(), timings: {} }
+        return (await uncounted.predict(tensor, [scores], job))[0]
+      },
       close: session.close,
     }
   } catch (error) {

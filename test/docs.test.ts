@@ -6,7 +6,7 @@
  * - `js`: run by Node. A comment after console.log() is its output.
  * - `json`: parsed, unless it is abbreviated by `...`.
  * - `console`: shown only, since it needs something that tests lack (NOT_HERE).
- * - `python`, `dockerfile`: shown only.
+ * - `python`, `dockerfile`, `yaml`: shown only.
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -40,7 +40,7 @@ const LINKED = [
 
 /** Commands that need a registry, Docker, Kubernetes, a GPU, a model from the Hub, or minutes. */
 const NOT_HERE =
-  /^(git clone|npm ci|npm install|export OTEL|ONNXRUNTIME_NODE_INSTALL=skip npm|docker|gcloud|kubectl|optimum-cli|unzip|npm run bench)|onnxruntime-node-install|MODEL_DIR=digits/m
+  /^(git clone|npm ci|npm install|export OTEL|ONNXRUNTIME_NODE_INSTALL=skip npm|docker|gcloud|kubectl|optimum-cli|unzip|npm run bench)|onnxruntime-node-install|MODEL_DIR=digits|Xenova/m
 const STARTS_SERVER = /(npm start|node server\.js)$/
 
 interface Fence {
@@ -218,7 +218,7 @@ for (const page of PAGES) {
   })
 
   test(`${page}: a fence that is not run says why`, () => {
-    const allowed = ['sh', 'js', 'json', 'console', 'python', 'dockerfile']
+    const allowed = ['sh', 'js', 'json', 'console', 'python', 'dockerfile', 'yaml']
     for (const { language, text, line } of fencesOf(page)) {
       const at = `${page}:${line}`
       assert.ok(allowed.includes(language), `${at}: a fence of ${language || 'no language'}`)

@@ -610,7 +610,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
         fc.pre(name !== '__proto__')
         writeFileSync(join(dir, 'config.json'), JSON.stringify({ [name]: 1 }))
         const notes: string[] = []
-        readModelFolder(dir, (note) => notes.push(note))
+        readModelFolder(dir, '', (note) => notes.push(note))
         assert.equal(notes.length, known.has(name) ? 0 : 1, name)
         if (notes[0]) assert.ok(notes[0].includes(`config.json: ${name} has no effect`), notes[0])
       }),

@@ -8,6 +8,8 @@ import { ROOT } from './running_server.ts'
 const ROOMS = [
   'protocols',
   'lib/process',
+  'lib/check',
+  'lib/hub',
   'lib/input',
   'lib/http',
   'lib/security',

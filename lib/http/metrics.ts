@@ -75,6 +75,13 @@ export class Metrics {
     aggregator: 'first',
     registers: [this.registry],
   })
+  readonly #checkCases = new Gauge({
+    name: 'onnxpress_check_cases',
+    help: 'Cases of check.json, once they are compared; those that differ have another tensor or other scores.',
+    labelNames: ['result'],
+    aggregator: 'max',
+    registers: [this.registry],
+  })
   #waiting = () => 0
   #isReady = () => false
 
@@ -137,6 +144,12 @@ export class Metrics {
     this.#requests.inc({ route, method: counted, status })
     if (ms !== undefined) this.#duration.observe({ route, method: counted }, ms / 1000)
     if (REASONS[status]) this.#rejected.inc({ reason: REASONS[status] })
+  }
+
+  /** Report the comparison with check.json. */
+  setCheck(cases: number, differing: number): void {
+    this.#checkCases.set({ result: 'equal' }, cases - differing)
+    this.#checkCases.set({ result: 'different' }, differing)
   }
 
   /**

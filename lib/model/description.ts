@@ -14,11 +14,13 @@ export interface RequestLimits {
 
 /** The response of `GET /model`. */
 export function modelJson(model: ModelInfo, limits: RequestLimits) {
-  const { name, version, device, input, outputs, recipe, outputSpec, notes, batchSize, samplePath } = model
+  const { name, version, source, device, input, outputs, recipe, outputSpec } = model
+  const { notes, batchSize, samplePath } = model
   const { kind, labels, threshold } = outputSpec
   return {
     name,
     version,
+    source,
     device,
     input: { ...input, takesImages: recipe !== undefined },
     inputs: [input],
@@ -34,10 +36,11 @@ export function modelJson(model: ModelInfo, limits: RequestLimits) {
 
 /** @returns lines: a heading, padded to nine columns, and its text */
 export function formatDescription(model: ModelInfo): string {
-  const { name, version, device, input, outputs, recipe, outputSpec, batchSize } = model
+  const { name, version, source, device, input, outputs, recipe, outputSpec, batchSize } = model
   const steps = recipe && describeRecipe(recipe).map((step, i) => `${i + 1}. ${step}`)
   const rows: [string, string[]][] = [
     ['model', [`${name}, version ${version}`]],
+    ['from', source ? [source] : []],
     ['runs on', [`${device}, in batches of up to ${batchSize}`]],
     ['input', [specText(input)]],
     ['images', steps ?? ['none: it takes tensors']],

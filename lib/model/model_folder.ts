@@ -12,8 +12,10 @@ import {
 import { StartError } from '../inference/errors.ts'
 
 export interface ModelFolder {
-  /** the folder's own name */
+  /** the folder's own name; that of the model, for one of the Hub's */
   name: string
+  /** `hf://owner/model@commit`, for a folder in the cache of the Hugging Face Hub */
+  source: string | undefined
   modelPath: string
   /** config.json; an empty object when there is none */
   config: JsonFile
@@ -23,6 +25,8 @@ export interface ModelFolder {
   labels?: Record<string, string>
   /** an example image, if there is one */
   samplePath: string | undefined
+  /** tensors and scores to compare with, if Python's onnxpress.save wrote them */
+  checkPath: string | undefined
 }
 
 /** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
@@ -34,29 +38,37 @@ const SERVED =
   )
 const SAMPLES = ['sample.png', 'sample.jpg', 'sample.jpeg', 'sample.webp']
 
+/** snapshots of the cache that Python's huggingface_hub and lib/hub share */
+const SNAPSHOT =
+  /[/\\]models--(?<owner>[\w.-]+?)--(?<name>[\w.-]+)[/\\]snapshots[/\\](?<commit>[0-9a-f]{40})$/
+
 /**
+ * @param graph its path in the folder; '' for the usual ones
  * @param note called with each assumption
  * @throws StartError when the folder or its model is missing
  * @throws ConfigError when a file is not valid JSON
  */
-export function readModelFolder(dir: string, note: (message: string) => void): ModelFolder {
+export function readModelFolder(dir: string, graph: string, note: (message: string) => void): ModelFolder {
   const folder = resolve(dir)
   if (!existsSync(folder)) throw new StartError(`MODEL_DIR=${dir}: there is no folder ${folder}`)
   if (!statSync(folder).isDirectory()) {
     throw new StartError(`MODEL_DIR=${dir}: ${folder} is a file: name the folder that holds model.onnx`)
   }
   const find = (names: string[]) => names.map((name) => join(folder, name)).find((path) => existsSync(path))
-  const modelPath = find(MODELS)
-  if (!modelPath) throw new StartError(`MODEL_DIR=${dir}: there is no model.onnx in ${folder}`)
+  const modelPath = find(graph ? [graph] : MODELS)
+  if (!modelPath) throw new StartError(`MODEL_DIR=${dir}: there is no ${graph || 'model.onnx'} in ${folder}`)
+  const { owner, name = basename(folder), commit } = SNAPSHOT.exec(folder)?.groups ?? {}
   const configPath = join(folder, 'config.json')
   const config = readJsonFile(configPath) ?? { path: configPath, json: {} }
   noteConfigKeys(config, note)
   return {
-    name: basename(folder),
+    name,
+    source: commit && `hf://${owner}/${name}@${commit}`,
     modelPath,
     config,
     preprocessor: readPreprocessorFile(folder, note),
     samplePath: find(SAMPLES),
+    checkPath: find(['check.json']),
   }
 }
 

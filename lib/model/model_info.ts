@@ -8,6 +8,8 @@ import type { OutputSpec } from './output_spec.ts'
 export interface ModelInfo {
   name: string
   version: string
+  /** where it comes from, `hf://owner/model@commit`, if it is one of the Hugging Face Hub */
+  source: string | undefined
   /** the execution provider it runs on */
   device: string
   input: TensorSpec
@@ -22,6 +24,8 @@ export interface ModelInfo {
   batchSize: number
   /** path of an example image, if the folder has one */
   samplePath: string | undefined
+  /** path of check.json, if the folder has one */
+  checkPath: string | undefined
 }
 
 export interface Model extends ModelInfo {
@@ -48,5 +52,7 @@ export interface Model extends ModelInfo {
    * @returns one tensor per name, [n, ...]
    */
   infer(input: Tensor, outputs: readonly string[], ctx: JobContext): Promise<Tensor[]>
+  /** `predict` outside the queue and the metrics, for the check of the folder: it runs between two batches. */
+  predictUncounted(input: Tensor): Promise<Tensor>
   close(): Promise<void>
 }

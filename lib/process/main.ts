@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import dotenv from 'dotenv'
 import type { AppInstance } from '../http/http_server.ts'
 import type { Metrics } from '../http/metrics.ts'
+import { isHubReference } from '../hub/reference.ts'
 import type { BatcherOptions } from '../inference/batcher.ts'
 import { messageOf } from '../inference/errors.ts'
 import { createLog, droppedLines, type Log } from '../log/log.ts'
@@ -66,27 +67,70 @@ async function run(factories: Factories): Promise<void> {
   if (action === 'help') return console.log(helpText())
   if (action === 'version') return console.log(version)
   const { parsed: dotenvFile = {} } = dotenv.config({ quiet: true })
-  const settings = readSettings({ ...process.env, ...env }, port)
+  const given = readSettings({ ...process.env, ...env }, port)
   const warnings = unknownSettings(process.env, dotenvFile)
-  if (action === 'describe') return printDescription(factories, settings, warnings)
-  const log = await createLog(settings.LOG_LEVEL)
+  if (action === 'describe') {
+    const note = (message: string) => console.log(`note     ${message}`)
+    warnings.forEach(note)
+    return printDescription(factories, await withLocalModel(given, console.error, note), note)
+  }
+  if (action === 'check') {
+    return printCheck(factories, await withLocalModel(given, console.error, console.error))
+  }
+  const log = await createLog(given.LOG_LEVEL)
   if (cluster.isPrimary) for (const warning of warnings) log.warn(warning)
+  // a download can be ended: the first process of a container ignores signals that it does not handle
+  const leave = () => process.exit(1)
+  process.once('SIGTERM', leave).once('SIGINT', leave)
+  const settings = await withLocalModel(
+    given,
+    (line) => log.info(line),
+    (message) => log.warn(message),
+  )
+  process.off('SIGTERM', leave).off('SIGINT', leave)
   if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) {
+    // all processes serve the commit that was found here, whatever the Hub says when they start
+    cluster.setupPrimary({ args: [] })
+    const { MODEL_DIR, MODEL_FILE, PORT } = settings
+    Object.assign(process.env, { MODEL_DIR, MODEL_FILE, PORT: String(PORT) })
     return superviseProcesses(settings.WEB_CONCURRENCY, log)
   }
   return serve(factories, settings, log)
 }
 
+/**
+ * Settings whose MODEL_DIR is a folder: a model of the Hub is downloaded, once per start.
+ *
+ * @param say called with lines about the download
+ * @param note called with each assumption
+ */
+export async function withLocalModel(
+  settings: Settings,
+  say: (line: string) => void,
+  note: (message: string) => void,
+): Promise<Settings> {
+  const { MODEL_DIR, MODEL_FILE: file } = settings
+  if (!isHubReference(MODEL_DIR)) return settings
+  const { fetchModel } = await import('../hub/fetch_model.ts')
+  return { ...settings, MODEL_DIR: await fetchModel(MODEL_DIR, { file, env: process.env, say, note }) }
+}
+
 async function printDescription(
   { loadModel }: Factories,
   settings: Settings,
-  warnings: string[],
+  note: (message: string) => void,
 ): Promise<void> {
-  const note = (message: string) => console.log(`note     ${message}`)
-  warnings.forEach(note)
   const model = await loadModel(settings.MODEL_DIR, settings, { note })
   console.log(formatDescription(model))
   await model.close()
+}
+
+async function printCheck({ loadModel }: Factories, settings: Settings): Promise<void> {
+  const model = await loadModel(settings.MODEL_DIR, settings, { note: () => {} })
+  const { checkModel } = await import('../check/check_model.ts')
+  const isEqual = await checkModel(model, settings.MAX_PIXELS, console.log)
+  await model.close()
+  process.exitCode = isEqual ? 0 : 1
 }
 
 async function serve({ loadModel, createApp }: Factories, settings: Settings, log: Log): Promise<void> {
@@ -94,6 +138,18 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
   let readMetrics: AppParts['readMetrics'] | undefined
   const events = modelEvents(log, () => metrics)
   const workers = createWorkers(settings, () => metrics)
+
+  /** Compare the model with its check.json later on, in one process of several. */
+  async function check(model: Model): Promise<void> {
+    if (!model.checkPath || (cluster.worker && cluster.worker.id > 1)) return
+    const { checkInBackground } = await import('../check/check_model.ts')
+    const isBusy = () => workers.waiting + model.waiting > 0
+    const { cases, differing } = await checkInBackground(model, settings.MAX_PIXELS, isBusy)
+    metrics?.setCheck(cases, differing.length)
+    if (differing.length === 0) return
+    const names = differing.join(', ')
+    log.warn(`${model.checkPath}: ${differing.length} of ${cases} cases differ (${names}): --check says why`)
+  }
   await runServer({
     settings,
     log,
@@ -106,6 +162,9 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
       readMetrics ??= metricsReader(metrics.registry)
       // not awaited: tensors do not need it, and if it fails, the first image gets the error
       if (model.recipe) workers.start().catch(() => {})
+      check(model).catch((error) => {
+        if (model.isRunning) log.warn(`the model is not checked: ${messageOf(error)}`)
+      })
       return { model, metrics, readMetrics }
     },
     createInstance: (loaded, isReady) => createApp({ ...loaded, workers, settings, log, isReady }),

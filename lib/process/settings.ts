@@ -90,9 +90,18 @@ export const SETTINGS = {
   MODEL_DIR: text(
     BUNDLED_MODEL,
     'folder',
-    'the model folder, relative to the working directory',
+    'the model folder, relative to the working directory, or hf://owner/model[@revision]',
     'models/mnist',
   ),
+  MODEL_FILE: {
+    ...text(
+      '',
+      'relative path',
+      'the graph, relative to the model folder',
+      'model.onnx, else onnx/model.onnx',
+    ),
+    parse: (value: string) => (/^\.\.?[/\\]|[/\\]\.\.[/\\]|^[/\\]/.test(value) ? undefined : value),
+  },
   MODEL_NAME: text('', 'text', 'name of the model in responses', "the folder's name"),
   DEVICE: oneOf('auto', DEVICES, 'device to run the model on; auto is cuda if it loads, else cpu'),
   MAX_BATCH_SIZE: whole(

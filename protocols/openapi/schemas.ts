@@ -91,6 +91,7 @@ function modelSchema(): Json {
   return object({
     name: TEXT,
     version: TEXT,
+    'source?': TEXT,
     device: TEXT,
     input: object({ ...spec, takesImages: BOOLEAN }),
     inputs: list(object(spec)),

@@ -1,0 +1,143 @@
+/**
+ * One repository in the cache of Python's huggingface_hub, which both libraries can use at the same time:
+ *
+ *     models--owner--model/
+ *       refs/main               the commit of a branch or a tag
+ *       trees/COMMIT.json       the files of a commit, with their sizes and hashes
+ *       blobs/HASH              the files' bytes
+ *       snapshots/COMMIT/...    links to them, by their names
+ */
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { link, mkdir, rm, symlink } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+
+/** A file of a commit. */
+export interface RepoFile {
+  path: string
+  /** in bytes */
+  size: number
+  /** Git's SHA-1; of a large file only that of its pointer */
+  gitSha1: string
+  /** of a large file's bytes */
+  sha256?: string
+  /** of Hugging Face's storage; kept for Python */
+  xetHash?: string
+}
+
+/** As huggingface_hub (2.4) writes it, in _tree_cache.py. */
+interface Tree {
+  format_version: 1
+  files: Record<
+    string,
+    { size: number; blob_id: string; lfs_sha256?: string; lfs_size?: number; xet_hash?: string }
+  >
+}
+
+export const COMMIT = /^[0-9a-f]{40}$/
+
+export class RepoCache {
+  readonly #folder: string
+
+  /** @param repo owner/model */
+  constructor(cacheDir: string, repo: string) {
+    this.#folder = join(cacheDir, `models--${repo.replace('/', '--')}`)
+  }
+
+  /** The folder of a commit's files. */
+  snapshotOf(commit: string): string {
+    return join(this.#folder, 'snapshots', commit)
+  }
+
+  /** Where a file's bytes are kept. */
+  blobOf({ sha256, gitSha1 }: RepoFile): string {
+    return join(this.#folder, 'blobs', sha256 ?? gitSha1)
+  }
+
+  /** The commit that a revision was when it was last downloaded. */
+  commitOf(revision: string): string | undefined {
+    if (COMMIT.test(revision)) return existsSync(this.snapshotOf(revision)) ? revision : undefined
+    const commit = readText(join(this.#folder, 'refs', revision))?.trim()
+    return commit && COMMIT.test(commit) ? commit : undefined
+  }
+
+  async setCommit(revision: string, commit: string): Promise<void> {
+    if (COMMIT.test(revision) || this.commitOf(revision) === commit) return
+    const path = join(this.#folder, 'refs', revision)
+    await mkdir(dirname(path), { recursive: true })
+    replaceFile(path, commit)
+  }
+
+  /** All files of a commit, whether they are in the cache or not; undefined if nobody has listed them. */
+  filesOf(commit: string): RepoFile[] | undefined {
+    try {
+      const { format_version, files }: Tree = JSON.parse(readFileSync(this.#treeOf(commit), 'utf8'))
+      if (format_version !== 1) return undefined
+      return Object.entries(files).map(([path, { size, blob_id, lfs_sha256, lfs_size, xet_hash }]) => ({
+        path,
+        size: lfs_size ?? size,
+        gitSha1: blob_id,
+        sha256: lfs_sha256,
+        xetHash: xet_hash,
+      }))
+    } catch {
+      return undefined
+    }
+  }
+
+  async setFiles(commit: string, files: RepoFile[]): Promise<void> {
+    const entries = files.map(({ path, size, gitSha1, sha256, xetHash }) => {
+      const large = sha256 && { lfs_sha256: sha256, lfs_size: size }
+      return [path, { size, blob_id: gitSha1, ...large, ...(xetHash && { xet_hash: xetHash }) }] as const
+    })
+    const tree: Tree = { format_version: 1, files: Object.fromEntries(entries) }
+    await mkdir(dirname(this.#treeOf(commit)), { recursive: true })
+    replaceFile(this.#treeOf(commit), JSON.stringify(tree, null, 1))
+  }
+
+  #treeOf(commit: string): string {
+    return join(this.#folder, 'trees', `${commit}.json`)
+  }
+
+  /** The files of a commit that are in the cache. */
+  cachedFilesOf(commit: string): { path: string; size: number }[] {
+    const snapshot = this.snapshotOf(commit)
+    const names = existsSync(snapshot) ? (readdirSync(snapshot, { recursive: true }) as string[]) : []
+    return names
+      .map((name) => ({ path: name.replaceAll('\\', '/'), size: sizeOf(join(snapshot, name)) ?? -1 }))
+      .filter(({ size }) => size >= 0)
+  }
+
+  /** Whether a commit's file is in the cache, in its full length. */
+  has(commit: string, { path, size }: { path: string; size: number }): boolean {
+    return sizeOf(join(this.snapshotOf(commit), path)) === size
+  }
+
+  /** Give a file's bytes their name in a commit. */
+  async addToSnapshot(commit: string, file: RepoFile): Promise<void> {
+    const path = join(this.snapshotOf(commit), file.path)
+    const blob = this.blobOf(file)
+    await mkdir(dirname(path), { recursive: true })
+    await rm(path, { force: true })
+    // Windows lets only developers create symbolic links
+    await symlink(relative(dirname(path), blob), path).catch((error) => {
+      if (error.code !== 'EEXIST') return link(blob, path)
+    })
+  }
+}
+
+/** The size of a file, through links; undefined if it is none. */
+export function sizeOf(path: string): number | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  return stats?.isFile() ? stats.size : undefined
+}
+
+function readText(path: string): string | undefined {
+  return sizeOf(path) === undefined ? undefined : readFileSync(path, 'utf8')
+}
+
+/** Readers see the old text or the new one, never a part. */
+function replaceFile(path: string, text: string): void {
+  const temporary = `${path}.${process.pid}.tmp`
+  writeFileSync(temporary, text)
+  renameSync(temporary, path)
+}
