@@ -9,6 +9,7 @@ import { checkGraph } from './lib/model/graph.ts'
 import { readModelFolder } from './lib/model/model_folder.ts'
 import type { Model } from './lib/model/model_info.ts'
 import { readOutputSpec } from './lib/model/output_spec.ts'
+import { listSamples } from './lib/model/samples.ts'
 import { warmUp } from './lib/model/warm_up.ts'
 import type { ModelEvents } from './lib/process/main.ts'
 import type { Settings } from './lib/process/settings.ts'
@@ -62,6 +63,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       outputSpec: readOutputSpec(folder, warm.scores, note),
       batchSize,
       samplePath: folder.samplePath,
+      samplePaths: listSamples(dir, note),
       sha256: sha256(folder.modelPath).catch(() => 'unknown'),
       get isRunning() {
         return session.isRunning

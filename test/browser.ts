@@ -55,7 +55,7 @@ export async function visit(
   page.on('pageerror', (error) => errors.push(`uncaught: ${error}`))
   await page.goto(url)
   // the page knows the model, or that a token is required
-  await page.locator('#input:visible, #token-form:visible').waitFor()
+  await page.locator('#stage:visible, #token-form:visible').waitFor()
   return {
     page,
     requests,
@@ -69,6 +69,11 @@ export async function visit(
       assert.deepEqual(unexpected, [])
     },
   }
+}
+
+/** Wait until every input has its result. */
+export async function untilIdle(page: Page): Promise<void> {
+  await page.locator('#answer[aria-busy=false]').waitFor()
 }
 
 type Point = [number, number]

@@ -7,7 +7,20 @@ import { staticFile } from './static_file.ts'
 const PUBLIC = fileURLToPath(new URL('../../public/', import.meta.url))
 
 /** Loaded by the page. */
-const FILES = ['page.css', 'page.mjs', 'drawing.mjs', 'server.mjs']
+const FILES = [
+  'page.css',
+  'page.mjs',
+  'answer.mjs',
+  'camera.mjs',
+  'code.mjs',
+  'dom.mjs',
+  'drawing.mjs',
+  'gallery.mjs',
+  'predictor.mjs',
+  'server.mjs',
+  'sources.mjs',
+  'words.mjs',
+]
 
 /** Open without a token: the page asks for it when one is required. */
 export const PAGE_PATHS = ['/', ...FILES.map((file) => `/${file}`)]

@@ -1,4 +1,5 @@
 /** Descriptions of the model: text for `npm run describe`, JSON for `GET /model`. */
+import { basename } from 'node:path'
 import { describeRecipe } from '../../preprocess/index.ts'
 import type { TensorSpec } from '../inference/tensor.ts'
 import { shapeText } from './graph.ts'
@@ -14,7 +15,8 @@ export interface RequestLimits {
 
 /** The response of `GET /model`. */
 export function modelJson(model: ModelInfo, limits: RequestLimits) {
-  const { name, version, device, input, outputs, recipe, outputSpec, batchSize, samplePath } = model
+  const { name, version, device, input, outputs, recipe, outputSpec, batchSize, samplePath, samplePaths } =
+    model
   const { kind, labels, threshold } = outputSpec
   return {
     name,
@@ -27,6 +29,10 @@ export function modelJson(model: ModelInfo, limits: RequestLimits) {
     labels,
     threshold: kind === 'multi-label' ? threshold : undefined,
     sample: samplePath && '/model/sample',
+    samples: [
+      ...(samplePath ? ['/model/sample'] : []),
+      ...samplePaths.map((path) => `/model/samples/${encodeURIComponent(basename(path))}`),
+    ],
     limits: { ...limits, maxBatchSize: batchSize },
   }
 }

@@ -20,6 +20,8 @@ export interface ModelInfo {
   batchSize: number
   /** path of an example image, if the folder has one */
   samplePath: string | undefined
+  /** paths of more of them */
+  samplePaths: readonly string[]
 }
 
 export interface Model extends ModelInfo {
