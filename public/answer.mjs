@@ -9,6 +9,7 @@ const MAX_BARS = 5
 const MAX_NAMES = 3
 /** after this time without a response, say that it is coming, milliseconds */
 const SLOW_MS = 300
+const WORKING = 'Working'
 
 let slow
 
@@ -145,7 +146,8 @@ $('seen').addEventListener('load', ({ target }) => {
 export function setBusy(isBusy) {
   $('answer').setAttribute('aria-busy', String(isBusy))
   clearTimeout(slow)
-  if (isBusy) slow = setTimeout(() => $('message').textContent || say('Working'), SLOW_MS)
+  if (isBusy) slow = setTimeout(() => $('message').textContent || say(WORKING), SLOW_MS)
+  else if ($('message').textContent === WORKING) say('')
 }
 
 export function say(text, isBad = false) {

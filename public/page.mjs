@@ -238,13 +238,12 @@ async function describe() {
   showHome()
 }
 
-/** @param {Refusal} refusal */
-function askForToken(refusal) {
+function askForToken() {
   $('stage').hidden = $('sources').hidden = $('code').hidden = true
   $('headline').textContent = 'This server is private'
   $('subline').textContent = ''
   $('token-form').hidden = false
-  say(hasToken() ? refusal.message : '', true)
+  say(hasToken() ? 'The server does not accept this token: look for its API_TOKEN' : '', true)
   $('token').focus()
 }
 
@@ -262,7 +261,7 @@ async function start() {
     predictor.resume()
     takeFiles(early.splice(0))
   } catch (error) {
-    if (error instanceof Refusal && error.status === 401) return askForToken(error)
+    if (error instanceof Refusal && error.status === 401) return askForToken()
     say(error.message, true)
     if (!(error instanceof Unreachable)) return
     await untilReady()

@@ -45,8 +45,9 @@ function drawnThing(labels) {
   return labels.every((label) => [...label].length === 1) ? 'a character' : 'something'
 }
 
-function sublineOf({ kind, labels }) {
-  if (drawnThing(labels) === 'a digit') return 'The model reads it while you draw.'
+function sublineOf(model) {
+  const { kind, labels } = model
+  if (canDraw(model) && drawnThing(labels) === 'a digit') return 'The model reads it while you draw.'
   if (kind === 'regression') return `The model answers with ${answerText(kind, labels)}.`
   const names = labels.slice(0, MAX_NAMES).join(', ')
   const more = labels.length - MAX_NAMES

@@ -18,8 +18,15 @@ export const NO_BROWSER = executablePath
 
 export function launchBrowser(): Promise<Browser> {
   // no sandbox, which root cannot have; no requests to the browser's vendor at its start
-  const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking']
-  return chromium.launch({ executablePath, args: [...args, '--disable-component-update', '--disable-sync'] })
+  const quiet = [
+    '--disable-quic',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ]
+  // a camera that shows a test pattern; the page still needs permission for it
+  const args = ['--no-sandbox', '--disable-gpu', '--use-fake-device-for-media-stream', ...quiet]
+  return chromium.launch({ executablePath, args })
 }
 
 export interface Visit {
