@@ -49,14 +49,16 @@ export function createGallery({ model, onSelect }) {
     outcome.replaceChildren(element('b', {}, text), ...score)
   }
 
+  /** @returns {boolean} whether all are done */
   function count() {
     const all = [...tiles.keys()]
     const done = all.filter(({ result, error }) => result || error).length
     setText($('gallery-count'), done < all.length ? `${done} of ${all.length} images` : `${done} images`)
     $('csv').hidden = done < all.length
-    if (done < all.length) return
+    if (done < all.length) return false
     setBlob($('csv'), new Blob([toCsv(all)], { type: 'text/csv' }))
     sort() // by what is known now
+    return true
   }
 
   function sort() {
@@ -82,16 +84,12 @@ export function createGallery({ model, onSelect }) {
     /** Show the outcome in the input's own tile. The first good one is selected. */
     update(input) {
       fill(input)
-      count()
-      if (!selected && input.result) select(input)
+      const isLast = count()
+      // when none could be read, the last one shows why
+      if (!selected && (input.result || isLast)) select(input)
     },
     get selected() {
       return selected
-    },
-    /** Select an input, if none is: when none could be read, the first shows why. */
-    selectAny() {
-      const [first] = tiles.keys()
-      if (first && !selected) select(first)
     },
   }
 }

@@ -100,11 +100,11 @@ async function give(
   }`)
 }
 
-test('page, styles and scripts are under 60 kB', () => {
+test('page, styles and scripts are under 66 kB', () => {
   const files = readdirSync(join(ROOT, 'public')).filter((name) => !name.startsWith('docs.'))
   assert.ok(files.length >= 3)
   const total = files.reduce((sum, name) => sum + statSync(join(ROOT, 'public', name)).size, 0)
-  assert.ok(total < 60_000, `${total} bytes`)
+  assert.ok(total < 66_000, `${total} bytes`)
 })
 
 describe('the page', { skip: NO_BROWSER }, () => {
@@ -316,6 +316,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     }))
     await during(mnist, async (page, { requests, expectErrors }) => {
       expectErrors()
+      page.setDefaultTimeout(60_000)
       await give(page, 'drop', files)
       await untilIdle(page)
       const outcomes = await page.locator('#tiles .outcome').allInnerTexts()
