@@ -244,6 +244,37 @@ describe('the page', { skip: NO_BROWSER }, () => {
     )
   })
 
+  test('takes a file that is really dragged, and an image from the real clipboard', async () => {
+    const permissions = ['clipboard-read', 'clipboard-write']
+    await during(
+      mnist,
+      async (page) => {
+        const session = await page.context().newCDPSession(page)
+        const data = { items: [], files: [SAMPLE], dragOperationsMask: 1 }
+        const drag = (type: 'dragEnter' | 'dragOver' | 'drop') =>
+          session.send('Input.dispatchDragEvent', { type, x: 300, y: 300, data })
+        await drag('dragEnter')
+        await drag('dragOver')
+        await page.getByText('Drop images to classify them').waitFor()
+        assert.deepEqual(await violations(page), [])
+        await drag('drop')
+        await untilLabel(page, '2')
+        assert.equal(await page.locator('#sent-name').innerText(), 'sample.png')
+        assert.ok(await page.getByText('Drop images to classify them').isHidden())
+
+        await page.locator('#again').click()
+        await page.evaluate(`(async () => {
+          const type = 'image/png'
+          const blob = await (await fetch('model/samples/7-ballpoint.png')).blob()
+          await navigator.clipboard.write([new ClipboardItem({ [type]: new Blob([blob], { type }) })])
+        })()`)
+        await page.keyboard.press('Control+v')
+        await untilLabel(page, '7')
+      },
+      { permissions },
+    )
+  })
+
   test('undo, clear, Ctrl+Z', async () => {
     await during(mnist, async (page, { expectErrors }) => {
       expectErrors()

@@ -1,7 +1,7 @@
 /**
  * Pictures of the page in ten states, on a desktop in both colour schemes and on a phone: npm run shots
  *
- * They land in shots/. The README's are made again by npm run shots -- --readme
+ * They land in shots/. `npm run shots -- empty batch` makes those of some states only.
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +14,13 @@ const MODELS = join(ROOT, 'test/fixtures/models')
 const DEVICES: Record<string, BrowserContextOptions> = {
   desktop: { viewport: { width: 1280, height: 800 } },
   'desktop-dark': { viewport: { width: 1280, height: 800 }, colorScheme: 'dark' },
-  phone: { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 },
+  phone: {
+    viewport: { width: 360, height: 640 },
+    hasTouch: true,
+    isMobile: true,
+    deviceScaleFactor: 2,
+    colorScheme: 'dark',
+  },
 }
 
 /** A photo that the tests may own: a sun over the sea. */
@@ -44,6 +50,9 @@ async function give(page: Page, ...files: ReturnType<typeof asFile>[]): Promise<
   await page.waitForLoadState('networkidle')
 }
 
+/** The README's pictures; copy them to docs/. */
+const README: Record<string, string> = { 'drawn-desktop': 'page.png', 'unsure-phone': 'page-phone.png' }
+
 interface State {
   model?: string
   env?: Record<string, string>
@@ -67,7 +76,6 @@ const STATES: Record<string, State> = {
   small: {
     act: (page) => drawDigit(page, 3, { ...STYLES.plain, width: 0.1, height: 0.12, pen: 8, jitter: 0 }),
   },
-  // a 4 that could be a 9
   unsure: { act: drawUnsure },
   photo: { model: 'scenes', act: (page) => give(page, asFile('sunset.jpg', photo)) },
   'drop-zone': { model: 'scenes', act: async () => {} },
@@ -97,34 +105,31 @@ const STATES: Record<string, State> = {
   },
 }
 
-/** A loop with an open top and a stem. */
+/** A 9 whose top opens until it could as well be a 4. */
 async function drawUnsure(page: Page): Promise<void> {
+  const unsure = page.locator('#answer.unsure')
+  for (let gap = 0.12; gap < 0.26 && (await unsure.count()) === 0; gap += 0.01) {
+    await page.locator('#clear').click()
+    const top = { left: [0.36, 0.24], right: [0.66, 0.22] }
+    await drawStroke(page, [top.left, [0.34, 0.48], [0.66, 0.46]])
+    await drawStroke(page, [top.left, [0.66 - gap, 0.22]])
+    await drawStroke(page, [top.right, [0.65, 0.5], [0.6, 0.82]])
+    await untilIdle(page)
+  }
+}
+
+/** @param points as shares of the canvas */
+async function drawStroke(page: Page, points: number[][]): Promise<void> {
   const box = (await page.locator('#canvas').boundingBox())!
-  const points = [
-    [0.66, 0.24],
-    [0.44, 0.22],
-    [0.36, 0.36],
-    [0.46, 0.5],
-    [0.64, 0.46],
-    [0.7, 0.28],
-    [0.68, 0.5],
-    [0.6, 0.78],
-    [0.42, 0.76],
-    [0.4, 0.62],
-    [0.58, 0.52],
-  ]
-  const [first, ...rest] = points.map(([x, y]): [number, number] => [
-    box.x + x * box.width,
-    box.y + y * box.height,
-  ])
-  await page.mouse.move(...first)
-  await page.mouse.down()
-  for (const point of rest) await page.mouse.move(...point, { steps: 4 })
+  for (const [index, [x, y]] of points.entries()) {
+    await page.mouse.move(box.x + x * box.width, box.y + y * box.height, { steps: 5 })
+    if (index === 0) await page.mouse.down()
+  }
   await page.mouse.up()
 }
 
 if (NO_BROWSER) throw new Error(NO_BROWSER)
-const wanted = process.argv.slice(2).filter((name) => !name.startsWith('-'))
+const wanted = process.argv.slice(2)
 const folder = join(ROOT, 'shots')
 mkdirSync(folder, { recursive: true })
 const browser = await launchBrowser()
@@ -138,7 +143,12 @@ for (const [name, { model, env, act }] of Object.entries(STATES)) {
     await act(seen.page, server)
     if (name !== 'server-away') await untilIdle(seen.page)
     await seen.page.waitForTimeout(400) // until the bars stand still
-    await seen.page.screenshot({ path: join(folder, `${name}-${device}.png`) })
+    const path = join(folder, `${name}-${device}.png`)
+    await seen.page.screenshot({ path })
+    const picture = README[`${name}-${device}`]
+    // few colours, small files
+    if (picture)
+      await sharp(path).png({ palette: true, colours: 48, effort: 10 }).toFile(join(folder, picture))
     await seen.end()
     await server.stop()
   }
