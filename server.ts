@@ -1,13 +1,12 @@
 #!/usr/bin/env node
 /** onnxpress: one ONNX image classifier behind HTTP. createApp() declares every route; the last line starts the server. */
-import { basename } from 'node:path'
 import express from 'express'
 import { postprocess, preprocess, preview } from './handler.ts'
 import { Admission } from './lib/http/admission.ts'
 import { errorHandler, errorSender, notFound } from './lib/http/error_response.ts'
 import type { AppInstance } from './lib/http/http_server.ts'
 import { refuseWhenFull } from './lib/http/overload.ts'
-import { addPage, PAGE_PATHS } from './lib/http/page.ts'
+import { addPage, addSamples, PAGE_PATHS } from './lib/http/page.ts'
 import { requestLog } from './lib/http/request_log.ts'
 import { type AddRoute, type Handler, Routes } from './lib/http/routes.ts'
 import { staticFile } from './lib/http/static_file.ts'
@@ -15,7 +14,6 @@ import { RequestError } from './lib/inference/errors.ts'
 import { countSamples } from './lib/inference/tensor.ts'
 import { createInputReader } from './lib/input/read_input.ts'
 import { modelJson } from './lib/model/description.ts'
-import type { ModelInfo } from './lib/model/model_info.ts'
 import { checkResultSize } from './lib/model/predictions.ts'
 import { type AppParts, runIfMain } from './lib/process/main.ts'
 import { maxUploadBytes } from './lib/process/settings.ts'
@@ -112,7 +110,6 @@ function addInfoRoutes(
   route('get /model', ({ res }) => res.json(info), { summary: 'What is served', response: 'model' })
 
   addSamples(model, route)
-
   const alive = { summary: 'Whether the process is alive', response: 'status', isOpen: true } as const
   route('get /livez', ({ res }) => res.json({ status: 'alive' }), alive)
   const readiness = () => {
@@ -125,20 +122,6 @@ function addInfoRoutes(
   metrics.setModel(model, () => workers.waiting + model.waiting, isReady)
   const show: Handler = async ({ res }) => res.type('text/plain; version=0.0.4').send(await readMetrics())
   route('get /metrics', show, { summary: "Metrics in Prometheus' text format", response: 'text' })
-}
-
-/** The example images of the model folder. */
-function addSamples({ name, samplePath, samplePaths }: ModelInfo, route: AddRoute): void {
-  const noSample = (): never => {
-    throw new RequestError(404, `the folder of ${name} has no such sample image`)
-  }
-  const doc = { summary: 'An example image', response: 'image' } as const
-  if (samplePath) route('get /model/sample', staticFile(samplePath), doc)
-  else route('get /model/sample', noSample, { ...doc, errors: [404] })
-
-  const samples = new Map(samplePaths.map((path) => [basename(path), staticFile(path)]))
-  const send: Handler = (ctx) => (samples.get(String(ctx.req.params.sample)) ?? noSample)(ctx)
-  if (samples.size > 0) route('get /model/samples/:sample', send, doc)
 }
 
 await runIfMain(import.meta.filename, { loadModel, createApp })
