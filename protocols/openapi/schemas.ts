@@ -99,7 +99,7 @@ function modelSchema(): Json {
     labels: list(TEXT),
     'threshold?': NUMBER,
     'sample?': TEXT,
-    'samples?': list(TEXT),
+    samples: list(TEXT),
     limits: object({ maxUploadBytes: INTEGER, maxPixels: INTEGER, maxQueue: INTEGER, maxBatchSize: INTEGER }),
   })
 }
