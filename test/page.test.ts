@@ -320,6 +320,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         await page.locator('#message').getByText(words).waitFor()
         assert.equal(await page.locator('#label').innerText(), '')
         assert.ok(await page.locator('#code').isHidden(), 'no code for a request that failed')
+        assert.deepEqual(await violations(page), [])
       }
     })
   })
@@ -406,6 +407,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await first.stop()
       await drawDigit(page, 7, STYLES.plain)
       await page.locator('#message').getByText('The server does not answer. Waiting for it').waitFor()
+      assert.deepEqual(await violations(page), [])
       await start({ PORT: port })
       await untilLabel(page, '7')
       assert.equal(await page.locator('#message').innerText(), '')
@@ -604,6 +606,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         const opacity = () => styleOf(page, '#draw-hint', 'opacity')
         assert.equal(await hint.innerText(), 'Draw a digit here')
         assert.equal(await opacity(), '0.8')
+        assert.deepEqual(await violations(page), [])
         await drawDigit(page, 1, STYLES.plain)
         assert.equal(await opacity(), '0')
         await page.locator('#clear').click()
@@ -621,6 +624,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     await during(scenes, async (page) => {
       assert.equal(await page.locator('#headline').innerText(), 'What is in the picture?')
       assert.match(await page.locator('#drop').innerText(), /Drop an image here/)
+      assert.deepEqual(await violations(page), [])
       assert.equal(await styleOf(page, '#drop', 'borderTopStyle'), 'dashed')
       const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.locator('#drop').click()])
       await chooser.setFiles({ name: 'sea.png', mimeType: 'image/png', buffer: await plain('#3366a0') })
