@@ -5,12 +5,12 @@ import { availableParallelism } from 'node:os'
 import { resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Batcher } from './lib/inference/batcher.ts'
-import { startSession } from './lib/inference/session.ts'
+import { type SessionOptions, startSession } from './lib/inference/session.ts'
 import { Signal } from './lib/inference/signal.ts'
 import { checkGraph } from './lib/model/graph.ts'
 import { addMetadata, readModelFolder } from './lib/model/model_folder.ts'
 import type { Model } from './lib/model/model_info.ts'
-import { readOnnxFile } from './lib/model/onnx_file.ts'
+import { readOnnxFile } from './lib/model/onnx/onnx_file.ts'
 import { readOutputSpec } from './lib/model/output_spec.ts'
 import { firstRun, warmUp } from './lib/model/warm_up.ts'
 import type { ModelEvents } from './lib/process/main.ts'
@@ -39,14 +39,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
   const files = readModelFolder(dir, settings.MODEL_FILE, note)
   const reading = readOnnxFile(files.modelPath) // while the session starts
   reading.catch(() => {}) // ONNX Runtime's message about the file is better
-  const session = await startSession(
-    {
-      modelPath: files.modelPath,
-      devices: settings.DEVICE === 'auto' ? ['cuda', 'cpu'] : [settings.DEVICE],
-      threads: settings.INFERENCE_THREADS || availableParallelism(),
-    },
-    onWorkerExit,
-  )
+  const session = await startSession(sessionOptions(files.modelPath, settings), onWorkerExit)
   try {
     const file = await reading
     const folder = addMetadata(files, file.metadata)
@@ -80,8 +73,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       outputSpec: output.spec,
       notes,
       batchSize,
-      samplePath: folder.samplePath,
-      checkPath: folder.checkPath,
+      ...folder.extras,
       sha256: sha256(folder.modelPath).catch(() => 'unknown'),
       get isRunning() {
         return session.isRunning
@@ -103,6 +95,14 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
   } catch (error) {
     await session.close()
     throw error
+  }
+}
+
+function sessionOptions(modelPath: string, { DEVICE, INFERENCE_THREADS }: ModelSettings): SessionOptions {
+  return {
+    modelPath,
+    devices: DEVICE === 'auto' ? ['cuda', 'cpu'] : [DEVICE],
+    threads: INFERENCE_THREADS || availableParallelism(),
   }
 }
 

@@ -6,10 +6,9 @@ import { Admission } from './lib/http/admission.ts'
 import { errorHandler, errorSender, notFound } from './lib/http/error_response.ts'
 import type { AppInstance } from './lib/http/http_server.ts'
 import { refuseWhenFull } from './lib/http/overload.ts'
-import { addPage, PAGE_PATHS } from './lib/http/page.ts'
+import { addPage, addSamples, PAGE_PATHS } from './lib/http/page.ts'
 import { requestLog } from './lib/http/request_log.ts'
 import { type AddRoute, type Handler, Routes } from './lib/http/routes.ts'
-import { staticFile } from './lib/http/static_file.ts'
 import { RequestError } from './lib/inference/errors.ts'
 import { countSamples } from './lib/inference/tensor.ts'
 import { createInputReader } from './lib/input/read_input.ts'
@@ -109,13 +108,7 @@ function addInfoRoutes(
   const info = modelJson(model, { maxUploadBytes: maxUploadBytes(settings), maxPixels, maxQueue })
   route('get /model', ({ res }) => res.json(info), { summary: 'What is served', response: 'model' })
 
-  const sample = { summary: 'An example image', response: 'image' } as const
-  const noSample = () => {
-    throw new RequestError(404, `the folder of ${model.name} has no sample image`)
-  }
-  if (model.samplePath) route('get /model/sample', staticFile(model.samplePath), sample)
-  else route('get /model/sample', noSample, { ...sample, errors: [404] })
-
+  addSamples(model, route)
   const alive = { summary: 'Whether the process is alive', response: 'status', isOpen: true } as const
   route('get /livez', ({ res }) => res.json({ status: 'alive' }), alive)
   const readiness = () => {

@@ -23,7 +23,7 @@ const PEN_UP_TO_BARS = `new Promise((resolve) => {
     observer.disconnect()
     requestAnimationFrame(() => resolve(performance.now() - begun))
   })
-  observer.observe(document.getElementById('bars'), { childList: true })
+  observer.observe(document.getElementById('bars'), { childList: true, subtree: true, characterData: true, attributes: true })
 })`
 
 if (NO_BROWSER) throw new Error(NO_BROWSER)
@@ -33,7 +33,7 @@ const paints: number[] = []
 let bytes = 0
 for (let round = 0; round < ROUNDS; round++) {
   const { page, end } = await visit(browser, server.url)
-  await page.locator('#sample').waitFor()
+  await page.locator('#samples button').first().waitFor()
   paints.push((await page.evaluate(FIRST_PAINT)) as number)
   bytes = (await page.evaluate(
     '[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].reduce((sum, { transferSize }) => sum + transferSize, 0)',
@@ -42,7 +42,7 @@ for (let round = 0; round < ROUNDS; round++) {
 }
 
 const { page, end } = await visit(browser, server.url)
-await page.locator('#sample').waitFor()
+await page.locator('#samples button').first().waitFor()
 await drawDigit(page, 3, STYLES.plain)
 const idle = page.locator('#answer[aria-busy=false]')
 await idle.waitFor()

@@ -45,6 +45,7 @@ export function createDrawing(canvas, { onDraw, onChange }) {
     canvas.setPointerCapture(drawing)
     lines.push({ width: penWidth, points: [pointOf(event)] })
     draw(lines.at(-1))
+    onDraw()
   })
   canvas.addEventListener('pointermove', (event) => {
     if (event.pointerId !== drawing) return
@@ -76,6 +77,20 @@ export function createDrawing(canvas, { onDraw, onChange }) {
     },
     get isEmpty() {
       return lines.length === 0
+    },
+    /** The longer side of what is drawn, as a share of the canvas: 0 to 1. */
+    get extent() {
+      const sides = [0, 1].map((axis) => {
+        const ends = lines.flatMap(({ width, points }) =>
+          points.flatMap((point) => [point[axis] - width / 2, point[axis] + width / 2]),
+        )
+        return Math.max(...ends) - Math.min(...ends)
+      })
+      return Math.min(1, Math.max(0, ...sides) / SIZE)
+    },
+    /** Whether a line is being drawn. */
+    get isDrawing() {
+      return drawing !== undefined
     },
     undo() {
       lines.pop()

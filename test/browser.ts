@@ -18,8 +18,15 @@ export const NO_BROWSER = executablePath
 
 export function launchBrowser(): Promise<Browser> {
   // no sandbox, which root cannot have; no requests to the browser's vendor at its start
-  const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking']
-  return chromium.launch({ executablePath, args: [...args, '--disable-component-update', '--disable-sync'] })
+  const quiet = [
+    '--disable-quic',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ]
+  // a camera that shows a test pattern; the page still needs permission for it
+  const args = ['--no-sandbox', '--disable-gpu', '--use-fake-device-for-media-stream', ...quiet]
+  return chromium.launch({ executablePath, args })
 }
 
 export interface Visit {
@@ -55,7 +62,7 @@ export async function visit(
   page.on('pageerror', (error) => errors.push(`uncaught: ${error}`))
   await page.goto(url)
   // the page knows the model, or that a token is required
-  await page.locator('#input:visible, #token-form:visible').waitFor()
+  await page.locator('#stage:visible, #token-form:visible').waitFor()
   return {
     page,
     requests,
@@ -69,6 +76,11 @@ export async function visit(
       assert.deepEqual(unexpected, [])
     },
   }
+}
+
+/** Wait until every input has its result. */
+export async function untilIdle(page: Page): Promise<void> {
+  await page.locator('#answer[aria-busy=false]').waitFor()
 }
 
 type Point = [number, number]

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { PbfWriter } from 'pbf'
-import { labelsOf, originOf, readOnnxFile } from '../lib/model/onnx_file.ts'
+import { labelsOf, originOf, readOnnxFile } from '../lib/model/onnx/onnx_file.ts'
 import { readUltralytics } from '../preprocess/index.ts'
 import { ROOT } from './running_server.ts'
 

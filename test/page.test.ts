@@ -1,27 +1,69 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import sharp from 'sharp'
-import { DIGITS, drawDigit, launchBrowser, NO_BROWSER, STYLES, type Visit, visit } from './browser.ts'
+import {
+  DIGITS,
+  drawDigit,
+  launchBrowser,
+  NO_BROWSER,
+  STYLES,
+  untilIdle,
+  type Visit,
+  visit,
+} from './browser.ts'
 import { ROOT, type RunningServer, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
 const SAMPLE = join(ROOT, 'models/mnist/sample.png')
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-/** The picture in the README; SCREENSHOT=1 makes it again. */
-const PICTURE = join(ROOT, 'docs/page.png')
+const PHONE = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true }
+const DESKTOP = { viewport: { width: 1280, height: 800 } }
 
-/** Wait until every input has its result. */
-async function untilIdle(page: Page): Promise<void> {
-  await page.locator('#answer[aria-busy=false]').waitFor()
+interface Prediction {
+  label: string
+  score: number
 }
 
 /** Wait until the result's text is this. */
 async function untilLabel(page: Page, label: string): Promise<void> {
   await page.locator('#label').getByText(label, { exact: true }).waitFor()
+}
+
+/** The folder's sample.png, a 2. */
+async function clickSample(page: Page): Promise<void> {
+  await page.locator('#samples button').first().click()
+}
+
+/** An image of one colour. */
+function plain(background: string): Promise<Buffer> {
+  return sharp({ create: { width: 32, height: 32, channels: 3, background } })
+    .png()
+    .toBuffer()
+}
+
+/** What the server answers to an image, without the page. */
+async function predict<Result>({ url }: RunningServer, image: Buffer): Promise<Result> {
+  const response = await fetch(`${url}/predict`, { method: 'POST', body: new Uint8Array(image) })
+  return (await response.json()) as Result
+}
+
+/** A computed style. */
+async function styleOf(page: Page, selector: string, property: string): Promise<string> {
+  return String(await page.evaluate(`getComputedStyle(document.querySelector('${selector}')).${property}`))
+}
+
+/** Whether all of an element is in the window, without scrolling. */
+async function isInView(page: Page, selector: string): Promise<boolean> {
+  const { x, y, width, height } = (await page.locator(selector).boundingBox())!
+  const { width: right, height: bottom } = page.viewportSize()!
+  return x >= 0 && y >= 0 && x + width <= right && y + height <= bottom
 }
 
 async function messageOf(page: Page): Promise<string> {
@@ -58,11 +100,11 @@ async function give(
   }`)
 }
 
-test('page, styles and scripts are under 40 kB', () => {
+test('page, styles and scripts are under 66 kB', () => {
   const files = readdirSync(join(ROOT, 'public')).filter((name) => !name.startsWith('docs.'))
   assert.ok(files.length >= 3)
   const total = files.reduce((sum, name) => sum + statSync(join(ROOT, 'public', name)).size, 0)
-  assert.ok(total < 40_000, `${total} bytes`)
+  assert.ok(total < 66_000, `${total} bytes`)
 })
 
 describe('the page', { skip: NO_BROWSER }, () => {
@@ -112,30 +154,39 @@ describe('the page', { skip: NO_BROWSER }, () => {
     assert.ok(misread.length <= 2, misread.join('; '))
   })
 
-  test('shows the sample: label, bars, pictures, times, and the request to copy', async () => {
-    await during(mnist, async (page, { requests }) => {
-      await page.locator('#sample').click()
-      assert.equal(await page.title(), 'mnist: onnxpress')
-      await untilLabel(page, '2')
-      await untilIdle(page)
-      const bars = page.locator('#bars li')
-      assert.equal(await bars.count(), 5)
-      assert.match(await bars.first().innerText(), /^2\s+95\.1 %$/)
-      const shares = (await page.evaluate(
-        `[...document.querySelectorAll('.fill')].map((fill) => fill.offsetWidth / fill.parentElement.offsetWidth)`,
-      )) as number[]
-      assert.ok(shares[0] > 0.9 && shares[1] < 0.1, shares.join())
-      assert.equal(await page.locator('#seen-size').innerText(), ', 28 × 28')
-      for (const name of ['upload', 'preprocess', 'queue', 'inference']) {
-        assert.match(await page.locator('#times').innerText(), new RegExp(`${name}\\s+[\\d.]+ ms`))
-      }
-      assert.equal(await page.locator('#curl').innerText(), `curl -F image=@sample.png ${mnist.url}/predict`)
-      assert.match(
-        await page.locator('#python').innerText(),
-        /^import requests\n[\s\S]*open\("sample.png", "rb"\)/,
-      )
-      assert.deepEqual(requests.slice(-3), ['GET /model/sample', 'POST /predict', 'POST /preprocess'])
-    })
+  test('shows the sample in place of the canvas: label, bars, what the model saw, times', async () => {
+    await during(
+      mnist,
+      async (page, { requests }) => {
+        await clickSample(page)
+        assert.equal(await page.title(), 'mnist: onnxpress')
+        await untilLabel(page, '2')
+        await untilIdle(page)
+        const { predictions } = await predict<{ predictions: Prediction[] }>(mnist, readFileSync(SAMPLE))
+        const rows = predictions.map(({ label, score }) => [label, `${(100 * score).toFixed(1)} %`])
+        const shown = await page.evaluate(
+          `[...document.querySelectorAll('#bars li')].map(({ children: [name, , score] }) => [name.innerText, score.innerText])`,
+        )
+        assert.deepEqual(shown, rows)
+        assert.match(await page.locator('#bars .predicted').innerText(), /^2\s/)
+        assert.equal(await page.locator('#doubt').innerText(), '')
+        const shares = (await page.evaluate(
+          `[...document.querySelectorAll('.fill')].map((fill) => fill.offsetWidth / fill.parentElement.offsetWidth)`,
+        )) as number[]
+        assert.ok(Math.abs(shares[0] - predictions[0].score) < 0.02 && shares[1] < 0.1, shares.join())
+        assert.equal(await page.locator('#seen-size').innerText(), '28 × 28')
+        assert.equal(await styleOf(page, '#seen', 'imageRendering'), 'pixelated')
+        for (const name of ['upload', 'preprocess', 'queue', 'inference']) {
+          assert.match(await page.locator('#times').innerText(), new RegExp(`${name}\\s+[\\d.]+ ms`))
+        }
+        assert.ok(await page.locator('#canvas').isHidden())
+        assert.deepEqual(requests.slice(-2), ['POST /predict', 'POST /preprocess'])
+        await page.locator('#again').click()
+        await page.locator('#canvas').waitFor()
+        assert.equal(await page.locator('#label').innerText(), '')
+      },
+      { reducedMotion: 'reduce' },
+    )
   })
 
   test('the picture of what the model saw is that of /preprocess', async () => {
@@ -148,7 +199,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       .raw()
       .toBuffer()
     await during(mnist, async (page) => {
-      await page.locator('#sample').click()
+      await clickSample(page)
       await page.locator('#seen[src^="blob:"]').waitFor()
       const shown = await page.evaluate(`(async () => {
         const picture = document.getElementById('seen')
@@ -184,12 +235,43 @@ describe('the page', { skip: NO_BROWSER }, () => {
           await untilLabel(page, '2')
           assert.equal(await page.locator('#message').innerText(), '')
           assert.equal(
-            await page.locator('#curl').innerText(),
-            `curl -F 'image=@"it'\\''s a digit;1.png"' ${mnist.url}/predict`,
+            await page.locator('#snippet').innerText(),
+            `curl ${mnist.url}/predict \\\n  -F 'image=@"it'\\''s a digit;1.png"'`,
           )
         }
       },
       undefined,
+    )
+  })
+
+  test('takes a file that is really dragged, and an image from the real clipboard', async () => {
+    const permissions = ['clipboard-read', 'clipboard-write']
+    await during(
+      mnist,
+      async (page) => {
+        const session = await page.context().newCDPSession(page)
+        const data = { items: [], files: [SAMPLE], dragOperationsMask: 1 }
+        const drag = (type: 'dragEnter' | 'dragOver' | 'drop') =>
+          session.send('Input.dispatchDragEvent', { type, x: 300, y: 300, data })
+        await drag('dragEnter')
+        await drag('dragOver')
+        await page.getByText('Drop images to classify them').waitFor()
+        assert.deepEqual(await violations(page), [])
+        await drag('drop')
+        await untilLabel(page, '2')
+        assert.equal(await page.locator('#sent-name').innerText(), 'sample.png')
+        assert.ok(await page.getByText('Drop images to classify them').isHidden())
+
+        await page.locator('#again').click()
+        await page.evaluate(`(async () => {
+          const type = 'image/png'
+          const blob = await (await fetch('model/samples/7-ballpoint.png')).blob()
+          await navigator.clipboard.write([new ClipboardItem({ [type]: new Blob([blob], { type }) })])
+        })()`)
+        await page.keyboard.press('Control+v')
+        await untilLabel(page, '7')
+      },
+      { permissions },
     )
   })
 
@@ -215,7 +297,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       assert.equal(await ink(), 0)
       await untilIdle(page)
       assert.equal(await page.locator('#label').innerText(), '')
-      assert.ok(await page.locator('#request').isHidden())
+      assert.match(await page.locator('#snippet').innerText(), /image\.png/)
     })
   })
 
@@ -237,6 +319,8 @@ describe('the page', { skip: NO_BROWSER }, () => {
         await page.locator('#file').setInputFiles({ name, mimeType: 'image/png', buffer })
         await page.locator('#message').getByText(words).waitFor()
         assert.equal(await page.locator('#label').innerText(), '')
+        assert.ok(await page.locator('#code').isHidden(), 'no code for a request that failed')
+        assert.deepEqual(await violations(page), [])
       }
     })
   })
@@ -264,23 +348,28 @@ describe('the page', { skip: NO_BROWSER }, () => {
     }))
     await during(mnist, async (page, { requests, expectErrors }) => {
       expectErrors()
+      page.setDefaultTimeout(60_000)
       await give(page, 'drop', files)
       await untilIdle(page)
-      const outcomes = await page.locator('#batch-list .outcome').allInnerTexts()
-      assert.deepEqual(
-        outcomes,
-        files.map((_, k) => (k === 50 ? 'not read' : '2')),
-      )
+      const outcomes = await page.locator('#tiles .outcome').allInnerTexts()
+      const { label, score } = await predict<Prediction>(mnist, bytes)
+      for (const [k, outcome] of outcomes.entries()) {
+        if (k === 50) assert.match(outcome, /^not read: .*does not start as an image/)
+        else assert.equal(outcome, `${label}\n${(100 * score).toFixed(1)} %`)
+      }
+      assert.equal(outcomes.length, 100)
+      assert.equal(await page.locator('#gallery-count').innerText(), '100 images')
       assert.equal(requests.filter((request) => request === 'POST /predict').length, 100)
       // each can be shown again without a new request
-      await page.locator('#batch-list button').nth(50).click()
+      await page.locator('#tiles button').nth(50).click()
       assert.match(await page.locator('#message').innerText(), /does not start as an image/)
-      await page.locator('#batch-list button').nth(7).click()
+      await page.locator('#tiles button').nth(7).click()
       assert.equal(await page.locator('#label').innerText(), '2')
-      assert.match(await page.locator('#curl').innerText(), /7\.png/)
+      assert.match(await page.locator('#snippet').innerText(), /7\.png/)
       assert.equal(requests.filter((request) => request === 'POST /predict').length, 100)
-      await page.locator('#sample').click()
-      await page.locator('#batch').waitFor({ state: 'hidden' })
+      await clickSample(page)
+      await page.locator('#gallery').waitFor({ state: 'hidden' })
+      await untilLabel(page, '2')
     })
   })
 
@@ -299,7 +388,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await page.locator('#numbers').fill('7')
       const retry = page.locator('#message').getByText(/asking again in \d+ s/)
       while (!(await retry.isVisible())) {
-        await page.locator('#number-form button').click()
+        await page.locator('#numbers-form button').click()
         await Promise.race([retry.waitFor(), untilIdle(page)])
       }
       isFlooded = false
@@ -318,6 +407,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await first.stop()
       await drawDigit(page, 7, STYLES.plain)
       await page.locator('#message').getByText('The server does not answer. Waiting for it').waitFor()
+      assert.deepEqual(await violations(page), [])
       await start({ PORT: port })
       await untilLabel(page, '7')
       assert.equal(await page.locator('#message').innerText(), '')
@@ -329,20 +419,20 @@ describe('the page', { skip: NO_BROWSER }, () => {
     await during(server, async (page, { expectErrors }) => {
       expectErrors()
       await page.locator('#token').waitFor()
-      assert.ok(await page.locator('#input').isHidden())
+      assert.ok(await page.locator('#stage').isHidden())
       assert.deepEqual(await violations(page), [])
       await page.locator('#token').fill('wrong')
       await page.keyboard.press('Enter')
       assert.match(await messageOf(page), /API_TOKEN/)
       await page.locator('#token').fill('right')
       await page.keyboard.press('Enter')
-      await page.locator('#sample').click()
+      await clickSample(page)
       await untilLabel(page, '2')
       assert.ok(await page.locator('#token').isHidden())
-      assert.match(await page.locator('#curl').innerText(), /-H "Authorization: Bearer \$API_TOKEN"/)
+      assert.match(await page.locator('#snippet').innerText(), /-H "Authorization: Bearer \$API_TOKEN"/)
       assert.doesNotMatch(await page.locator('body').innerText(), /right/)
       await page.reload()
-      await page.locator('#sample').waitFor()
+      await page.locator('#samples button').first().waitFor()
       const kept = (await page.evaluate('[localStorage.length, document.cookie]')) as unknown[]
       assert.deepEqual(kept, [0, ''])
       const other = await page.context().newPage()
@@ -361,7 +451,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     const answer = await (await fetch(`${faces.url}/predict`, { method: 'POST', body: form })).json()
     const { predictions } = answer as { predictions: { label: string; score: number }[] }
     await during(faces, async (page) => {
-      assert.ok(await page.locator('#drawing').isHidden())
+      assert.ok(await page.locator('#draw').isHidden())
       await page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: grey })
       await untilIdle(page)
       const shown = await page.locator('#bars .name').allInnerTexts()
@@ -381,14 +471,14 @@ describe('the page', { skip: NO_BROWSER }, () => {
   test('models of numbers and of features', async () => {
     const linear = await start({ MODEL_DIR: join(MODELS, 'linear') })
     await during(linear, async (page) => {
-      assert.ok(await page.locator('#images').isHidden())
+      assert.ok(await page.locator('#sources').isHidden())
       await page.locator('#numbers').fill('five')
       await page.keyboard.press('Enter')
       assert.equal(await messageOf(page), 'One number is wanted, such as 0.5')
       await page.locator('#numbers').fill('5')
       await page.keyboard.press('Enter')
       await untilLabel(page, '9')
-      assert.equal(await page.locator('#curl').innerText(), `curl -d value=5 ${linear.url}/predict`)
+      assert.equal(await page.locator('#snippet').innerText(), `curl ${linear.url}/predict \\\n  -d value=5`)
       assert.deepEqual(await violations(page), [])
       await give(page, 'drop', [{ name: 'x.png', bytes: readFileSync(SAMPLE) }])
       await page.locator('#message').getByText('linear takes no images').waitFor()
@@ -410,29 +500,49 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('by keyboard only', async () => {
+  test('by keyboard only: samples, images, tabs of the code', async () => {
     await during(mnist, async (page) => {
-      await page.locator('#sample').waitFor()
+      await page.locator('#samples button').first().waitFor()
+      const focused = () =>
+        page.evaluate(
+          'document.activeElement.id || document.activeElement.innerText || "sample"',
+        ) as Promise<string>
       const visited: string[] = []
-      while (visited.at(-1) !== 'sample' && visited.length < 20) {
+      while (visited.at(-1) !== 'copy' && visited.length < 30) {
         await page.keyboard.press('Tab')
-        visited.push((await page.evaluate('document.activeElement.id')) as string)
+        visited.push(await focused())
       }
-      assert.deepEqual(visited, ['undo', 'clear', 'pen', 'file', 'sample'])
+      const samples = new Array(await page.locator('#samples button').count()).fill('sample')
+      const [links, code] = [
+        ['API', 'Model', 'Metrics'],
+        ['tab-curl', 'snippet', 'copy'],
+      ]
+      const stage = ['undo', 'clear', 'pen']
+      assert.deepEqual(visited, [...links, ...stage, ...samples, 'file', 'camera-open', ...code])
+      await page.keyboard.press('Shift+Tab')
+      await page.keyboard.press('Shift+Tab')
+      for (const [key, id, words] of [
+        ['ArrowRight', 'tab-Python', /requests\.post/],
+        ['ArrowRight', 'tab-JavaScript', /await fetch/],
+        ['ArrowRight', 'tab-curl', /^curl/],
+        ['ArrowLeft', 'tab-JavaScript', /await fetch/],
+      ] as const) {
+        await page.keyboard.press(key)
+        assert.equal(await focused(), id)
+        assert.equal(await page.locator('[aria-selected=true]').getAttribute('id'), id)
+        assert.match(await page.locator('#snippet').innerText(), words)
+      }
+      for (let step = 0; step < 3; step++) await page.keyboard.press('Shift+Tab')
+      assert.equal(await focused(), 'sample')
       const outline = await page.evaluate('getComputedStyle(document.activeElement).outlineStyle')
       assert.equal(outline, 'solid')
       await page.keyboard.press('Enter')
-      await untilLabel(page, '2')
+      await untilLabel(page, '8')
     })
   })
 
   test('on a phone: by touch, without overflow', async () => {
-    const phone = {
-      viewport: { width: 360, height: 740 },
-      hasTouch: true,
-      isMobile: true,
-      colorScheme: 'dark' as const,
-    }
+    const phone = { ...PHONE, colorScheme: 'dark' as const }
     await during(
       mnist,
       async (page) => {
@@ -448,13 +558,260 @@ describe('the page', { skip: NO_BROWSER }, () => {
         await touch('touchEnd')
         await untilLabel(page, '1')
         await untilIdle(page)
-        assert.ok(await page.locator('label[for=camera]').isVisible())
+        assert.ok(await page.locator('#camera-open').isVisible())
+        assert.ok(await page.getByText('or drop them').isHidden(), 'nothing can be dropped on a phone')
         assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 360)
         assert.equal(await page.evaluate('scrollY'), 0)
         assert.deepEqual(await violations(page), [])
       },
       phone,
     )
+  })
+
+  test('everything that counts is in one view, on a phone and on a desktop', async () => {
+    const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
+    const parts = ['#label', '#bars li:nth-child(1)', '#bars li:nth-child(3)']
+    for (const device of [PHONE, DESKTOP]) {
+      const more = device === DESKTOP ? ['#sources', '#code', '#about', '#times', '#seen'] : []
+      await during(
+        mnist,
+        async (page) => {
+          await drawDigit(page, 2, STYLES.plain)
+          await untilLabel(page, '2')
+          await untilIdle(page)
+          for (const part of ['#canvas', ...parts, ...more]) assert.ok(await isInView(page, part), part)
+        },
+        device,
+      )
+      await during(
+        scenes,
+        async (page) => {
+          await page
+            .locator('#file')
+            .setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: await plain('#f00') })
+          await untilIdle(page)
+          for (const part of ['#sent', ...parts, ...more]) assert.ok(await isInView(page, part), part)
+        },
+        device,
+      )
+    }
+  })
+
+  test('says what to do where the eye is: draw here, draw it larger, drop an image', async () => {
+    await during(
+      mnist,
+      async (page) => {
+        assert.equal(await page.locator('#headline').innerText(), 'Draw a digit')
+        const hint = page.locator('#draw-hint')
+        const opacity = () => styleOf(page, '#draw-hint', 'opacity')
+        assert.equal(await hint.innerText(), 'Draw a digit here')
+        assert.equal(await opacity(), '0.8')
+        assert.deepEqual(await violations(page), [])
+        await drawDigit(page, 1, STYLES.plain)
+        assert.equal(await opacity(), '0')
+        await page.locator('#clear').click()
+        await drawDigit(page, 3, { ...STYLES.plain, width: 0.1, height: 0.12, pen: 8 })
+        assert.equal(await hint.innerText(), 'Draw it larger')
+        assert.equal(await opacity(), '1')
+        await page.locator('#undo').click()
+        await page.locator('#undo').click()
+        assert.equal(await hint.innerText(), 'Draw a digit here')
+        await untilIdle(page)
+      },
+      { reducedMotion: 'reduce' },
+    )
+    const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
+    await during(scenes, async (page) => {
+      assert.equal(await page.locator('#headline').innerText(), 'What is in the picture?')
+      assert.match(await page.locator('#drop').innerText(), /Drop an image here/)
+      assert.deepEqual(await violations(page), [])
+      assert.equal(await styleOf(page, '#drop', 'borderTopStyle'), 'dashed')
+      const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.locator('#drop').click()])
+      await chooser.setFiles({ name: 'sea.png', mimeType: 'image/png', buffer: await plain('#3366a0') })
+      await untilLabel(page, 'open sea')
+      assert.ok(await page.locator('#drop').isHidden())
+      await page.locator('#again').click()
+      await page.locator('#drop').waitFor()
+    })
+    await during(
+      scenes,
+      async (page) => assert.equal((await page.locator('#drop').innerText()).trim(), 'Choose an image'),
+      PHONE,
+    )
+  })
+
+  test('every sample is read as the digit in its name', async () => {
+    const { samples } = (await (await fetch(`${mnist.url}/model`)).json()) as { samples: string[] }
+    assert.ok(samples.length >= 4)
+    await during(mnist, async (page) => {
+      for (const [index, path] of samples.entries()) {
+        await page.locator('#samples button').nth(index).click()
+        await untilLabel(page, path.match(/\d/)?.[0] ?? '2')
+      }
+    })
+  })
+
+  test('an unsure answer looks unsure', async () => {
+    const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
+    const seen = new Set<string>()
+    await during(scenes, async (page) => {
+      for (const colour of ['#3366a0', '#c9b27c', '#8a6f70', '#a07d5c', '#c8a878', '#ffff9b']) {
+        const image = await plain(colour)
+        const { predictions } = await predict<{ predictions: Prediction[] }>(scenes, image)
+        const [best, second] = predictions
+        const isClose = best.score - second.score < 0.1
+        const expected = isClose
+          ? `${best.label}, or perhaps ${second.label}`
+          : best.score < 0.5
+            ? `perhaps ${best.label}`
+            : best.label
+        await page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: image })
+        await untilIdle(page)
+        assert.equal(await page.locator('#label').textContent(), expected)
+        const isUnsure = expected !== best.label
+        assert.equal(await page.locator('#doubt').innerText(), isUnsure ? 'The model is not sure' : '')
+        assert.equal(await page.locator('#answer.unsure').count(), Number(isUnsure))
+        if (isUnsure) assert.deepEqual(await violations(page), [])
+        seen.add(expected.replace(best.label, '').replace(second.label, ''))
+      }
+    })
+    assert.deepEqual([...seen].sort(), ['', ', or perhaps ', 'perhaps '])
+  })
+
+  test('several images: a failure in its tile, the first good one selected, sorted, as a table', async () => {
+    const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
+    const colours = { 'dusk, "late".png': '#8a6f70', 'sea.png': '#3366a0', 'snow.png': '#eef2f6' }
+    const images = await Promise.all(
+      Object.entries(colours).map(async ([name, colour]) => ({ name, bytes: await plain(colour) })),
+    )
+    const results = await Promise.all(images.map(({ bytes }) => predict<Prediction>(scenes, bytes)))
+    await during(scenes, async (page, { expectErrors }) => {
+      expectErrors()
+      await give(page, 'drop', [{ name: 'notes.png', bytes: Buffer.from('no image') }, ...images])
+      await untilIdle(page)
+      const tiles = page.locator('#tiles button')
+      const names = () => page.locator('#tiles .file').allInnerTexts()
+      assert.match(await tiles.first().innerText(), /not read: .*does not start as an image file/)
+      assert.equal(await page.locator('#tiles .bad').count(), 1)
+      assert.match((await page.locator('#tiles [aria-current]').innerText()) ?? '', /dusk/)
+      assert.match(await page.locator('#label').innerText(), new RegExp(results[0].label))
+      assert.equal(await page.locator('#message').innerText(), '')
+      assert.deepEqual(await violations(page), [])
+
+      const order = page.getByLabel('Order')
+      const given = ['notes.png', ...images.map(({ name }) => name)]
+      assert.deepEqual(await names(), given)
+      const byScore = images
+        .map(({ name }, i) => ({ name, score: results[i].score }))
+        .sort((a, b) => b.score - a.score)
+      const certain = byScore.map(({ name }) => name)
+      await order.selectOption('certain')
+      assert.deepEqual(await names(), [...certain, 'notes.png'])
+      await order.selectOption('uncertain')
+      assert.deepEqual(await names(), [...certain.toReversed(), 'notes.png'])
+      await order.selectOption('label')
+      const byLabel = images.map(({ name }, i) => [results[i].label, name]).sort()
+      assert.deepEqual(await names(), [...byLabel.map(([, name]) => name), 'notes.png'])
+
+      const [download] = await Promise.all([page.waitForEvent('download'), page.locator('#csv').click()])
+      assert.equal(download.suggestedFilename(), 'predictions.csv')
+      const [header, failed, ...rows] = readFileSync(await download.path(), 'utf8')
+        .trimEnd()
+        .split('\r\n')
+      assert.equal(header, 'file,prediction,score,error')
+      assert.match(failed, /^notes\.png,,,.*does not start as an image/)
+      assert.deepEqual(
+        rows,
+        results.map(({ label, score }, i) => {
+          const fields = [images[i].name, label].map((text) =>
+            /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text,
+          )
+          return `${fields},${score},`
+        }),
+      )
+
+      await page.getByText('notes.png').click()
+      assert.match(await page.locator('#message.bad').innerText(), /does not start as an image/)
+      assert.ok(await page.locator('#code').isHidden())
+      await page.locator('#gallery-close').focus()
+      await page.keyboard.press('Enter')
+      await page.locator('#drop').waitFor()
+    })
+  })
+
+  test('the code of each tab makes the same request', async () => {
+    const digit = await predict<Prediction>(mnist, readFileSync(SAMPLE))
+    const folder = mkdtempSync(join(tmpdir(), 'onnxpress-page-'))
+    await during(
+      mnist,
+      async (page) => {
+        await clickSample(page)
+        await untilLabel(page, '2')
+        await page.locator('#save-link').getByText('sample.png').waitFor()
+        const [download] = await Promise.all([
+          page.waitForEvent('download'),
+          page.locator('#save-link').click(),
+        ])
+        await download.saveAs(join(folder, 'sample.png'))
+        for (const [tab, command] of [
+          ['curl', ['sh', '-c']],
+          ['JavaScript', [process.execPath, '--input-type=module', '-e']],
+        ] as const) {
+          await page.getByRole('tab', { name: tab }).click()
+          await page.locator('#copy').click()
+          await page.locator('#copy').getByText('Copied').waitFor()
+          const code = String(await page.evaluate('navigator.clipboard.readText()'))
+          assert.equal(code, await page.locator('#snippet').innerText())
+          const [program, ...args] = command
+          const { stdout } = await promisify(execFile)(program, [...args, code], { cwd: folder })
+          assert.match(stdout, /"?label"?: ?['"]2['"]/)
+          assert.ok(stdout.includes(String(digit.score)), stdout)
+        }
+        await page.getByRole('tab', { name: 'Python' }).click()
+        assert.equal(
+          await page.locator('#snippet').innerText(),
+          `import requests\n\nimage = open("sample.png", "rb")\nresponse = requests.post(\n  "${mnist.url}/predict",\n  files={"image": image},\n)\nprint(response.json())`,
+        )
+        assert.deepEqual(await violations(page), [])
+      },
+      { permissions: ['clipboard-read', 'clipboard-write'] },
+    )
+    rmSync(folder, { recursive: true })
+  })
+
+  test('the camera, after a click and with permission: live, and as a photo', async () => {
+    await during(
+      mnist,
+      async (page, { requests }) => {
+        await page.locator('#camera-open').click()
+        await page.locator('#answer[data-state=result]').waitFor()
+        assert.equal(await page.evaluate(`document.getElementById('viewfinder').paused`), false)
+        assert.deepEqual(await violations(page), [])
+        const predictions = () => requests.filter((request) => request === 'POST /predict').length
+        const before = predictions()
+        await page.waitForRequest(/predict/)
+        assert.ok(predictions() > before, 'it goes on')
+        await page.locator('#shoot').click()
+        await page.locator('#sent[src^="blob:"]').waitFor()
+        await untilIdle(page)
+        assert.equal(await page.evaluate(`document.getElementById('viewfinder').srcObject`), null)
+        assert.match(await page.locator('#snippet').innerText(), /camera\.jpg/)
+        await page.locator('#camera-open').click()
+        await page.locator('#camera-close').click()
+        await page.locator('#canvas').waitFor()
+        await untilIdle(page)
+        assert.equal(await page.locator('#label').innerText(), '')
+      },
+      { permissions: ['camera'] },
+    )
+    await during(mnist, async (page) => {
+      await page.locator('#camera-open').click()
+      assert.equal(
+        await messageOf(page),
+        'The camera is not allowed: allow it in the address bar, or choose an image',
+      )
+      assert.ok(await page.locator('#canvas').isVisible())
+    })
   })
 
   for (const colorScheme of ['light', 'dark'] as const) {
@@ -469,7 +826,6 @@ describe('the page', { skip: NO_BROWSER }, () => {
           const ground = String(await page.evaluate('getComputedStyle(document.body).backgroundColor'))
           const [red] = ground.match(/\d+/g)!.map(Number)
           assert.ok(colorScheme === 'light' ? red > 200 : red < 50, ground)
-          if (process.env.SCREENSHOT && colorScheme === 'light') await page.screenshot({ path: PICTURE })
           await give(
             page,
             'drop',
@@ -485,7 +841,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('respects reduced motion', async () => {
     const durationUnder = (reducedMotion: 'reduce' | 'no-preference') => async (page: Page) => {
-      await page.locator('#sample').click()
+      await clickSample(page)
       await untilLabel(page, '2')
       const duration = await page.evaluate(
         `getComputedStyle(document.querySelector('.fill')).transitionDuration`,

@@ -18,6 +18,7 @@ const FILES: [path: string, file: string, type: string][] = [
   ['/docs/swagger-ui.css', join(SWAGGER_UI, 'swagger-ui.css'), 'text/css; charset=utf-8'],
   ['/docs/swagger-ui-bundle.js', join(SWAGGER_UI, 'swagger-ui-bundle.js'), 'text/javascript; charset=utf-8'],
   ['/model/sample', join(ROOT, 'models/mnist/sample.png'), 'image/png'],
+  ['/model/samples/3-marker.png', join(ROOT, 'models/mnist/samples/3-marker.png'), 'image/png'],
 ]
 
 describe('static files', () => {

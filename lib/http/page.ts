@@ -1,13 +1,28 @@
-/** The page at `/`: draw a digit or drop a photo, and see the prediction. */
-import { join } from 'node:path'
+/** The page at `/`: draw a digit or drop a photo, and see the prediction. Its samples are the model folder's. */
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { RequestError } from '../inference/errors.ts'
+import type { ModelInfo } from '../model/model_info.ts'
 import type { AddRoute, Handler } from './routes.ts'
 import { staticFile } from './static_file.ts'
 
 const PUBLIC = fileURLToPath(new URL('../../public/', import.meta.url))
 
 /** Loaded by the page. */
-const FILES = ['page.css', 'page.mjs', 'drawing.mjs', 'server.mjs']
+const MODULES = [
+  'page',
+  'answer',
+  'camera',
+  'code',
+  'dom',
+  'drawing',
+  'gallery',
+  'predictor',
+  'server',
+  'sources',
+  'words',
+]
+const FILES = ['page.css', ...MODULES.map((name) => `${name}.mjs`)]
 
 /** Open without a token: the page asks for it when one is required. */
 export const PAGE_PATHS = ['/', ...FILES.map((file) => `/${file}`)]
@@ -22,4 +37,18 @@ export function addPage(route: AddRoute): void {
   }
   route('get /', page, { summary: 'A page to draw on or drop images on', response: 'html', isOpen: true })
   for (const file of FILES) route(`get /${file}`, staticFile(join(PUBLIC, file)))
+}
+
+/** The example images of the model folder. */
+export function addSamples({ name, samplePath, samplePaths }: ModelInfo, route: AddRoute): void {
+  const noSample = (): never => {
+    throw new RequestError(404, `the folder of ${name} has no such sample image`)
+  }
+  const doc = { summary: 'An example image', response: 'image' } as const
+  if (samplePath) route('get /model/sample', staticFile(samplePath), doc)
+  else route('get /model/sample', noSample, { ...doc, errors: [404] })
+
+  const samples = new Map(samplePaths.map((path) => [basename(path), staticFile(path)]))
+  const send: Handler = (ctx) => (samples.get(String(ctx.req.params.sample)) ?? noSample)(ctx)
+  if (samples.size > 0) route('get /model/samples/:sample', send, doc)
 }

@@ -1,4 +1,5 @@
 /** Descriptions of the model: text for `npm run describe`, JSON for `GET /model`. */
+import { basename } from 'node:path'
 import { describeRecipe } from '../../preprocess/index.ts'
 import type { TensorSpec } from '../inference/tensor.ts'
 import { shapeText } from './graph.ts'
@@ -15,7 +16,7 @@ export interface RequestLimits {
 /** The response of `GET /model`. */
 export function modelJson(model: ModelInfo, limits: RequestLimits) {
   const { name, version, source, device, input, outputs, recipe, outputSpec } = model
-  const { notes, batchSize, samplePath } = model
+  const { notes, batchSize, samplePath, samplePaths } = model
   const { kind, labels, threshold } = outputSpec
   return {
     name,
@@ -30,6 +31,10 @@ export function modelJson(model: ModelInfo, limits: RequestLimits) {
     threshold: kind === 'multi-label' ? threshold : undefined,
     notes,
     sample: samplePath && '/model/sample',
+    samples: [
+      ...(samplePath ? ['/model/sample'] : []),
+      ...samplePaths.map((path) => `/model/samples/${encodeURIComponent(basename(path))}`),
+    ],
     limits: { ...limits, maxBatchSize: batchSize },
   }
 }

@@ -10,6 +10,17 @@ import {
   readUltralytics,
 } from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
+import { listSamples } from './samples.ts'
+
+/** Files of the folder that are served or compared with, as far as it has them. */
+export interface Extras {
+  /** path of an example image */
+  samplePath: string | undefined
+  /** paths of more of them */
+  samplePaths: readonly string[]
+  /** path of check.json: tensors and scores that Python's onnxpress.save wrote */
+  checkPath: string | undefined
+}
 
 export interface ModelFolder {
   /** the folder's own name; that of the model, for one of the Hub's */
@@ -17,16 +28,13 @@ export interface ModelFolder {
   /** `hf://owner/model@commit`, for a folder in the cache of the Hugging Face Hub */
   source: string | undefined
   modelPath: string
+  extras: Extras
   /** config.json; an empty object when there is none */
   config: JsonFile
   /** preprocessor_config.json, or the same within processor_config.json, if there is one */
   preprocessor: JsonFile | undefined
   /** class names in the ONNX file's metadata, by their numbers */
   labels?: Record<string, string>
-  /** an example image, if there is one */
-  samplePath: string | undefined
-  /** tensors and scores to compare with, if Python's onnxpress.save wrote them */
-  checkPath: string | undefined
 }
 
 /** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
@@ -67,8 +75,11 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
     modelPath,
     config,
     preprocessor: readPreprocessorFile(folder, note),
-    samplePath: find(SAMPLES),
-    checkPath: find(['check.json']),
+    extras: {
+      samplePath: find(SAMPLES),
+      samplePaths: listSamples(folder, note),
+      checkPath: find(['check.json']),
+    },
   }
 }
 

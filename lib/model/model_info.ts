@@ -2,10 +2,11 @@
 import type { Recipe } from '../../preprocess/index.ts'
 import type { JobContext } from '../inference/batcher.ts'
 import type { Tensor, TensorSpec } from '../inference/tensor.ts'
+import type { Extras } from './model_folder.ts'
 import type { OutputSpec } from './output_spec.ts'
 
 /** Everything there is to know about a loaded model. */
-export interface ModelInfo {
+export interface ModelInfo extends Extras {
   name: string
   version: string
   /** where it comes from, `hf://owner/model@commit`, if it is one of the Hugging Face Hub */
@@ -22,10 +23,6 @@ export interface ModelInfo {
   notes: readonly string[]
   /** most samples in a batch */
   batchSize: number
-  /** path of an example image, if the folder has one */
-  samplePath: string | undefined
-  /** path of check.json, if the folder has one */
-  checkPath: string | undefined
 }
 
 export interface Model extends ModelInfo {

@@ -5,7 +5,7 @@ import { sizeOf, type Tensor, type TensorSpec, toNumbers } from '../inference/te
 import { chooseScores, type FirstOutput, isProbabilities } from './graph.ts'
 import { findLabels, inClassOrder } from './labels.ts'
 import type { ModelFolder } from './model_folder.ts'
-import { labelsOf, type OnnxFile, originOf } from './onnx_file.ts'
+import { labelsOf, type OnnxFile, originOf } from './onnx/onnx_file.ts'
 
 /** transformers' `function_to_apply` */
 export const SCORE_FUNCTIONS = ['softmax', 'sigmoid', 'none'] as const

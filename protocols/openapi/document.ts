@@ -1,5 +1,6 @@
 /** The OpenAPI 3.1 document: the table of routes, with everything they have in common written out. */
 import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
 import type { RequestBody, ResponseBody, Route } from '../../lib/http/routes.ts'
 import { DTYPES, sizeOf } from '../../lib/inference/tensor.ts'
 import type { Model } from '../../lib/model/model_info.ts'
@@ -106,7 +107,8 @@ class Document {
     const { model, settings } = this.#service
     // PUT sends the bare file, as curl -T does
     const body = method === 'put' ? 'bytes' : doc.body
-    const values: Record<string, string> = { model: model.name, version: model.version }
+    const sample = basename(model.samplePaths[0] ?? '')
+    const values: Record<string, string> = { model: model.name, version: model.version, sample }
     const pathParameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
       in: 'path',
       name,

@@ -101,6 +101,7 @@ function modelSchema(): Json {
     notes: list(TEXT),
     'threshold?': NUMBER,
     'sample?': TEXT,
+    samples: list(TEXT),
     limits: object({ maxUploadBytes: INTEGER, maxPixels: INTEGER, maxQueue: INTEGER, maxBatchSize: INTEGER }),
   })
 }
