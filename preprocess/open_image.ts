@@ -1,5 +1,5 @@
 /** Opens image files: with our own decoders where they can, else with sharp. The only place that knows of both. */
-import { FORMATS, type ImageFormat, imageFormat } from './decode/format.ts'
+import { FORMATS, type ImageFormat, imageFormat, otherFormat } from './decode/format.ts'
 import { openGeneral } from './decode/general.ts'
 import { type ImageSource, sourceOf } from './decode/image_source.ts'
 import { openJpeg } from './decode/jpeg/jpeg.ts'
@@ -95,8 +95,9 @@ function unlessUnsupported<Result>(work: () => Result): Result | undefined {
 
 function requireFormat(bytes: Uint8Array): ImageFormat {
   const format = imageFormat(bytes)
-  if (format !== undefined && format !== 'heic') return format
-  const what = format ? 'is HEIC, which is not decoded here' : 'does not start as an image file'
+  if (format && format !== 'heic') return format
+  const other = otherFormat(bytes)
+  const what = other ? `is ${other}, which is not decoded here` : 'does not start as an image file'
   throw new ImageError('unsupported', `the image ${what}: send ${FORMATS}`)
 }
 

@@ -62,19 +62,17 @@ function mapLevels(pixels: Pixels, channel: number, values: Float32Array, plane:
  */
 function levelValues({ rescale, normalize, backend, isFused }: Recipe, channel: number): Float32Array {
   const { fround } = Math
+  const { factor, offset } = rescale ?? { factor: 1, offset: 0 }
   const isTorch = backend === 'torchvision'
-  const fusedFactor =
-    isTorch && isFused && rescale?.offset === 0 && normalize.length > 0 ? rescale.factor : undefined
-  const factor = isTorch ? fround(rescale?.factor ?? 1) : rescale?.factor
-  return Float32Array.from({ length: 256 }, (_, level) => {
-    let value = level
-    if (rescale && factor !== undefined && fusedFactor === undefined)
-      value = fround(fround(level * factor) + rescale.offset)
-    for (const [i, { mean, std }] of normalize.entries()) {
-      const divisor = i === 0 ? fround(1 / (fusedFactor ?? 1)) : 1
-      value = fround(value - fround(fround(mean[channel]) * divisor))
-      value = fround(value / fround(fround(std[channel]) * divisor))
-    }
-    return value
-  })
+  const isOneStep = isTorch && isFused && offset === 0 && normalize.length > 0
+  const scaled = isTorch ? fround(factor) : factor // NumPy multiplies in float64
+  const values = new Float32Array(256)
+  for (let level = 0; level < 256; level++)
+    values[level] = isOneStep ? level : fround(level * scaled) + offset
+  for (const [step, { mean, std }] of normalize.entries()) {
+    const divisor = isOneStep && step === 0 ? fround(1 / factor) : 1
+    const [m, s] = [fround(fround(mean[channel]) * divisor), fround(fround(std[channel]) * divisor)]
+    for (let level = 0; level < 256; level++) values[level] = fround(values[level] - m) / s
+  }
+  return values
 }

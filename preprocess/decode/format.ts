@@ -5,9 +5,31 @@ export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
 
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff' | 'heic'
 
+/** Formats that are recognized, but not decoded. */
+const OTHERS: [start: RegExp, name: string][] = [
+  [/^.{4}ftyp/s, 'HEIC'],
+  [/^BM/, 'BMP'],
+  [/^\0\0[\x01\x02]\0/, 'ICO'],
+  [/^P[1-7fF]\s/, 'PPM'],
+  [/^(\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51)/, 'JPEG 2000'],
+  [/^(\xff\x0a|\0\0\0\x0cJXL )/, 'JPEG XL'],
+  [/^(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg/s, 'SVG'],
+  [/^%PDF/, 'PDF'],
+  [/^8BPS/, 'Photoshop'],
+]
+
+/** The name of a format that is not decoded here; undefined for bytes of no known one. */
+export function otherFormat(bytes: Uint8Array): string | undefined {
+  return OTHERS.find(([start]) => start.test(headOf(bytes)))?.[1]
+}
+
+function headOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 64)).toString('latin1')
+}
+
 /** The format that the first bytes announce; undefined for anything else. HEIC is recognized, but not decoded. */
 export function imageFormat(bytes: Uint8Array): ImageFormat | undefined {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 64)).toString('latin1')
+  const head = headOf(bytes)
   if (head.startsWith('\xff\xd8\xff')) return 'jpeg'
   if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'
   if (head.startsWith('GIF87a') || head.startsWith('GIF89a')) return 'gif'

@@ -13,12 +13,10 @@ export interface Coefficients {
   length: number
   first: Int32Array
   count: Int32Array
-  /** those of output i start at `i * stride`, and are followed by zeros */
+  /** fixed point with FRACTION_BITS; those of output i start at `i * stride`, and are followed by zeros */
   weights: Int32Array
   /** a multiple of 4, which is what the kernel reads at a time */
   stride: number
-  /** how many bits of a weight are its fraction */
-  fractionBits: number
 }
 
 /** How an axis is resized. */
@@ -29,7 +27,7 @@ export interface Sampling {
 }
 
 /** Pillow's PRECISION_BITS: 32 - 8 - 2. */
-const PIL_FRACTION_BITS = 22
+const FRACTION_BITS = 22
 /** PyTorch's weights have 16 bits, of which the largest one of an axis uses all. */
 const TORCH_WEIGHT_LIMIT = 2 ** 15
 
@@ -56,40 +54,47 @@ export function coefficientsOf(
   const isPil = backend === 'pil'
   // PyTorch's precision depends on the whole axis
   const [start, end] = isPil ? [from, from + length] : [0, newSize]
+  const kept = from - start
   const first = new Int32Array(end - start)
   const count = new Int32Array(end - start)
   const exact = new Float64Array((end - start) * stride)
-
-  for (let i = start; i < end; i++) {
-    const at = (i - start) * stride
-    const center = (i + 0.5) * scale
+  let largest = 0
+  for (let i = 0; i < first.length; i++) {
+    const center = (start + i + 0.5) * scale
     const low = Math.max(0, Math.trunc(center - support + 0.5))
     const high = Math.min(size, Math.trunc(center + support + 0.5))
     let sum = 0
-    for (let j = low; j < high; j++) {
-      exact[at + j - low] = weight((j - center + 0.5) * reciprocal)
-      sum += exact[at + j - low]
+    for (let j = low, at = i * stride; j < high; j++, at++) {
+      exact[at] = weight((j - center + 0.5) * reciprocal)
+      sum += exact[at]
     }
-    if (sum !== 0) for (let j = 0; j < high - low; j++) exact[at + j] /= sum
-    first[i - start] = low
-    count[i - start] = high - low
+    for (let at = i * stride; at < i * stride + high - low; at++) {
+      if (sum !== 0) exact[at] /= sum
+      largest = Math.max(largest, exact[at])
+    }
+    first[i] = low
+    count[i] = high - low
   }
 
-  const fractionBits = isPil ? PIL_FRACTION_BITS : torchFractionBits(exact)
-  const kept = from - start
-  const weights = Int32Array.from(exact.subarray(kept * stride, (kept + length) * stride), (value) => {
-    const fixed = value * (1 << fractionBits)
-    return Math.trunc(fixed + (fixed < 0 ? -0.5 : 0.5))
-  })
+  // weights of fewer bits are shifted to the same fixed point: their sums are rounded alike
+  const shift = isPil ? 0 : FRACTION_BITS - torchFractionBits(largest)
+  const one = 1 << (FRACTION_BITS - shift)
+  const weights = new Int32Array(length * stride)
+  for (let i = 0; i < length; i++) {
+    const from = (kept + i) * stride
+    for (let j = 0; j < count[kept + i]; j++) {
+      const fixed = exact[from + j] * one
+      weights[i * stride + j] = (fixed < 0 ? fixed - 0.5 : fixed + 0.5) << shift
+    }
+  }
   const axis = { first: first.subarray(kept, kept + length), count: count.subarray(kept, kept + length) }
-  return relative({ ...axis, weights, stride, fractionBits })
+  return relative({ ...axis, weights, stride })
 }
 
 /** As many as the largest weight allows. */
-function torchFractionBits(weights: Float64Array): number {
-  const largest = weights.reduce((a, b) => Math.max(a, b), 0)
+function torchFractionBits(largest: number): number {
   let bits = 0
-  while (bits < 22 && Math.trunc(0.5 + largest * 2 ** (bits + 1)) < TORCH_WEIGHT_LIMIT) bits++
+  while (bits < FRACTION_BITS && Math.trunc(0.5 + largest * 2 ** (bits + 1)) < TORCH_WEIGHT_LIMIT) bits++
   return bits
 }
 
@@ -112,16 +117,17 @@ function nearest(
     first[i - from] = backend === 'pil' ? position : exact
   }
   const weights = new Int32Array(length * 4)
-  for (let i = 0; i < weights.length; i += 4) weights[i] = 1 << PIL_FRACTION_BITS
+  for (let i = 0; i < weights.length; i += 4) weights[i] = 1 << FRACTION_BITS
   const count = first.map(() => 1)
-  return relative({ first, count, weights, stride: 4, fractionBits: PIL_FRACTION_BITS })
+  return relative({ first, count, weights, stride: 4 })
 }
 
-/** @param first in ascending order, counted from the beginning of the axis */
+/** @param first in ascending order, counted from the beginning of the axis; changed in place */
 function relative({ first, count, ...axis }: Omit<Coefficients, 'from' | 'length'>): Coefficients {
   const from = first[0]
   const length = first[first.length - 1] + count[count.length - 1] - from
-  return { ...axis, from, length, first: first.map((low) => low - from), count }
+  for (let i = 0; i < first.length; i++) first[i] -= from
+  return { ...axis, from, length, first, count }
 }
 
 /** For an axis of `size` samples stored from last to first: the same output samples, from last to first. */

@@ -56,7 +56,7 @@ function cutColumns({ chunks, rowBytes, channels }: Rows, { left, width }: Box):
 
 /** Resample each row. */
 function horizontal({ chunks, rowBytes, channels }: Rows, coefficients: Coefficients): Rows {
-  const { from, first, count, stride, fractionBits } = coefficients
+  const { from, first, count, stride } = coefficients
   const width = first.length
   const stage = {
     chunks,
@@ -66,19 +66,7 @@ function horizontal({ chunks, rowBytes, channels }: Rows, coefficients: Coeffici
   }
   const resampled = mapRows(stage, (kernel, rows, source, out, [firstAt, countAt, weightsAt]) => {
     const at = source + from * channels
-    kernel.horizontal(
-      at,
-      rowBytes,
-      rows,
-      channels,
-      firstAt,
-      countAt,
-      weightsAt,
-      stride,
-      fractionBits,
-      width,
-      out,
-    )
+    kernel.horizontal(at, rowBytes, rows, channels, firstAt, countAt, weightsAt, stride, width, out)
   })
   return { chunks: resampled, rowBytes: width * channels, channels }
 }
@@ -90,7 +78,7 @@ function vertical(rows: Rows, coefficients: Coefficients): Rows {
 
 /** Each output row as soon as the last row that it reads has come. */
 function* resampledColumns({ chunks, rowBytes }: Rows, coefficients: Coefficients): Iterable<Uint8Array> {
-  const { first, count, weights, stride, fractionBits } = coefficients
+  const { first, count, weights, stride } = coefficients
   const maxRows = rowsPerPiece(rowBytes)
   const maxCount = count.reduce((a, b) => Math.max(a, b), 0)
   const arena = pixelArena()
@@ -113,7 +101,7 @@ function* resampledColumns({ chunks, rowBytes }: Rows, coefficients: Coefficient
       for (; first[row] + count[row] <= end; row++) {
         const at = windowAt + (first[row] - start) * rowBytes
         const rowWeights = weightsAt + row * stride * 4
-        arena.kernel.vertical(at, rowBytes, count[row], rowWeights, fractionBits, outAt)
+        arena.kernel.vertical(at, rowBytes, count[row], rowWeights, outAt)
         yield arena.view(outAt, rowBytes)
       }
     }

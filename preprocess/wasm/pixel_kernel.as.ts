@@ -10,23 +10,25 @@ import { words } from './simd.as.ts'
 /** The first free address. */
 export const FREE: usize = __heap_base
 
-// For resample/: sums are 32-bit fixed point with `bits` of fraction. Wrapping integer sums are the same in any order.
+// For resample/: sums are 32-bit fixed point with FRACTION_BITS. Wrapping integer sums are the same in any order.
 
+const FRACTION_BITS = 22
+const HALF = 1 << (FRACTION_BITS - 1)
 /** Weights of the horizontal pass are split into two 16-bit halves, of which SIMD multiplies twice as many at once. */
 const LOW_BITS = 15
 
 /** Four sums to four bytes, rounded down and clamped to 0..255, in the lowest 32 bits. */
 @inline
-function toBytes(sums: v128, bits: i32): v128 {
-  const whole = i32x4.shr_s(sums, bits)
+function toBytes(sums: v128): v128 {
+  const whole = i32x4.shr_s(sums, FRACTION_BITS)
   const words = i16x8.narrow_i32x4_s(whole, whole)
   return i8x16.narrow_i16x8_u(words, words)
 }
 
 /** One RGB pixel: `count` pixels from `p` times the weights from `w`. Stores a fourth byte, which the next overwrites. */
 @inline
-function rgb(p: usize, w: usize, count: i32, bits: i32, out: usize): void {
-  let low = i32x4.splat(1 << (bits - 1))
+function rgb(p: usize, w: usize, count: i32, out: usize): void {
+  let low = i32x4.splat(HALF)
   let high = i32x4.splat(0)
   // four pixels at a time: weights after the last are 0
   for (let j = 0; j < count; j += 4) {
@@ -41,12 +43,12 @@ function rgb(p: usize, w: usize, count: i32, bits: i32, out: usize): void {
     p += 12
     w += 16
   }
-  v128.store32_lane(out, toBytes(i32x4.add(low, i32x4.shl(high, LOW_BITS)), bits), 0)
+  v128.store32_lane(out, toBytes(i32x4.add(low, i32x4.shl(high, LOW_BITS))), 0)
 }
 
 /** One grey pixel, likewise. */
 @inline
-function grey(p: usize, w: usize, count: i32, bits: i32, out: usize): void {
+function grey(p: usize, w: usize, count: i32, out: usize): void {
   let sums = i32x4.splat(0)
   for (let j = 0; j < count; j += 4) {
     // once for the lower halves of the weights, once for the upper
@@ -58,8 +60,8 @@ function grey(p: usize, w: usize, count: i32, bits: i32, out: usize): void {
   }
   const low = i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1)
   const high = i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3)
-  const sum = (1 << (bits - 1)) + low + (high << LOW_BITS)
-  store<u8>(out, min(max(sum >> bits, 0), 255))
+  const sum = HALF + low + (high << LOW_BITS)
+  store<u8>(out, min(max(sum >> FRACTION_BITS, 0), 255))
 }
 
 /**
@@ -71,12 +73,11 @@ function grey(p: usize, w: usize, count: i32, bits: i32, out: usize): void {
  * @param counts per output pixel how many input pixels it reads, i32
  * @param weights per output pixel `stride` of them: of every four, i16, the lower halves and then the upper
  * @param stride a multiple of 4
- * @param bits of the weights' fraction
  * @param out rows of `channels` * `width` bytes
  */
 export function horizontal(
   source: usize, rowBytes: i32, rows: i32, channels: i32, first: usize, counts: usize, weights: usize, stride: i32,
-  bits: i32, width: i32, out: usize
+  width: i32, out: usize
 ): void {
   for (let y = 0; y < rows; y++) {
     const row = source + y * rowBytes
@@ -84,19 +85,18 @@ export function horizontal(
       const p = row + load<i32>(first + (x << 2)) * channels
       const w = weights + ((x * stride) << 2)
       const count = load<i32>(counts + (x << 2))
-      if (channels === 3) rgb(p, w, count, bits, out)
-      else grey(p, w, count, bits, out)
+      if (channels === 3) rgb(p, w, count, out)
+      else grey(p, w, count, out)
       out += channels
     }
   }
 }
 
 /** One output row of the vertical pass: `count` rows of `rowBytes` bytes, each times its weight, i32. */
-export function vertical(source: usize, rowBytes: i32, count: i32, weights: usize, bits: i32, out: usize): void {
-  const half = i32x4.splat(1 << (bits - 1))
+export function vertical(source: usize, rowBytes: i32, count: i32, weights: usize, out: usize): void {
   for (let x = 0; x < rowBytes; x += 8) {
-    let low = half
-    let high = half
+    let low = i32x4.splat(HALF)
+    let high = i32x4.splat(HALF)
     let p = source + x
     for (let j = 0; j < count; j++) {
       const eight = words(p)
@@ -105,7 +105,7 @@ export function vertical(source: usize, rowBytes: i32, count: i32, weights: usiz
       high = i32x4.add(high, i32x4.mul(i32x4.extend_high_i16x8_u(eight), weight))
       p += rowBytes
     }
-    const whole = i16x8.narrow_i32x4_s(i32x4.shr_s(low, bits), i32x4.shr_s(high, bits))
+    const whole = i16x8.narrow_i32x4_s(i32x4.shr_s(low, FRACTION_BITS), i32x4.shr_s(high, FRACTION_BITS))
     v128.store64_lane(out + x, i8x16.narrow_i16x8_u(whole, whole), 0)
   }
 }

@@ -229,4 +229,21 @@ describe('the fast decoders', () => {
     const heic = Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')
     assert.throws(() => pixelsOf(heic), code('unsupported'))
   })
+
+  test('name the other formats', () => {
+    const starts = {
+      BMP: 'BM\x3e\0\0\0',
+      ICO: '\0\0\x01\0\x01\0',
+      PPM: 'P6\n4 4\n255\n',
+      'JPEG 2000': '\0\0\0\x0cjP  \r\n\x87\n',
+      'JPEG XL': '\xff\x0a\xfa\x1f',
+      SVG: '<?xml version="1.0"?>\n<svg xmlns="">',
+      HEIC: '\0\0\0\x18ftypheic\0\0\0\0mif1heic',
+    }
+    for (const [name, start] of Object.entries(starts))
+      assert.throws(
+        () => pixelsOf(Buffer.from(start, 'latin1')),
+        new RegExp(`the image is ${name}, which is not decoded here: send JPEG, PNG`),
+      )
+  })
 })
