@@ -27,6 +27,14 @@ NAMES = ("onnxpress", "torch", "torchvision", "timm", "transformers", "keras", "
 LIBRARIES = {**{name: name for name in NAMES}, "pillow": "PIL"}
 
 
+#: name, PIL image, and its place in check.json
+NamedImage = tuple[str, Any, dict[str, Any]]
+
+
+class ModelError(SaveError):
+    """The model fails on a tensor."""
+
+
 @dataclass
 class Case:
     """One input, and what became of it."""
@@ -61,38 +69,32 @@ def image_inputs(model: Model, transform: Any, preprocessing: Preprocessing, sam
     if sample is not None:
         image, data, name = open_sample(sample)
         samples, file = [("sample", image, {"file": name})], (name, data)
-    mode = choose_mode(model, transform, preprocessing, (samples or draw(GENERATED))[-1][1])
-
-    def run(images: list[NamedImage]) -> list[Case]:
-        return [run_case(model, transform, mode, image) for image in images]
-
-    cases = run(samples)
     try:
-        cases += run(draw(GENERATED))
+        mode = choose_mode(model, transform, preprocessing, (samples or draw(SQUARES))[-1][1])
+        cases = [*run_cases(model, transform, mode, samples), *generated_cases(model, transform, mode)]
     except ModelError as error:
-        # of a transform that keeps the ratio, and a model of a fixed size
-        squares = samples + draw(SQUARES)
-        if len({apply(transform, as_served(image, mode)).shape for _, image, _ in squares}) > 1:
-            size = f"({cases[0].tensor.shape[2]}, {cases[0].tensor.shape[3]})" if cases else "(height, width)"
-            raise SaveError(
-                f"the model takes tensors of one size, but the transform makes them as large as the image: put Resize({size}) "
-                "first, which leaves an image of that size as it is"
-            ) from error
-        cases += run(draw(SQUARES))
-        warnings.warn(
-            "the transform keeps an image's ratio and the model takes one size, so images of another ratio than the "
-            "model's will be refused: Resize((height, width)) takes all",
-            stacklevel=3,
-        )
+        if len({apply(transform, as_served(image, "RGB")).shape for _, image, _ in draw(SQUARES)}) == 1:
+            raise
+        raise SaveError(
+            "the model takes tensors of one size, but the transform makes them as large as the image: put "
+            "Resize((height, width)) first, which leaves an image of that size as it is"
+        ) from error
     is_free = len({case.tensor.shape for case in cases}) > 1
     return Inputs(cases, {0: "batch", **({2: "height", 3: "width"} if is_free else {})}, file)
 
 
-NamedImage = tuple[str, Any, dict[str, Any]]
-
-
-class ModelError(SaveError):
-    """The model fails on a tensor."""
+def generated_cases(model: Model, transform: Any, mode: Mode) -> list[Case]:
+    """Cases of images of several ratios, or of squares where a model of a fixed size gets a transform that keeps the ratio."""
+    try:
+        return run_cases(model, transform, mode, draw(GENERATED))
+    except ModelError:
+        cases = run_cases(model, transform, mode, draw(SQUARES))
+    warnings.warn(
+        "the transform keeps an image's ratio and the model takes one size, so images of another ratio than the model's "
+        "will be refused: Resize((height, width)) takes all",
+        stacklevel=4,
+    )
+    return cases
 
 
 def draw(kinds: tuple[tuple[str, int, int, str], ...]) -> list[NamedImage]:
@@ -102,6 +104,8 @@ def draw(kinds: tuple[tuple[str, int, int, str], ...]) -> list[NamedImage]:
 
 def choose_mode(model: Model, transform: Any, preprocessing: Preprocessing, image: Any) -> Mode:
     """Images are in colour, unless the transform leaves the channels alone and the model takes one."""
+    if preprocessing.composites:
+        return "any"
     tensor = apply(transform, as_served(image, "RGB"))
     if preprocessing.is_grey and tensor.shape[1] != 1:
         raise SaveError("the transform makes three channels of a grey image: give Normalize one mean and one std")
@@ -119,10 +123,12 @@ def choose_mode(model: Model, transform: Any, preprocessing: Preprocessing, imag
         raise
 
 
-def run_case(model: Model, transform: Any, mode: Mode, image: NamedImage) -> Case:
-    name, picture, source = image
-    tensor = apply(transform, as_served(picture, mode))
-    return Case(name, {"image": source}, tensor, run_model(model, tensor))
+def run_cases(model: Model, transform: Any, mode: Mode, images: list[NamedImage]) -> list[Case]:
+    cases = []
+    for name, image, source in images:
+        tensor = apply(transform, as_served(image, mode))
+        cases.append(Case(name, {"image": source}, tensor, run_model(model, tensor)))
+    return cases
 
 
 def apply(transform: Any, image: Any) -> Array:

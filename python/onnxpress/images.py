@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from .errors import SaveError, first_line
 
-Mode = Literal["RGB", "L"]
+#: of the image that the first step gets; "any" is the file's own
+Mode = Literal["RGB", "L", "any"]
 
 #: formats that the server shows as a sample; others are saved as PNG
 SAMPLE_FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -41,10 +42,13 @@ def open_sample(sample: Any) -> tuple[Any, bytes, str]:
 
 
 def as_served(image: Any, mode: Mode) -> Any:
-    """An image as the server hands it to the first step: turned as EXIF says, without transparency, in colour or grey."""
+    """An image as the server hands it to the first step: turned as EXIF says, in colour or grey, without transparency."""
     from PIL import ImageOps
 
-    colour = ImageOps.exif_transpose(image).convert("RGB")
+    turned = ImageOps.exif_transpose(image)
+    if mode == "any":
+        return turned
+    colour = turned.convert("RGB")
     return colour if mode == "RGB" else colour.convert("L")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnx.external_data_helper
+from onnx.external_data_helper import uses_external_data
 
 from .errors import SaveError, first_line
 
@@ -54,10 +55,12 @@ class OnnxFile:
         return result.astype("float32")
 
     def export(self, path: Path, tensor: Array, free_axes: dict[int, str]) -> None:
-        """Copy the graph, with its external data as one file beside it if it has any."""
+        """Copy the graph; its external data, if it has any, becomes one file beside it."""
         try:
-            model = onnx.load(self.path)
-        except Exception as error:  # protobuf's and onnx's own
+            graph = onnx.load(self.path, load_external_data=False).graph
+        except Exception as error:  # protobuf's own
             raise SaveError(f"{str(self.path)!r} is no ONNX graph: {first_line(error)}") from error
-        has_data = any(map(onnx.external_data_helper.uses_external_data, onnx.load(self.path, load_external_data=False).graph.initializer))
-        onnx.save(model, path, save_as_external_data=has_data, location=f"{path.name}.data")
+        if any(map(uses_external_data, graph.initializer)):
+            onnx.save(onnx.load(self.path), path, save_as_external_data=True, location=f"{path.name}.data")
+        else:
+            shutil.copyfile(self.path, path)

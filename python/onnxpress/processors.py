@@ -6,17 +6,18 @@ from typing import Any
 
 from .errors import SaveError
 
-#: the classes whose arithmetic the server has (preprocess/config/processors.ts), without "ImageProcessor"
+#: the classes whose arithmetic the server has (preprocess/config/processors.json), without "ImageProcessor"
 KNOWN_CLASSES = (
-    "ViT", "DeiT", "Beit", "ConvNext", "Bit", "CLIP", "Siglip", "MobileNetV1", "MobileNetV2", "MobileViT", "Levit",
-    "EfficientNet",
+    "Beit", "Bit", "Blip", "CLIP", "ChineseCLIP", "ConvNext", "DeiT", "EfficientNet", "Levit", "MobileNetV1", "MobileNetV2",
+    "MobileViT", "PPLCNet", "Perceiver", "PoolFormer", "Pvt", "Segformer", "Siglip", "TextNet", "ViT",
 )  # fmt: skip
 KEYS = (
-    "do_resize", "size", "resample", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor",
-    "rescale_offset", "do_normalize", "image_mean", "image_std", "do_flip_channel_order", "include_top",
+    "do_convert_rgb", "do_resize", "size", "default_to_square", "size_divisor", "resize_short", "resample", "do_center_crop",
+    "crop_size", "crop_pct", "do_rescale", "rescale_factor", "rescale_offset", "do_normalize", "image_mean", "image_std",
+    "do_flip_channel_order", "include_top",
 )  # fmt: skip
-#: switches without an effect on the tensor of an RGB image
-NEUTRAL_SWITCHES = ("do_convert_rgb", "do_reduce_labels")
+#: without an effect on the tensor
+NEUTRAL_SWITCHES = ("do_reduce_labels",)
 
 
 def is_processor(transform: Any) -> bool:

@@ -23,6 +23,7 @@ TRAINING_STEPS = (
     "Random", "AutoAugment", "TrivialAugment", "AugMix", "ColorJitter", "ElasticTransform", "ScaleJitter", "CutMix",
     "MixUp", "GaussianBlur", "GaussianNoise",
 )  # fmt: skip
+TIMM_RANDOM = ("random_scale_prob", "random_aspect_prob")
 #: steps that change nothing about one RGB image
 NEUTRAL_STEPS = ("Identity", "ToPureTensor", "RGB")
 #: float32(1 / 255): ToDtype multiplies by it in float32, where ToTensor divides by 255; 126 of 256 levels differ
@@ -51,7 +52,9 @@ class Preprocessing:
     #: of preprocessor_config.json
     keys: Keys
     #: the transform converts to grey itself
-    is_grey: bool
+    is_grey: bool = False
+    #: the transform puts transparent images on white, where others get them without their transparency
+    composites: bool = False
 
 
 def translate(transform: Any) -> Preprocessing:
@@ -62,7 +65,10 @@ def translate(transform: Any) -> Preprocessing:
     """
     if is_processor(transform):
         inner = getattr(transform, "val_transforms", None)  # TimmWrapperImageProcessor
-        return translate(inner) if inner is not None else Preprocessing(processor_keys(transform), is_grey=False)
+        if inner is not None:
+            return translate(inner)
+        keys = processor_keys(transform)
+        return Preprocessing(keys, composites=bool(keys.get("do_convert_rgb")))
     walk = Walk()
     for step in flatten(transform):
         translate_step(walk, step)
@@ -101,7 +107,7 @@ def translate_step(walk: Walk, step: Any) -> None:
     name = step.name if isinstance(step, Step) else type(step).__name__
     if name in NEUTRAL_STEPS and not (name == "RGB" and walk.is_grey):
         return
-    if name.startswith(TRAINING_STEPS) or vars(step).get("random_scale_prob") or vars(step).get("random_aspect_prob"):
+    if name.startswith(TRAINING_STEPS) or any(getattr(step, key, False) for key in TIMM_RANDOM):
         raise SaveError(f"{name} is a random step of training: pass the transform of your evaluation instead")
     if name in ("Lambda", "function", "method", "partial"):
         raise SaveError(
@@ -259,7 +265,10 @@ STEPS: dict[str, Callable[[Walk, Any], None]] = {
 
 def interpolation_name(step: Any) -> str:
     """An InterpolationMode's value."""
-    return str(getattr(step.interpolation, "value", step.interpolation))
+    name = str(getattr(step.interpolation, "value", step.interpolation))
+    if name in FILTERS:
+        return name
+    raise SaveError(f"Resize with interpolation {name} has no counterpart on the server: use one of {', '.join(FILTERS)}")
 
 
 def as_list(size: Any) -> list[int]:

@@ -90,6 +90,7 @@ def assert_served(
     Args:
         transform: PIL image to tensor [1, c, h, w]
         scores: tensor [n, c, h, w] to scores [n, classes]
+        mode: that images are converted to before; "any" for none
     """
     labels = json.loads((folder / "config.json").read_text()).get("id2label")
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
