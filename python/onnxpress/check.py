@@ -140,7 +140,9 @@ def apply(transform: Any, image: Any) -> Array:
             tensor = numpy.asarray(transform(image))[None]
     except Exception as error:  # whatever a step raises
         size = f"{image.mode} image of {image.width}x{image.height}"
-        raise SaveError(f"the transform fails on an {size} ({first_line(error)}): give one that takes any image") from error
+        raise SaveError(
+            f"the transform fails on an {size} ({first_line(error)}): give one that takes any image"
+        ) from error
     if tensor.ndim != 4 or tensor.dtype not in ("float32", "uint8"):
         raise SaveError(
             f"the transform makes {tensor.dtype} values of {list(tensor.shape[1:])}, expected float32 of "
@@ -161,7 +163,9 @@ def run_model(model: Model, tensor: Array) -> Array:
     if logits.ndim == 1 and logits.size == 1:
         logits = logits[None]
     if logits.ndim != 2 or len(logits) != 1:
-        raise SaveError(f"the model makes {list(logits.shape)} of one input, expected [1, classes]: it is not a classifier")
+        raise SaveError(
+            f"the model makes {list(logits.shape)} of one input, expected [1, classes]: it is not a classifier"
+        )
     if not numpy.isfinite(logits).all():
         raise SaveError("the model's output has a NaN or an infinity: look into the weights before you serve them")
     return logits
@@ -174,7 +178,9 @@ def array_inputs(model: Model, sample: Any) -> Inputs:
         sample: a number, a list of features, or an array [features] or [1, features]
     """
     if sample is None:
-        raise SaveError("there is no transform: give one, or for a model without images sample=5.0, an example of its input")
+        raise SaveError(
+            "there is no transform: give one, or for a model without images sample=5.0, an example of its input"
+        )
     try:
         example = numpy.atleast_2d(numpy.asarray(sample, numpy.float32))
     except (TypeError, ValueError):

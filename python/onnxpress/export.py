@@ -54,7 +54,9 @@ def open_model(model: Any) -> Model:
     if "torch.Module" in bases:
         return TorchModel(model)
     if isinstance(model, dict):
-        raise SaveError("the model is a dict: if it is a state_dict, load it into the model with load_state_dict, and give the model")
+        raise SaveError(
+            "the model is a dict: if it is a state_dict, load it into the model with load_state_dict, and give the model"
+        )
     raise SaveError(
         f"the model is of type {type(model).__name__}: give a torch.nn.Module, a Keras model, an Ultralytics classifier, or "
         "the path of an .onnx file"

@@ -36,7 +36,9 @@ def open_sample(sample: Any) -> tuple[Any, bytes, str]:
         image = Image.open(io.BytesIO(data))
         image.load()
     except OSError as error:
-        raise SaveError(f"sample {str(sample)!r} cannot be opened ({first_line(error)}): give the path of an image") from error
+        raise SaveError(
+            f"sample {str(sample)!r} cannot be opened ({first_line(error)}): give the path of an image"
+        ) from error
     extension = SAMPLE_FORMATS.get(image.format or "")
     return (image, data, f"sample.{extension}") if extension else (image, png_bytes(image), "sample.png")
 

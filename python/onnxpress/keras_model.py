@@ -29,7 +29,9 @@ class KerasModel:
         self.name = model.name
         shape = model.input_shape
         if not isinstance(shape, tuple):
-            raise SaveError("the Keras model has several inputs, and the server takes one: an image, features or a number")
+            raise SaveError(
+                "the Keras model has several inputs, and the server takes one: an image, features or a number"
+            )
         self._is_channels_last = len(shape) == 4 and shape[3] in (1, 3)
 
     @contextlib.contextmanager

@@ -132,7 +132,9 @@ def logits_of(output: Any) -> Any:
     logits = getattr(output, "logits", output)
     if isinstance(logits, torch.Tensor):
         return logits
-    raise SaveError(f"the model returns a {type(output).__name__}, expected one tensor: let forward return only the logits")
+    raise SaveError(
+        f"the model returns a {type(output).__name__}, expected one tensor: let forward return only the logits"
+    )
 
 
 @contextlib.contextmanager

@@ -29,13 +29,22 @@ def test_number(tmp_path: Path) -> None:
     cases = json.loads((folder / "check.json").read_text())["cases"]
     assert cases[0]["input"] == {"dims": [1, 1], "dtype": "float32", "data": "AACgQA=="} and cases[0]["scores"] == [9]
     with Server(folder) as server:
-        assert server.predict(b"value=5", **{"content-type": "application/x-www-form-urlencoded"}) == {"input": 5, "prediction": 9}
-        assert [result["prediction"] for result in server.predict(b'{"data": [[1], [2], [3]], "dims": [3, 1]}')] == [1, 3, 5]
+        assert server.predict(b"value=5", **{"content-type": "application/x-www-form-urlencoded"}) == {
+            "input": 5,
+            "prediction": 9,
+        }
+        assert [result["prediction"] for result in server.predict(b'{"data": [[1], [2], [3]], "dims": [3, 1]}')] == [
+            1,
+            3,
+            5,
+        ]
 
 
 def test_features(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 3))
-    folder = onnxpress.save(model, tmp_path / "iris", sample=[5.1, 3.5, 1.4, 0.2], labels=["setosa", "versicolor", "virginica"])
+    folder = onnxpress.save(
+        model, tmp_path / "iris", sample=[5.1, 3.5, 1.4, 0.2], labels=["setosa", "versicolor", "virginica"]
+    )
     expected = model(torch.tensor([5.1, 3.5, 1.4, 0.2])).softmax(0).tolist()
     with Server(folder) as server:
         result = server.predict(b'{"data": [5.1, 3.5, 1.4, 0.2], "dims": [4]}')

@@ -99,7 +99,9 @@ def test_folder_is_served(graph: Path, tmp_path: Path) -> None:
 def test_image_processor_of_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     graph = make_graph(tmp_path / "graph.onnx")
-    processor = transformers.ViTImageProcessorPil(size={"height": 5, "width": 4}, image_mean=[0.1, 0.2, 0.3], resample=3)
+    processor = transformers.ViTImageProcessorPil(
+        size={"height": 5, "width": 4}, image_mean=[0.1, 0.2, 0.3], resample=3
+    )
     folder = onnxpress.save(graph, tmp_path / "my_model", transform=processor, labels=LABELS)
     assert_served(folder, lambda image: processor(images=image, return_tensors="np")["pixel_values"], scores)
 
@@ -139,7 +141,9 @@ def test_numbers_of_images(tmp_path: Path) -> None:
     graph = make_graph(tmp_path / "age.onnx", WEIGHTS[:, :1])
     folder = onnxpress.save(graph, tmp_path / "age", transform=TRANSFORM)
     assert json.loads((folder / "config.json").read_text())["problem_type"] == "regression"
-    assert_served(folder, lambda image: TRANSFORM(image)[None], lambda tensor: tensor.reshape(len(tensor), -1) @ WEIGHTS[:, :1])
+    assert_served(
+        folder, lambda image: TRANSFORM(image)[None], lambda tensor: tensor.reshape(len(tensor), -1) @ WEIGHTS[:, :1]
+    )
 
 
 def test_names_of_classes_are_optional(graph: Path, tmp_path: Path) -> None:
@@ -218,7 +222,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no size": ({"transform": Compose(Resize((6, 6)), ToTensor())}, "the model fails on a tensor of [1, 3, 6, 6] ("),
     "weights": ({"model": "model.pt"}, "'model.pt' is no .onnx file: build the model, load its weights into it"),
-    "missing graph": ({"model": "model.onnx"}, "there is no file 'model.onnx': give a model, or the path of an .onnx file"),
+    "missing graph": (
+        {"model": "model.onnx"},
+        "there is no file 'model.onnx': give a model, or the path of an .onnx file",
+    ),
     "state_dict": ({"model": {"fc.weight": 1}}, "the model is a dict: if it is a state_dict, load it into the model"),
     "class": ({"model": object()}, "the model is of type object: give a torch.nn.Module, a Keras model,"),
 }

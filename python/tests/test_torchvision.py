@@ -43,7 +43,9 @@ def tiny(channels: int = 3, classes: int = 4) -> Any:
 def serve(folder: Path, model: Any, transform: Any, photos: Any = PHOTOS, mode: str = "RGB", **options: Any) -> None:
     """Save, and compare what is served with the model in PyTorch."""
     labels = options.pop("labels", ["cat", "dog", "fox", "owl"])
-    assert onnxpress.save(model, folder / "my_model", transform=transform, labels=labels, **options) == folder / "my_model"
+    assert (
+        onnxpress.save(model, folder / "my_model", transform=transform, labels=labels, **options) == folder / "my_model"
+    )
     assert model.training
     model.eval()
 
@@ -69,10 +71,14 @@ ON_IMAGES = {
     "crop larger than the image": v1.Compose([v1.CenterCrop((93, 70)), v1.ToTensor(), v1.Normalize(MEAN, STD)]),
     "crop of the tensor": v1.Compose([v1.Resize(41), v1.ToTensor(), v1.CenterCrop(64), v1.Normalize(MEAN, STD)]),
     "nested": v1.Compose([v1.Compose([v1.Resize(50), v1.CenterCrop(33)]), v1.Compose([v1.ToTensor()])]),
-    "PILToTensor": v1.Compose([v1.Resize(50), v1.CenterCrop(33), v1.PILToTensor(), v1.ConvertImageDtype(torch.float32)]),
+    "PILToTensor": v1.Compose(
+        [v1.Resize(50), v1.CenterCrop(33), v1.PILToTensor(), v1.ConvertImageDtype(torch.float32)]
+    ),
     "v2": v2.Compose([v2.Resize(50), v2.CenterCrop(33), *TENSOR, v2.Normalize(MEAN, STD)]),
     "v2 ToTensor": v2.Compose([v2.Resize((32, 32)), v2.ToTensor(), v2.Normalize(MEAN, STD)]),
-    "levels as floats": v2.Compose([v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32), v2.Normalize([127.5], [64])]),
+    "levels as floats": v2.Compose(
+        [v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32), v2.Normalize([127.5], [64])]
+    ),
     "size of the image": v1.Compose([v1.Resize(48), v1.ToTensor()]),
     **{
         f"{mode.value}": v1.Compose([v1.Resize((45, 70), interpolation=mode), v1.ToTensor()])
@@ -105,7 +111,8 @@ ON_TENSORS = {
          v2.ToDtype(torch.float32, scale=True)]
     ),
     "nearest": v2.Compose([v2.ToImage(), v2.Resize((37, 52), InterpolationMode.NEAREST), v2.ConvertImageDtype(torch.float32)]),
-    "v1 crop": v2.Compose([v2.ToImage(), v2.Resize(33), v1.CenterCrop(40), v1.ConvertImageDtype(torch.float32), v1.Normalize(MEAN, STD)]),
+    "v1 crop": v2.Compose([v2.ToImage(), v2.Resize(33), v1.CenterCrop(40), *TENSOR[1:], v1.Normalize(MEAN, STD)]),
+    "lanczos": v2.Compose([v2.ToImage(), v2.Resize((70, 40), InterpolationMode.LANCZOS), *TENSOR[1:]]),
 }  # fmt: skip
 
 
@@ -143,7 +150,13 @@ class TinyVGG(nn.Module):
         super().__init__()
 
         def block(before: int) -> list[Any]:
-            return [nn.Conv2d(before, 10, 3, padding=1), nn.ReLU(), nn.Conv2d(10, 10, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            return [
+                nn.Conv2d(before, 10, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(10, 10, 3, padding=1),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
 
         self.features = nn.Sequential(*block(channels), *block(10))
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(10 * (side // 4) ** 2, 10))
@@ -168,7 +181,9 @@ def test_ratio_is_kept_for_a_model_of_one_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ends_in_sigmoid", [False, True])
 def test_faces(ends_in_sigmoid: bool, tmp_path: Path) -> None:
-    transform = v1.Compose([v1.Resize((224, 224)), v1.ToTensor(), v1.Normalize([0.5063, 0.4258, 0.3832], [0.31, 0.29, 0.289])])
+    transform = v1.Compose(
+        [v1.Resize((224, 224)), v1.ToTensor(), v1.Normalize([0.5063, 0.4258, 0.3832], [0.31, 0.29, 0.289])]
+    )
     model = nn.Sequential(tiny(classes=40), *([nn.Sigmoid()] if ends_in_sigmoid else []))
     folder = tmp_path / "faces"
     labels = [f"attribute {number}" for number in range(40)]

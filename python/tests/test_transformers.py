@@ -66,7 +66,9 @@ def create(family: str, backend: str) -> tuple[Any, Any]:
     config, processor, options = FAMILIES[family]
     torch.manual_seed(0)
     settings = {**config, "id2label": LABELS, "label2id": {name: number for number, name in LABELS.items()}}
-    model = getattr(transformers, f"{family}ForImageClassification")(getattr(transformers, f"{family}Config")(**settings))
+    model = getattr(transformers, f"{family}ForImageClassification")(
+        getattr(transformers, f"{family}Config")(**settings)
+    )
     return model, getattr(transformers, f"{processor}ImageProcessor{backend}")(**options)
 
 
@@ -81,7 +83,12 @@ def test_family(family: str, backend: str, tmp_path: Path) -> None:
         with torch.no_grad():
             return model(torch.from_numpy(tensor)).logits.softmax(1).numpy()
 
-    assert_served(folder, lambda image: processor(images=image, return_tensors="np")["pixel_values"], scores, mode="any" if processor.do_convert_rgb else "RGB")
+    assert_served(
+        folder,
+        lambda image: processor(images=image, return_tensors="np")["pixel_values"],
+        scores,
+        mode="any" if processor.do_convert_rgb else "RGB",
+    )
 
 
 def test_classes_are_those_of_the_server() -> None:

@@ -22,7 +22,9 @@ def v2(name: str, **attributes: Any) -> Any:
 
 
 def resize(size: Any = (28, 28), **attributes: Any) -> Any:
-    return step("Resize", **{"size": size, "interpolation": "bilinear", "max_size": None, "antialias": True, **attributes})
+    return step(
+        "Resize", **{"size": size, "interpolation": "bilinear", "max_size": None, "antialias": True, **attributes}
+    )
 
 
 def compose(*steps: Any) -> Any:
@@ -47,7 +49,14 @@ def test_keys() -> None:
 
 
 def test_steps_that_change_nothing() -> None:
-    steps = (v2("RGB"), step("Identity"), TO_IMAGE, v2("ToDtype", dtype="torch.uint8", scale=True), TO_FLOAT, v2("ToPureTensor"))
+    steps = (
+        v2("RGB"),
+        step("Identity"),
+        TO_IMAGE,
+        v2("ToDtype", dtype="torch.uint8", scale=True),
+        TO_FLOAT,
+        v2("ToPureTensor"),
+    )
     assert translate(compose(*steps)).keys == {
         "do_resize": False, "do_center_crop": False, "do_rescale": True, "rescale_factor": 0.003921568859368563,
         "do_normalize": False,
@@ -96,6 +105,7 @@ REFUSALS = {
     "no antialias": ([TO_IMAGE, v2("Resize", size=[9], interpolation="bilinear", antialias=False)], "Resize of a tensor with antialias=False has no counterpart on the server: use antialias=True,"),
     "nearest-exact": ([TO_IMAGE, v2("Resize", size=[9], interpolation="nearest-exact", antialias=True)], "Resize of a tensor with NEAREST_EXACT has no counterpart on the server: use NEAREST"),
     "v1 resize of a tensor": ([step("PILToTensor"), resize()], "Resize of a tensor has exact values only in torchvision.transforms.v2: use v2.Resize, or put Resize first"),
+    "v1 dtype of a v2 resize": ([TO_IMAGE, v2("Resize", size=[9], interpolation="bilinear", antialias=True), step("ConvertImageDtype", dtype="torch.float32")], "ConvertImageDtype of v1 after v2's Resize has no counterpart on the server: use that of v2, or ToDtype"),
     "two crops": ([CROP, CROP, TO_TENSOR], "two crops one after the other have no counterpart on the server: leave one CenterCrop out"),
     "late crop": ([TO_TENSOR, NORMALIZE, CROP], "CenterCrop after Normalize pads with other values than the server: put CenterCrop before Normalize"),
     "grey of a tensor": ([TO_TENSOR, GREY], "Grayscale of a tensor has other values than of an image: put Grayscale before the tensor is made"),
@@ -117,9 +127,17 @@ def test_refusals(name: str) -> None:
 
 
 def test_refused_processors() -> None:
-    processor = step("DonutImageProcessor", preprocess=None, to_dict=lambda self: {"image_processor_type": "DonutImageProcessor"})
-    with pytest.raises(SaveError, match="DonutImageProcessor is not an image processor that the server knows: use that of Beit, "):
+    processor = step(
+        "DonutImageProcessor", preprocess=None, to_dict=lambda self: {"image_processor_type": "DonutImageProcessor"}
+    )
+    with pytest.raises(
+        SaveError, match="DonutImageProcessor is not an image processor that the server knows: use that of Beit, "
+    ):
         translate(processor)
-    padding = step("ViTImageProcessor", preprocess=None, to_dict=lambda self: {"image_processor_type": "ViTImageProcessor", "do_pad": True})
+    padding = step(
+        "ViTImageProcessor",
+        preprocess=None,
+        to_dict=lambda self: {"image_processor_type": "ViTImageProcessor", "do_pad": True},
+    )
     with pytest.raises(SaveError, match="ViTImageProcessor has do_pad on, which the server does not have: turn it off"):
         translate(padding)
