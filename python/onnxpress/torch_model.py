@@ -32,6 +32,11 @@ class TorchModel:
         """`pick` takes the logits out of what the module returns."""
         self.module = unwrap(module)
         self.name = type(self.module).__name__
+        dtypes = {weight.dtype for weight in self.module.parameters() if weight.is_floating_point()}
+        if any(str(dtype) != "torch.float32" for dtype in dtypes):
+            raise SaveError(
+                f"the model has weights of {', '.join(sorted(map(str, dtypes)))}: convert them with model.float()"
+            )
         config = getattr(self.module, "config", None)
         self.labels: Any = getattr(config, "id2label", None)
         self.problem_type: str | None = getattr(config, "problem_type", None)

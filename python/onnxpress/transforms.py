@@ -27,6 +27,8 @@ from .steps import (
 )
 from .timm_steps import resize_keep_ratio, timm_keys
 
+#: whose classes are meant by the names of steps
+LIBRARIES = ("torchvision", "timm", "torch")
 TRAINING_STEPS = (
     "Random", "AutoAugment", "TrivialAugment", "AugMix", "ColorJitter", "ElasticTransform", "ScaleJitter", "CutMix",
     "MixUp", "GaussianBlur", "GaussianNoise",
@@ -60,6 +62,8 @@ def translate(transform: Any) -> Preprocessing:
             return translate(inner)
         keys = processor_keys(transform)
         return Preprocessing(keys, composites=bool(keys.get("do_convert_rgb")))
+    if type(transform).__name__ == "partial" or hasattr(transform, "meta"):
+        raise SaveError("the transform is that of torchvision's weights, not called: give weights.transforms()")
     walk = Walk()
     for step in flatten(transform):
         translate_step(walk, step)
@@ -100,11 +104,14 @@ def translate_step(walk: Walk, step: Any) -> None:
         return
     if name.startswith(TRAINING_STEPS) or any(getattr(step, key, False) for key in TIMM_RANDOM):
         raise SaveError(f"{name} is a random step of training: pass the transform of your evaluation instead")
-    if name in ("Lambda", "function", "method", "partial"):
+    if name in ("Lambda", "function", "method"):
         raise SaveError(
             "a function or Lambda can do anything: use Grayscale() for grey, and leave out a conversion to RGB, "
             "which the server does itself"
         )
+    library = "torchvision" if isinstance(step, Step) else type(step).__module__.partition(".")[0]
+    if library not in LIBRARIES:
+        raise SaveError(f"{name} of {library} is not known here: use the steps of torchvision.transforms")
     if name not in STEPS:
         known = "Resize, CenterCrop, Grayscale, ToTensor, ToImage, ToDtype and Normalize"
         raise SaveError(f"{name} has no counterpart on the server, which has {known}: do it inside the model")

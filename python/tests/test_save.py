@@ -24,7 +24,12 @@ LABELS = ["cat", "dog", "fox"]
 WEIGHTS = np.random.default_rng(0).normal(size=(3 * 5 * 4, 3)).astype("float32")
 
 
+TORCHVISION = "torchvision.transforms.transforms"
+
+
 class Resize:
+    __module__ = TORCHVISION
+
     def __init__(self, size: Any) -> None:
         self.size, self.interpolation, self.max_size, self.antialias = size, "bilinear", None, True
 
@@ -33,11 +38,15 @@ class Resize:
 
 
 class ToTensor:
+    __module__ = TORCHVISION
+
     def __call__(self, image: Any) -> Any:
         return np.asarray(image, np.float32).reshape(image.height, image.width, -1).transpose(2, 0, 1) / np.float32(255)
 
 
 class Normalize:
+    __module__ = TORCHVISION
+
     def __init__(self, mean: Any, std: Any) -> None:
         self.mean, self.std = mean, std
 
@@ -47,6 +56,8 @@ class Normalize:
 
 
 class Compose:
+    __module__ = TORCHVISION
+
     def __init__(self, *transforms: Any) -> None:
         self.transforms = transforms
 

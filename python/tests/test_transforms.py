@@ -5,6 +5,7 @@ Needs no torchvision: steps are recognised by their classes' names, so that clas
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -97,6 +98,7 @@ REFUSALS = {
     "random resize of timm": ([step("ResizeKeepRatio", size=(9, 9), longest=0, random_scale_prob=0.5)], "ResizeKeepRatio is a random step of training"),
     "unknown": ([step("Pad"), TO_TENSOR], "Pad has no counterpart on the server, which has Resize, CenterCrop, Grayscale, ToTensor, ToImage, ToDtype and Normalize: do it inside the model"),
     "function": ([lambda image: image, TO_TENSOR], "a function or Lambda can do anything: use Grayscale() for grey, and leave out a conversion to RGB, which the server does itself"),
+    "another library": ([step("Resize", "albumentations.augmentations", height=28, width=28)], "Resize of albumentations is not known here: use the steps of torchvision.transforms"),
     "no tensor": ([resize()], "the transform ends in an image, not in a tensor: add ToTensor() at the end"),
     "resize of values": ([TO_TENSOR, resize()], "Resize of float values has no counterpart on the server: put Resize before ToTensor() or ToDtype()"),
     "two resizes": ([resize(), resize(), TO_TENSOR], "two resizes one after the other have no counterpart on the server: leave one Resize out"),
@@ -124,6 +126,14 @@ def test_refusals(name: str) -> None:
     with pytest.raises(SaveError) as refusal:
         translate(compose(*steps))
     assert str(refusal.value).startswith(message)
+
+
+def test_weights_instead_of_their_transforms() -> None:
+    for transform in (functools.partial(compose, TO_TENSOR), step("Weights", meta={}, transforms=None)):
+        with pytest.raises(
+            SaveError, match="the transform is that of torchvision's weights, not called: give weights.transforms"
+        ):
+            translate(transform)
 
 
 def test_refused_processors() -> None:
