@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import hashlib
 import io
 import json
@@ -17,6 +19,8 @@ from typing import Any
 import numpy as np
 import onnx
 from PIL import Image
+
+from onnxpress.transforms import translate
 
 ROOT = Path(__file__).parents[2]
 #: of the photos: width, height, mode and format
@@ -68,6 +72,7 @@ class Server:
         return json.load(self.post(f"/predict?top_k=100000{query}", data, **headers))
 
 
+@functools.cache
 def photo(width: int, height: int, mode: str, format: str) -> bytes:
     """Noise on gradients: every pixel counts."""
     noise = np.random.default_rng(width * height).integers(-40, 40, (height, width, 3))
@@ -79,9 +84,46 @@ def photo(width: int, height: int, mode: str, format: str) -> bytes:
     return buffer.getvalue()
 
 
+def assert_same_tensors(transform: Any, mode: str = "RGB") -> None:
+    """The server makes the bits of `transform`, without a server and a model around it.
+
+    Args:
+        transform: of torchvision, timm or transformers
+        mode: that images are converted to before; "any" for none
+    """
+    photos = [photo(*kind) for kind in PHOTOS]
+    expected = [apply(transform, opened(data, mode)) for data in photos]
+    sides = {tensor.shape[2:] for tensor in expected}
+    dims = ["batch", expected[0].shape[1], *(sides.pop() if len(sides) == 1 else ("height", "width"))]
+    case = {
+        "keys": translate(transform).keys,
+        "dims": dims,
+        "images": [base64.b64encode(data).decode() for data in photos],
+    }
+    command = ["node", "python/tests/preprocess.mjs"]
+    done = subprocess.run(command, cwd=ROOT, input=json.dumps(case), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    for kind, tensor, served in zip(PHOTOS, expected, json.loads(done.stdout), strict=True):
+        assert served["dims"] == list(tensor.shape), kind
+        values = np.frombuffer(base64.b64decode(served["data"]), tensor.dtype).reshape(tensor.shape)
+        assert values.tobytes() == tensor.tobytes(), f"{kind}: {difference(values, tensor)}"
+
+
+def apply(transform: Any, image: Any) -> np.ndarray:
+    """The tensor [1, c, h, w] as one makes it in a notebook."""
+    if hasattr(transform, "preprocess"):
+        return np.asarray(transform(images=image, return_tensors="np")["pixel_values"])
+    return np.asarray(transform(image))[None]
+
+
+def opened(data: bytes, mode: str) -> Any:
+    image = Image.open(io.BytesIO(data))
+    return image if mode == "any" else image.convert("RGB").convert(mode)
+
+
 def assert_served(
     folder: Path,
-    transform: Callable[[Any], Any],
+    transform: Any,
     scores: Callable[[np.ndarray], np.ndarray],
     photos: tuple[tuple[int, int, str, str], ...] = PHOTOS,
     mode: str = "RGB",
@@ -89,7 +131,7 @@ def assert_served(
     """The server makes the bits of `transform` and, within 1e-5, the numbers of `scores`, alone and in a batch.
 
     Args:
-        transform: PIL image to tensor [1, c, h, w]
+        transform: of torchvision, timm or transformers
         scores: tensor [n, c, h, w] to scores [n, classes]
         mode: that images are converted to before; "any" for none
     """
@@ -121,8 +163,6 @@ def assert_checks(server: Server, folder: Path, labels: dict[str, str] | None) -
     check = json.loads((folder / "check.json").read_text())
     assert check["format"] == 1 and check["created_by"]["onnxpress"] == "0.1.0"
     assert len(check["cases"]) in (3, 4)
-    import base64
-
     for case in check["cases"]:
         image = case["image"]
         data = (folder / image["file"]).read_bytes() if "file" in image else base64.b64decode(image["png"])

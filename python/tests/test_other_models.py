@@ -66,7 +66,7 @@ def test_keras(flattens: bool, tmp_path: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["function_to_apply"] == "none"
     assert_served(
         folder,
-        lambda image: TRANSFORM(image)[None].numpy(),
+        TRANSFORM,
         lambda tensor: keras.ops.convert_to_numpy(model(tensor.transpose(0, 2, 3, 1), training=False)),
     )
 
@@ -83,7 +83,7 @@ def test_ultralytics(tmp_path: Path) -> None:
         with torch.no_grad():
             return model.model(torch.from_numpy(tensor))[0].numpy()
 
-    assert_served(folder, lambda image: classify_transforms(224)(image)[None].numpy(), scores)
+    assert_served(folder, classify_transforms(224), scores)
 
 
 def test_finished_graph(tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_finished_graph(tmp_path: Path) -> None:
         with torch.no_grad():
             return model(torch.from_numpy(tensor)).softmax(1).numpy()
 
-    assert_served(folder, lambda image: TRANSFORM(image)[None].numpy(), scores)
+    assert_served(folder, TRANSFORM, scores)

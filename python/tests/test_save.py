@@ -104,7 +104,7 @@ def test_folder_is_served(graph: Path, tmp_path: Path) -> None:
     names = ["README.md", "check.json", "config.json", "model.onnx", "preprocessor_config.json", "sample.jpg"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "sample.jpg").read_bytes() == sample.read_bytes()
-    assert_served(folder, lambda image: TRANSFORM(image)[None], scores)
+    assert_served(folder, TRANSFORM, scores)
 
 
 def test_image_processor_of_transformers(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_image_processor_of_transformers(tmp_path: Path) -> None:
         size={"height": 5, "width": 4}, image_mean=[0.1, 0.2, 0.3], resample=3
     )
     folder = onnxpress.save(graph, tmp_path / "my_model", transform=processor, labels=LABELS)
-    assert_served(folder, lambda image: processor(images=image, return_tensors="np")["pixel_values"], scores)
+    assert_served(folder, processor, scores)
 
 
 def test_sample_is_turned_as_exif_says(graph: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_sample_is_turned_as_exif_says(graph: Path, tmp_path: Path) -> None:
     sample = tmp_path / "turned.jpg"
     image.save(sample, exif=exif)
     folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=LABELS, sample=sample)
-    assert_served(folder, lambda image: TRANSFORM(image)[None], scores)
+    assert_served(folder, TRANSFORM, scores)
 
 
 def test_image_as_sample(graph: Path, tmp_path: Path) -> None:
@@ -145,16 +145,14 @@ def test_scores_of_a_graph_with_softmax(tmp_path: Path) -> None:
     graph = make_graph(tmp_path / "softmax.onnx", last="Softmax")
     folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=LABELS)
     assert json.loads((folder / "config.json").read_text())["function_to_apply"] == "none"
-    assert_served(folder, lambda image: TRANSFORM(image)[None], scores)
+    assert_served(folder, TRANSFORM, scores)
 
 
 def test_numbers_of_images(tmp_path: Path) -> None:
     graph = make_graph(tmp_path / "age.onnx", WEIGHTS[:, :1])
     folder = onnxpress.save(graph, tmp_path / "age", transform=TRANSFORM)
     assert json.loads((folder / "config.json").read_text())["problem_type"] == "regression"
-    assert_served(
-        folder, lambda image: TRANSFORM(image)[None], lambda tensor: tensor.reshape(len(tensor), -1) @ WEIGHTS[:, :1]
-    )
+    assert_served(folder, TRANSFORM, lambda tensor: tensor.reshape(len(tensor), -1) @ WEIGHTS[:, :1])
 
 
 def test_names_of_classes_are_optional(graph: Path, tmp_path: Path) -> None:

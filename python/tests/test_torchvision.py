@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import PHOTOS, SQUARE_PHOTOS, assert_served
+from serving import PHOTOS, SQUARE_PHOTOS, assert_same_tensors, assert_served
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -55,12 +55,21 @@ def serve(folder: Path, model: Any, transform: Any, photos: Any = PHOTOS, mode: 
             multi = options.get("problem_type") == "multi_label"
             return (logits.sigmoid() if multi else logits.softmax(1)).numpy()
 
-    assert_served(folder / "my_model", lambda image: transform(image)[None].numpy(), scores, photos, mode)
+    assert_served(folder / "my_model", transform, scores, photos, mode)
 
 
 @pytest.mark.parametrize("name", presets())
-def test_preset(name: str, tmp_path: Path) -> None:
-    serve(tmp_path, tiny(), presets()[name])
+def test_preset(name: str) -> None:
+    assert_same_tensors(presets()[name])
+
+
+def test_preset_is_served(tmp_path: Path) -> None:
+    weights = torchvision.models.MobileNet_V3_Small_Weights.DEFAULT
+    serve(tmp_path, torchvision.models.mobilenet_v3_small(), weights.transforms(), labels=None)
+
+
+def test_model_for_images_of_any_size(tmp_path: Path) -> None:
+    serve(tmp_path, tiny(), v1.Compose([v1.Resize(48), v1.ToTensor()]))
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -88,8 +97,8 @@ ON_IMAGES = {
 
 
 @pytest.mark.parametrize("name", ON_IMAGES)
-def test_images(name: str, tmp_path: Path) -> None:
-    serve(tmp_path, tiny(), ON_IMAGES[name])
+def test_images(name: str) -> None:
+    assert_same_tensors(ON_IMAGES[name])
 
 
 GREY = {
@@ -100,8 +109,8 @@ GREY = {
 
 
 @pytest.mark.parametrize("name", GREY)
-def test_grey(name: str, tmp_path: Path) -> None:
-    serve(tmp_path, tiny(channels=1), GREY[name])
+def test_grey(name: str) -> None:
+    assert_same_tensors(GREY[name])
 
 
 ON_TENSORS = {
@@ -117,8 +126,8 @@ ON_TENSORS = {
 
 
 @pytest.mark.parametrize("name", ON_TENSORS)
-def test_tensors(name: str, tmp_path: Path) -> None:
-    serve(tmp_path, tiny(), ON_TENSORS[name])
+def test_tensors(name: str) -> None:
+    assert_same_tensors(ON_TENSORS[name])
 
 
 class ConvNet(nn.Module):
@@ -195,4 +204,4 @@ def test_faces(ends_in_sigmoid: bool, tmp_path: Path) -> None:
             logits = model(torch.from_numpy(tensor))
         return (logits if ends_in_sigmoid else logits.sigmoid()).numpy()
 
-    assert_served(folder, lambda image: transform(image)[None].numpy(), scores)
+    assert_served(folder, transform, scores)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import ROOT, assert_served
+from serving import ROOT, assert_same_tensors, assert_served
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -74,8 +74,15 @@ def create(family: str, backend: str) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("backend", ["Pil", ""])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_family(family: str, backend: str, tmp_path: Path) -> None:
-    model, processor = create(family, backend)
+def test_processor(family: str, backend: str) -> None:
+    _, name, options = FAMILIES[family]
+    processor = getattr(transformers, f"{name}ImageProcessor{backend}")(**options)
+    assert_same_tensors(processor, "any" if processor.do_convert_rgb else "RGB")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family(family: str, tmp_path: Path) -> None:
+    model, processor = create(family, "Pil")
     model.eval()
     folder = onnxpress.save(model, tmp_path / "my_model", transform=processor)
 
@@ -85,7 +92,7 @@ def test_family(family: str, backend: str, tmp_path: Path) -> None:
 
     assert_served(
         folder,
-        lambda image: processor(images=image, return_tensors="np")["pixel_values"],
+        processor,
         scores,
         mode="any" if processor.do_convert_rgb else "RGB",
     )
