@@ -17,6 +17,7 @@ from torchvision import transforms  # noqa: E402
 
 import onnxpress  # noqa: E402
 
+JSON = {"content-type": "application/json"}
 TRANSFORM = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
 
@@ -33,7 +34,9 @@ def test_number(tmp_path: Path) -> None:
             "input": 5,
             "prediction": 9,
         }
-        assert [result["prediction"] for result in server.predict(b'{"data": [[1], [2], [3]], "dims": [3, 1]}')] == [
+        assert [
+            result["prediction"] for result in server.predict(b'{"data": [[1], [2], [3]], "dims": [3, 1]}', **JSON)
+        ] == [
             1,
             3,
             5,
@@ -47,7 +50,7 @@ def test_features(tmp_path: Path) -> None:
     )
     expected = model(torch.tensor([5.1, 3.5, 1.4, 0.2])).softmax(0).tolist()
     with Server(folder) as server:
-        result = server.predict(b'{"data": [5.1, 3.5, 1.4, 0.2], "dims": [4]}')
+        result = server.predict(b'{"data": [5.1, 3.5, 1.4, 0.2], "dims": [4]}', **JSON)
     served = {prediction["label"]: prediction["score"] for prediction in result["predictions"]}
     assert np.allclose([served["setosa"], served["versicolor"], served["virginica"]], expected, atol=1e-5)
 
