@@ -75,7 +75,7 @@ def ultralytics_model(model: Any) -> Model:
 
 
 def ultralytics_transform(model: Any) -> Any:
-    """The transform of its predictions: that of the checkpoint, else of the size that it was trained with."""
+    """The transform of its predictions, for the size that it was trained with."""
     from ultralytics.data.augment import classify_transforms
 
     size = model.overrides.get("imgsz", getattr(model.model, "args", {}).get("imgsz", 224))

@@ -90,9 +90,9 @@ def check_tensor_resize(step: Any, interpolation: str) -> None:
         raise SaveError(
             "Resize of a tensor has exact values only in torchvision.transforms.v2: use v2.Resize, or put Resize first"
         )
-    if interpolation == "nearest-exact":
-        raise SaveError("Resize of a tensor with NEAREST_EXACT has no counterpart on the server: use NEAREST")
-    if interpolation not in ("nearest", "nearest-exact") and not step.antialias:
+    if interpolation == "nearest":
+        raise SaveError("Resize of a tensor with NEAREST has no counterpart on the server: use NEAREST_EXACT")
+    if interpolation != "nearest-exact" and not step.antialias:
         raise SaveError(
             "Resize of a tensor with antialias=False has no counterpart on the server: use antialias=True, "
             "or put Resize first, where an image is resized with it"

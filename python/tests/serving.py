@@ -143,9 +143,9 @@ def assert_served(
         tensors = []
         for kind in photos:
             data = photo(*kind)
-            expected = np.asarray(transform(Image.open(io.BytesIO(data)).convert("RGB").convert(mode)))
+            expected = apply(transform, opened(data, mode))
             served = server.tensor(data)
-            assert served.shape == expected.shape
+            assert served.shape == expected.shape, kind
             assert served.tobytes() == expected.tobytes(), f"{kind}: {difference(served, expected)}"
             tensors.append(expected)
             assert_scores(server.predict(data), scores(expected)[0], labels)

@@ -119,7 +119,7 @@ ON_TENSORS = {
         [v2.PILToTensor(), v2.ToDtype(torch.uint8, scale=True), v2.Resize(48, InterpolationMode.BICUBIC), v2.CenterCrop(41),
          v2.ToDtype(torch.float32, scale=True)]
     ),
-    "nearest": v2.Compose([v2.ToImage(), v2.Resize((37, 52), InterpolationMode.NEAREST), v2.ConvertImageDtype(torch.float32)]),
+    "nearest": v2.Compose([v2.ToImage(), v2.Resize((37, 52), InterpolationMode.NEAREST_EXACT), v2.ConvertImageDtype(torch.float32)]),
     "v1 crop": v2.Compose([v2.ToImage(), v2.Resize(33), v1.CenterCrop(40), *TENSOR[1:], v1.Normalize(MEAN, STD)]),
     "lanczos": v2.Compose([v2.ToImage(), v2.Resize((70, 40), InterpolationMode.LANCZOS), *TENSOR[1:]]),
 }  # fmt: skip

@@ -105,7 +105,7 @@ REFUSALS = {
     "crop, then resize": ([CROP, resize(), TO_TENSOR], "the server resizes before it crops: put Resize before CenterCrop"),
     "max_size": ([resize([9], max_size=20), TO_TENSOR], "Resize with max_size rounds unlike the server: leave out max_size, or give the size as (height, width)"),
     "no antialias": ([TO_IMAGE, v2("Resize", size=[9], interpolation="bilinear", antialias=False)], "Resize of a tensor with antialias=False has no counterpart on the server: use antialias=True,"),
-    "nearest-exact": ([TO_IMAGE, v2("Resize", size=[9], interpolation="nearest-exact", antialias=True)], "Resize of a tensor with NEAREST_EXACT has no counterpart on the server: use NEAREST"),
+    "nearest": ([TO_IMAGE, v2("Resize", size=[9], interpolation="nearest", antialias=True)], "Resize of a tensor with NEAREST has no counterpart on the server: use NEAREST_EXACT"),
     "v1 resize of a tensor": ([step("PILToTensor"), resize()], "Resize of a tensor has exact values only in torchvision.transforms.v2: use v2.Resize, or put Resize first"),
     "v1 dtype of a v2 resize": ([TO_IMAGE, v2("Resize", size=[9], interpolation="bilinear", antialias=True), step("ConvertImageDtype", dtype="torch.float32")], "ConvertImageDtype of v1 after v2's Resize has no counterpart on the server: use that of v2, or ToDtype"),
     "two crops": ([CROP, CROP, TO_TENSOR], "two crops one after the other have no counterpart on the server: leave one CenterCrop out"),
