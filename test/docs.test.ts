@@ -40,7 +40,7 @@ const LINKED = [
 
 /** Commands that need a registry, Docker, Kubernetes, a GPU, a model from the Hub, or minutes. */
 const NOT_HERE =
-  /^(git clone|npm ci|npm install|export OTEL|ONNXRUNTIME_NODE_INSTALL=skip npm|docker|gcloud|kubectl|optimum-cli|unzip|npm run bench)|onnxruntime-node-install|MODEL_DIR=digits|Xenova/m
+  /^(git clone|npm ci|npm install|pip install|export OTEL|ONNXRUNTIME_NODE_INSTALL=skip npm|docker|gcloud|kubectl|optimum-cli|unzip|npm run bench)|onnxruntime-node-install|MODEL_DIR=digits|Xenova/m
 const STARTS_SERVER = /(npm start|node server\.js)$/
 
 interface Fence {

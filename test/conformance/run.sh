@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Foreign clients against the real server, in a short form: an environment of its own, pinned, and two checks.
+# Foreign clients and the Python package against the real server, in a short form, in an environment of its own, pinned.
 set -euo pipefail
 cd "$(dirname "$0")"
 if command -v promtool > /dev/null; then promtool check rules ../../deploy/alerts.yml; fi
@@ -7,7 +7,7 @@ if command -v promtool > /dev/null; then promtool check rules ../../deploy/alert
 committed=$(sha256sum ../../preprocess/wasm/*_kernel.wasm)
 (cd ../.. && npm run --silent build:kernels)
 sha256sum --check --quiet <<< "$committed"
-if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt; }; then
+if ! { python3 -m venv .venv && .venv/bin/pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt ../../python; }; then
   echo 'conformance: SKIPPED, there is no Python 3 that can install requirements.txt'
   exit 0
 fi
@@ -19,3 +19,5 @@ if command -v kube-score > /dev/null; then kube-score score --output-format ci .
 REQUESTS=200 .venv/bin/python open_inference.py
 .venv/bin/python hugging_face.py
 .venv/bin/python openapi.py 5
+# the tests that need no PyTorch; python/README.md has the command for all
+(cd ../../python && ../test/conformance/.venv/bin/mypy && ../test/conformance/.venv/bin/pytest --quiet)

@@ -1,0 +1,126 @@
+"""From a model of any library to model.onnx, with a free batch axis."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy
+import onnx
+
+from .errors import SaveError
+from .keras_model import KerasModel
+from .onnx_file import OnnxFile
+from .torch_model import TorchModel
+
+Array = numpy.ndarray[Any, Any]
+
+
+class Model(Protocol):
+    """What `save` needs of a model, whatever library it is from."""
+
+    #: of the model card
+    framework: str
+    name: str
+    #: the model's own, as far as its library keeps them
+    labels: Any
+    problem_type: str | None
+    transform: Any
+
+    def prepared(self) -> AbstractContextManager[None]:
+        """`run` and `export` are called in here."""
+
+    def run(self, tensor: Array) -> Array:
+        """The logits of a batch, float32 [n, classes]."""
+
+    def export(self, path: Path, tensor: Array, free_axes: dict[int, str]) -> None:
+        """Write the graph to a file; `tensor` is an example of its input."""
+
+
+def open_model(model: Any) -> Model:
+    """Recognise a model by its classes, so that only the user's own library is imported.
+
+    Raises:
+        SaveError: it is none of those that can be exported
+    """
+    if isinstance(model, (str, Path)):
+        return OnnxFile(Path(model))
+    bases = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(model).__mro__}
+    if "keras.Model" in bases:
+        return KerasModel(model)
+    if "ultralytics.Model" in bases:
+        return ultralytics_model(model)
+    if "torch.Module" in bases:
+        return TorchModel(model)
+    if isinstance(model, dict):
+        raise SaveError(
+            "the model is a dict: if it is a state_dict, load it into the model with load_state_dict, and give the model"
+        )
+    raise SaveError(
+        f"the model is of type {type(model).__name__}: give a torch.nn.Module, a Keras model, an Ultralytics classifier, or "
+        "the path of an .onnx file"
+    )
+
+
+def ultralytics_model(model: Any) -> Model:
+    """Ultralytics classifiers return (probabilities, logits) in eval mode."""
+    if model.task != "classify":
+        raise SaveError(f"the Ultralytics model's task is {model.task!r}: give a classifier, for example yolo11n-cls")
+    opened = TorchModel(model.model, pick=lambda output: output[1])
+    opened.framework = "Ultralytics"
+    opened.labels = model.names
+    opened.transform = ultralytics_transform(model)
+    return opened
+
+
+def ultralytics_transform(model: Any) -> Any:
+    """The transform of its predictions, for the size that it was trained with."""
+    from ultralytics.data.augment import classify_transforms
+
+    size = model.overrides.get("imgsz", getattr(model.model, "args", {}).get("imgsz", 224))
+    return getattr(model.model, "transforms", None) or classify_transforms(size)
+
+
+def export_graph(model: Model, path: Path, tensor: Array, free_axes: dict[int, str]) -> str:
+    """Write model.onnx, and name its input `input` and its output `logits`; those of a finished file stay.
+
+    Returns:
+        the function that the graph ends in, "Softmax" or "Sigmoid", else ""
+    """
+    model.export(path, tensor, free_axes)
+    graph = onnx.load(path, load_external_data=False)
+    if not isinstance(model, OnnxFile):
+        name_ends(graph.graph, free_axes)
+        onnx.save(graph, path)
+    return last_function(graph.graph)
+
+
+def name_ends(graph: onnx.GraphProto, free_axes: dict[int, str]) -> None:
+    """Rename input, output and free axes: exporters call them s77, keras_tensor and the like."""
+    rename(graph, graph.input[0].name, "input")
+    rename(graph, graph.output[0].name, "logits")
+    del graph.value_info[:]  # shapes of intermediate results, in the old names; the runtime infers them itself
+    for axis, name in free_axes.items():
+        graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    graph.output[0].type.tensor_type.shape.dim[0].dim_param = free_axes[0]
+
+
+def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+    for value in (*graph.input, *graph.output):
+        if value.name == old:
+            value.name = new
+
+
+def last_function(graph: onnx.GraphProto) -> str:
+    """The operator that makes the first output, if it makes scores of logits."""
+    makers = {output: node for node in graph.node for output in node.output}
+    node = makers.get(graph.output[0].name)
+    while node is not None and node.op_type in ("Identity", "Cast", "Squeeze", "Reshape", "Flatten"):
+        node = makers.get(node.input[0])
+    return node.op_type if node is not None and node.op_type in ("Softmax", "Sigmoid") else ""
