@@ -8,7 +8,7 @@
  *       snapshots/COMMIT/...    links to them, by their names
  */
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { link, mkdir, rm, symlink } from 'node:fs/promises'
+import { link, mkdir, rename, rm, symlink } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 
 /** A file of a commit. */
@@ -112,16 +112,16 @@ export class RepoCache {
     return sizeOf(join(this.snapshotOf(commit), path)) === size
   }
 
-  /** Give a file's bytes their name in a commit. */
+  /** Give a file's bytes their name in a commit. Another process may be reading that file: it is never missing. */
   async addToSnapshot(commit: string, file: RepoFile): Promise<void> {
     const path = join(this.snapshotOf(commit), file.path)
     const blob = this.blobOf(file)
+    const temporary = `${path}.${process.pid}.tmp`
     await mkdir(dirname(path), { recursive: true })
-    await rm(path, { force: true })
+    await rm(temporary, { force: true })
     // Windows lets only developers create symbolic links
-    await symlink(relative(dirname(path), blob), path).catch((error) => {
-      if (error.code !== 'EEXIST') return link(blob, path)
-    })
+    await symlink(relative(dirname(path), blob), temporary).catch(() => link(blob, temporary))
+    await rename(temporary, path)
   }
 }
 
