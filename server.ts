@@ -46,15 +46,22 @@ export function createApp(parts: AppParts): AppInstance {
   const admit: Service['admit'] = (work) => (ctx) => admission.run(ctx, work)
   const readInput = createInputReader({ spec: model.input, maxBodyBytes, threads: workers.threads })
 
-  const classify: Service['classify'] = async (ctx, spec = outputSpec) => {
+  const readTensors: Service['readTensors'] = async (ctx) => {
     const input = await readInput(ctx)
-    const { topK = TOP_K, scoreFunction = spec.scoreFunction } = input.options ?? {}
     const tensors = input.images ? await preprocess(input.images, model, workers, ctx) : [input.tensor]
+    return { tensors, input }
+  }
+  const predict: Service['predict'] = async (tensors, ctx, options = {}, spec = outputSpec) => {
+    const { topK = TOP_K, scoreFunction = spec.scoreFunction } = options
     checkResultSize(countSamples(tensors), spec.labels.length, topK)
     const scores = await Promise.all(tensors.map((tensor) => model.predict(tensor, ctx)))
     return scores.flatMap((output, i) => postprocess(output, tensors[i], { ...spec, scoreFunction }, topK))
   }
-  const predict = admit(async (ctx) => ctx.reply(await classify(ctx)))
+  const classify: Service['classify'] = async (ctx, spec) => {
+    const { tensors, input } = await readTensors(ctx)
+    return predict(tensors, ctx, input.options, spec)
+  }
+  const results = admit(async (ctx) => ctx.reply(await classify(ctx)))
   const label = admit(async (ctx) => ctx.replyText(await classify(ctx)))
   const show = admit(async (ctx) => {
     const { images } = await readInput(ctx)
@@ -70,7 +77,7 @@ export function createApp(parts: AppParts): AppInstance {
 
   const routes = new Routes(app)
   const route = routes.of({ name: 'onnxpress', description: 'Its own routes.', error: 'Problem' })
-  route('post put /predict', predict, {
+  route('post put /predict', results, {
     summary: 'Classify an image or a tensor',
     description:
       'Also reads what /test, /v1 and /predictions read. With `Accept: text/plain` it answers the bare label.',
@@ -85,18 +92,24 @@ export function createApp(parts: AppParts): AppInstance {
   addInfoRoutes(parts, route)
   addPage(route)
 
-  const service: Service = { model, settings, threads: workers.threads, routes, isReady, admit, classify }
-  addTorchServe(service)
-  addTfServing(service)
-  addHuggingFace(service)
-  addOpenInference(service)
-  addOpenApi(service)
-  addClouds(service, predict)
+  const verbs = { admit, readTensors, predict, classify }
+  const service: Service = { model, settings, threads: workers.threads, routes, isReady, ...verbs }
+  addProtocols(service, results)
 
   app.use(routes.checkMethod)
   app.use(notFound)
   app.use(errorHandler(log, sendError))
   return { express: app, listener: refuseWhenFull(app, cors, admission, sendError, log, metrics) }
+}
+
+/** Other people's clients find the routes they know. */
+function addProtocols(service: Service, results: Handler): void {
+  addTorchServe(service)
+  addTfServing(service)
+  addHuggingFace(service)
+  addOpenInference(service)
+  addOpenApi(service)
+  addClouds(service, results)
 }
 
 /** What is served, and how it is doing. */

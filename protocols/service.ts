@@ -1,6 +1,8 @@
 /** What other protocols' routes share with our own: the model, and the one way through it. */
 import type { AdmittedContext } from '../lib/http/admission.ts'
 import type { Handler, Routes } from '../lib/http/routes.ts'
+import type { Tensor } from '../lib/inference/tensor.ts'
+import type { Input, ResultOptions } from '../lib/input/input.ts'
 import type { Model } from '../lib/model/model_info.ts'
 import type { OutputSpec } from '../lib/model/output_spec.ts'
 import type { Result } from '../lib/model/predictions.ts'
@@ -17,12 +19,21 @@ export interface Service {
   isReady(): boolean
   /** A handler whose work waits for admission, see `Admission.run`. */
   admit(work: (ctx: AdmittedContext) => Promise<void>): Handler
+  /** Read the request's input, and preprocess its images: tensors for the model, [n, ...]. */
+  readTensors(ctx: AdmittedContext): Promise<{ tensors: Tensor[]; input: Input }>
   /**
-   * Read the request's input, preprocess it, run it and postprocess the scores.
+   * Run them and postprocess the scores.
    *
+   * @param options of the input
    * @param spec instead of the model's own, to name labels differently
    * @returns one result per sample, in order
-   * @throws RequestError
    */
+  predict(
+    tensors: Tensor[],
+    ctx: AdmittedContext,
+    options?: ResultOptions,
+    spec?: OutputSpec,
+  ): Promise<Result[]>
+  /** One after the other. */
   classify(ctx: AdmittedContext, spec?: OutputSpec): Promise<Result[]>
 }

@@ -175,13 +175,110 @@ test('V1: instances get predictions, always a list, and errors have its shape', 
     predictions(5, 6),
   )
   assert.deepEqual(await json(await fetch(`${server.url}/v1/models`)), { models: ['line'] })
-  assert.deepEqual(await json(await fetch(`${server.url}/v1/models/line`)), { name: 'line', ready: true })
+  const { name, ready } = await json(await fetch(`${server.url}/v1/models/line`))
+  assert.deepEqual({ name, ready }, { name: 'line', ready: true })
+  assert.deepEqual(await json(await fetch(server.url)), { status: 'alive' })
   assert.match((await json(await post('/v1/models/cat:predict', '{"instances":[1]}'), 404)).error, /cat/)
   assert.match(
     (await json(await post('/v1/models/line:predict', '{"instances":[]}'), 400)).error,
     /instances/,
   )
   await server.stop()
+})
+
+describe('TF Serving', () => {
+  const b64 = Buffer.from(SAMPLE).toString('base64')
+  const signature = { signature_name: 'serving_default' }
+  let server: RunningServer
+  before(async () => {
+    server = await startServer({ env: { MODEL_NAME: 'digits' } })
+  })
+  after(() => server.stop())
+
+  // as `curl -d` sends it, without saying that it is JSON
+  const predict = (body: object, path = '/v1/models/digits:predict') => {
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+    return fetch(server.url + path, { method: 'POST', body: JSON.stringify(body), headers })
+  }
+
+  test('a version may be named; 0 is the default one', async () => {
+    for (const version of ['1', '0']) {
+      const path = `/v1/models/digits/versions/${version}:predict`
+      const { predictions } = await json(await predict({ instances: [{ b64 }] }, path))
+      assert.equal(predictions[0].label, '2')
+    }
+    const unknown = await predict({ instances: [{ b64 }] }, '/v1/models/digits/versions/7:predict')
+    assert.match((await json(unknown, 404)).error, /version 7 of digits is not found: this server has 1/)
+  })
+
+  test('rows with named inputs get predictions', async () => {
+    for (const name of ['image_bytes', 'pixel_values']) {
+      const { predictions } = await json(await predict({ instances: [{ [name]: { b64 } }], ...signature }))
+      assert.equal(predictions[0].label, '2')
+    }
+    const tensor = { pixel_values: [Array(28).fill(Array(28).fill(0))] }
+    const { predictions } = await json(await predict({ instances: [tensor, tensor] }))
+    assert.equal(predictions.length, 2)
+  })
+
+  test("columns get the graph's outputs, which are what V2 computes", async () => {
+    const pixels = Array.from({ length: 784 }, (_, i) => (i % 50) / 50)
+    const rows = Array.from({ length: 28 }, (_, row) => pixels.slice(row * 28, row * 28 + 28))
+    const inputs = [{ name: 'pixel_values', datatype: 'FP32', shape: [1, 1, 28, 28], data: pixels }]
+    const { outputs } = await json(await predict({ inputs }, '/v2/models/digits/infer'))
+    const expected = { outputs: [outputs[0].data] }
+    for (const columns of [[[rows]], { pixel_values: [[rows]] }]) {
+      assert.deepEqual(await json(await predict({ inputs: columns })), expected)
+    }
+    const image = await json(await predict({ inputs: { image_bytes: [{ b64 }, { b64 }] } }))
+    assert.deepEqual([image.outputs.length, image.outputs[0].length], [2, 10])
+    assert.equal(image.outputs[0].indexOf(Math.max(...image.outputs[0])), 2)
+    const single = await json(await predict({ inputs: { image_bytes: { b64 } } }))
+    assert.deepEqual(single.outputs, [image.outputs[0]])
+  })
+
+  test('what does not fit is refused with the reason', async () => {
+    for (const [body, message] of [
+      [{ inputs: { a: [1], b: [2] } }, /inputs \["a","b"\]: expected one, pixel_values/],
+      [{ instances: [{ other: [1] }] }, /expected one, pixel_values/],
+      [{ instances: [{ b64 }], signature_name: 'other' }, /signature_name is "other"/],
+      [{ inputs: [] }, /empty list/],
+    ] as const) {
+      assert.match((await json(await predict(body), 400)).error, message)
+    }
+    for (const verb of ['classify', 'regress']) {
+      for (const version of ['', '/versions/1']) {
+        const response = await predict({ examples: [{ x: 1 }] }, `/v1/models/digits${version}:${verb}`)
+        assert.match((await json(response, 400)).error, /tf\.Example .* :predict/)
+      }
+    }
+  })
+
+  test('status and metadata', async () => {
+    const status = { error_code: 'OK', error_message: '' }
+    for (const path of ['/v1/models/digits', '/v1/models/digits/versions/1']) {
+      const { model_version_status } = await json(await fetch(server.url + path))
+      assert.deepEqual(model_version_status, [{ version: '1', state: 'AVAILABLE', status }])
+      const { model_spec, metadata } = await json(await fetch(`${server.url}${path}/metadata`))
+      assert.deepEqual([model_spec.name, model_spec.version], ['digits', '1'])
+      const { inputs, outputs } = metadata.signature_def.signature_def.serving_default
+      assert.equal(inputs.pixel_values.dtype, 'DT_FLOAT')
+      assert.deepEqual(
+        inputs.pixel_values.tensor_shape.dim.map(({ size }: { size: string }) => size),
+        ['-1', '1', '28', '28'],
+      )
+      assert.equal(Object.keys(outputs).length, 1)
+    }
+  })
+
+  test('/ says alive, unless a page is asked for', async () => {
+    for (const accept of ['application/json', '*/*']) {
+      assert.deepEqual(await json(await fetch(server.url, { headers: { accept } })), { status: 'alive' })
+    }
+    const page = await fetch(server.url, { headers: { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' } })
+    assert.match(page.headers.get('content-type')!, /^text\/html/)
+    assert.match(page.headers.get('vary')!, /accept/i)
+  })
 })
 
 test('SageMaker: the argument serve makes 8080 the default port, /invocations is /predict', async () => {

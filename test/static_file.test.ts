@@ -31,9 +31,10 @@ describe('static files', () => {
   for (const [path, file, type] of FILES) {
     test(`${path}: GET, HEAD, and a conditional request`, async () => {
       const bytes = readFileSync(file)
-      const get = await fetch(server.url + path)
+      const headers = { accept: 'text/html, */*;q=0.8' }
+      const get = await fetch(server.url + path, { headers })
       assert.ok(Buffer.from(await get.arrayBuffer()).equals(bytes))
-      const head = await fetch(server.url + path, { method: 'HEAD' })
+      const head = await fetch(server.url + path, { method: 'HEAD', headers })
       for (const { status, headers } of [get, head]) {
         assert.equal(status, 200)
         assert.equal(headers.get('content-type'), type)
@@ -43,7 +44,9 @@ describe('static files', () => {
       assert.match(get.headers.get('content-security-policy')!, /^default-src 'self';/)
       const modified = get.headers.get('last-modified')!
       const ask = (since: string) =>
-        fetch(server.url + path, { headers: { 'if-modified-since': since, 'cache-control': 'max-age=0' } })
+        fetch(server.url + path, {
+          headers: { ...headers, 'if-modified-since': since, 'cache-control': 'max-age=0' },
+        })
       assert.equal((await ask(modified)).status, 304)
       assert.equal((await ask(new Date(0).toUTCString())).status, 200)
     })

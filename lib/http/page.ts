@@ -31,11 +31,14 @@ export function addPage(route: AddRoute): void {
   const sendPage = staticFile(join(PUBLIC, 'index.html'))
   const page: Handler = (ctx) => {
     const { originalUrl, baseUrl } = ctx.req
+    ctx.res.vary('accept')
+    // KServe's V1 clients ask here whether the server is alive, and accept anything; browsers ask for HTML
+    if (ctx.req.accepts(['json', 'html']) === 'json') return ctx.res.json({ status: 'alive' })
     // mounted at /digits, the page's own links need /digits/
     const isBare = !originalUrl.split('?', 1)[0].endsWith('/')
     return isBare ? ctx.res.redirect(308, `${baseUrl}/`) : sendPage(ctx)
   }
-  route('get /', page, { summary: 'A page to draw on or drop images on', response: 'html', isOpen: true })
+  route('get /', page, { summary: 'A page to draw on or drop images on', response: 'page', isOpen: true })
   for (const file of FILES) route(`get /${file}`, staticFile(join(PUBLIC, file)))
 }
 

@@ -19,6 +19,7 @@ export type ResponseBody =
   | 'object'
   | 'list'
   | 'html'
+  | 'page'
   | 'image'
   | 'tensor or image'
 

@@ -14,7 +14,11 @@ export interface ResultOptions {
 export type Input = (
   | { images: Uint8Array[]; tensor?: undefined }
   | { images?: undefined; tensor: Tensor }
-) & { options?: ResultOptions }
+) & {
+  options?: ResultOptions
+  /** sent as TF Serving's columns, `{"inputs":...}`, which are answered with the graph's outputs */
+  isColumnar?: boolean
+}
 
 export const MAX_FILES = 100
 

@@ -9,13 +9,18 @@ import { checkSchema, DimsSchema, ListSchema, record } from './schema.ts'
 import { tensorFromNumbers } from './tensor_body.ts'
 
 /** A tensor of nested or flat numbers. */
-export const DataSchema = record({
+const DataSchema = record({
   data: v.union([v.number(), v.boolean(), ListSchema]),
   dims: v.optional(DimsSchema),
 })
 
+const Signature = { signature_name: v.nullish(v.literal('serving_default')) }
+
 /** TF Serving's row format: each instance is one sample, a tensor or `{"b64": image}`. */
-export const InstancesSchema = record({ instances: v.pipe(ListSchema, v.minLength(1)) })
+const InstancesSchema = record({ instances: v.pipe(ListSchema, v.minLength(1)), ...Signature })
+
+/** TF Serving's column format: the samples of each input, together. */
+const InputsSchema = record({ inputs: v.unknown(), ...Signature })
 
 /** Keys that clients send an image under, as base64; several in a list. */
 const IMAGE_KEYS = [
@@ -42,7 +47,7 @@ const ParametersSchema = record({
 })
 
 const FORMS =
-  '{"data":[...],"dims":[...]}, {"instances":[...]}, {"image":"base64"}, a list of numbers, or an image as a base64 string'
+  '{"data":[...],"dims":[...]}, {"instances":[...]}, {"inputs":...}, {"image":"base64"}, a list of numbers, or an image as a base64 string'
 
 /** @throws RequestError 400 */
 export function parseJson(text: string, what: string): unknown {
@@ -120,7 +125,15 @@ function readJson(json: unknown, spec: TensorSpec): Input {
 
 function readObject(json: Record<string, unknown>, spec: TensorSpec): Input {
   if ('instances' in json) {
-    return readInstances(checkSchema(InstancesSchema, json, 'the JSON').instances, spec)
+    const { instances } = checkSchema(InstancesSchema, json, 'the JSON')
+    const samples = instances.map((instance) => unwrap(instance, spec))
+    return readInstances(samples, spec)
+  }
+  // as a string it is an image for Hugging Face's clients, see IMAGE_KEYS
+  if ('inputs' in json && typeof [json.inputs].flat()[0] !== 'string') {
+    const samples = unwrap(checkSchema(InputsSchema, json, 'the JSON').inputs, spec)
+    const isList = Array.isArray(samples) && samples.length > 0
+    return { ...readInstances(isList ? samples : [samples], spec), isColumnar: true }
   }
   const key = IMAGE_KEYS.find((name) => isEncoded(json[name]))
   if (key) {
@@ -148,6 +161,15 @@ function readInstances(instances: unknown[], spec: TensorSpec): Input {
   }
   checkImageCount(encoded.length)
   return { images: encoded.map((image) => decodeImage(image, 'instances')) }
+}
+
+/** The value of a named input, `{"image_bytes": {"b64": ...}}` or `{"x": [...]}`; an image may have any name. */
+function unwrap(value: unknown, { name }: TensorSpec): unknown {
+  if (value === null || typeof value !== 'object' || Array.isArray(value) || 'b64' in value) return value
+  const names = Object.keys(value)
+  const [inner] = Object.values(value)
+  if (names.length === 1 && (names[0] === name || isEncoded(inner))) return inner
+  throw new RequestError(400, `inputs ${JSON.stringify(names).slice(0, 100)}: expected one, ${name}`)
 }
 
 /** A base64 string, `{"b64": ...}` as TF Serving writes it, or a list that starts with one. */

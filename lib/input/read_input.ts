@@ -50,7 +50,7 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
     if (req.query.dims !== undefined) return { tensor: tensorFromBytes(body, queryMetadata(ctx.req), spec) }
     if (imageFormat(body)) return { images: [body] }
     if (isNpy(body)) return { tensor: tensorFromNpy(body, spec) }
-    if (req.is(['json', '+json'])) return parse(JSON_READER, body, ctx)
+    if (req.is(['json', '+json']) || looksLikeJson(ctx, body)) return parse(JSON_READER, body, ctx)
     if (req.is('text/csv')) return parse(CSV_READER, body, ctx)
     const text = () => body.toString('utf8', 0, MAX_TEXT)
     if (req.is('text/plain')) return { tensor: tensorFromText(text(), spec) }
@@ -68,6 +68,12 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
     if (input.tensor) ctx.reservation.own(input.tensor.data.buffer as ArrayBuffer)
     return topK === undefined ? input : { ...input, options: { ...input.options, topK } }
   }
+}
+
+/** Whether JSON was sent without saying so: `curl -d` calls it a form, as TF Serving's examples do, others say nothing. */
+function looksLikeJson({ req }: RequestContext, body: Buffer): boolean {
+  const isUnsaid = !req.get('content-type') || req.is('urlencoded')
+  return Boolean(isUnsaid) && /^\s*[[{]/.test(body.toString('latin1', 0, 100))
 }
 
 function unsupportedBody({ req }: RequestContext): RequestError {

@@ -16,7 +16,7 @@ export function addOpenInference(service: Service): void {
   const route = service.routes.of({
     name: 'Open Inference Protocol',
     description: 'Version 2, of KServe, Triton and MLServer.',
-    error: 'Error',
+    error: 'ErrorMessage',
   })
   const readInference = createInferenceReader(service)
 

@@ -44,6 +44,7 @@ const RESPONSES: Record<ResponseBody, Json> = {
   object: json({ type: 'object' }),
   list: json(list({ type: 'object' })),
   html: { 'text/html': { schema: TEXT } },
+  page: { ...json(ref('Status')), 'text/html': { schema: TEXT } },
   image: { 'image/png': { schema: BINARY }, 'image/jpeg': { schema: BINARY } },
   'tensor or image': {
     'application/octet-stream': { schema: BINARY },

@@ -133,6 +133,6 @@ export function schemas(model: ModelInfo): Json {
       description: 'RFC 9457',
     },
     TorchServeError: object({ code: INTEGER, type: TEXT, message: TEXT }),
-    Error: object({ error: TEXT }),
+    ErrorMessage: object({ error: TEXT }),
   }
 }

@@ -19,5 +19,6 @@ if command -v kube-score > /dev/null; then kube-score score --output-format ci .
 REQUESTS=200 .venv/bin/python open_inference.py
 .venv/bin/python hugging_face.py
 .venv/bin/python openapi.py 5
+.venv/bin/python clients.py
 # the tests that need no PyTorch; python/README.md has the command for all
 (cd ../../python && ../test/conformance/.venv/bin/mypy && ../test/conformance/.venv/bin/pytest --quiet)
