@@ -177,7 +177,8 @@ test('V1: instances get predictions, always a list, and errors have its shape', 
   assert.deepEqual(await json(await fetch(`${server.url}/v1/models`)), { models: ['line'] })
   const { name, ready } = await json(await fetch(`${server.url}/v1/models/line`))
   assert.deepEqual({ name, ready }, { name: 'line', ready: true })
-  assert.deepEqual(await json(await fetch(server.url)), { status: 'alive' })
+  const accept = { accept: 'application/json' }
+  assert.deepEqual(await json(await fetch(server.url, { headers: accept })), { status: 'alive' })
   assert.match((await json(await post('/v1/models/cat:predict', '{"instances":[1]}'), 404)).error, /cat/)
   assert.match(
     (await json(await post('/v1/models/line:predict', '{"instances":[]}'), 400)).error,
@@ -271,13 +272,16 @@ describe('TF Serving', () => {
     }
   })
 
-  test('/ says alive, unless a page is asked for', async () => {
-    for (const accept of ['application/json', '*/*']) {
-      assert.deepEqual(await json(await fetch(server.url, { headers: { accept } })), { status: 'alive' })
+  test('/ says alive to those who ask for JSON, and to the KServe client', async () => {
+    const kserve = { accept: '*/*', 'user-agent': 'python-httpx/0.28.1' }
+    for (const headers of [{ accept: 'application/json' }, kserve] as Record<string, string>[]) {
+      assert.deepEqual(await json(await fetch(server.url, { headers })), { status: 'alive' })
     }
-    const page = await fetch(server.url, { headers: { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' } })
-    assert.match(page.headers.get('content-type')!, /^text\/html/)
-    assert.match(page.headers.get('vary')!, /accept/i)
+    for (const accept of ['*/*', 'text/html,application/xhtml+xml,*/*;q=0.8']) {
+      const page = await fetch(server.url, { headers: { accept } })
+      assert.match(page.headers.get('content-type')!, /^text\/html/)
+      assert.match(page.headers.get('vary')!, /accept/i)
+    }
   })
 })
 

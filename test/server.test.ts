@@ -346,7 +346,7 @@ labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
     assert.equal(code, 1)
     assert.match(
       stderr,
-      /^onnxpress: Unknown option '--prot': expected \[MODEL_DIR \| serve\] \[--port N\] \[--describe\] \[--help\] \[--version\]\n$/,
+      /^onnxpress: Unknown option '--prot': expected \[MODEL_DIR \| owner\/model \| serve\] \[--file PATH\] \[--port N\] \[--describe\] \[--check\] \[--help\] \[--version\]\n$/,
     )
   })
 

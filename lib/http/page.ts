@@ -1,6 +1,7 @@
 /** The page at `/`: draw a digit or drop a photo, and see the prediction. Its samples are the model folder's. */
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Request } from 'express'
 import { RequestError } from '../inference/errors.ts'
 import type { ModelInfo } from '../model/model_info.ts'
 import type { AddRoute, Handler } from './routes.ts'
@@ -31,15 +32,21 @@ export function addPage(route: AddRoute): void {
   const sendPage = staticFile(join(PUBLIC, 'index.html'))
   const page: Handler = (ctx) => {
     const { originalUrl, baseUrl } = ctx.req
-    ctx.res.vary('accept')
-    // KServe's V1 clients ask here whether the server is alive, and accept anything; browsers ask for HTML
-    if (ctx.req.accepts(['json', 'html']) === 'json') return ctx.res.json({ status: 'alive' })
+    ctx.res.vary(['accept', 'user-agent'])
+    if (asksForStatus(ctx.req)) return ctx.res.json({ status: 'alive' })
     // mounted at /digits, the page's own links need /digits/
     const isBare = !originalUrl.split('?', 1)[0].endsWith('/')
     return isBare ? ctx.res.redirect(308, `${baseUrl}/`) : sendPage(ctx)
   }
   route('get /', page, { summary: 'A page to draw on or drop images on', response: 'page', isOpen: true })
   for (const file of FILES) route(`get /${file}`, staticFile(join(PUBLIC, file)))
+}
+
+/** KServe's V1 client asks here whether the server is alive. It accepts anything, but its HTTP library names itself. */
+function asksForStatus(req: Request): boolean {
+  return (
+    req.accepts(['html', 'json']) === 'json' || req.get('user-agent')?.startsWith('python-httpx') === true
+  )
 }
 
 /** The example images of the model folder. */
