@@ -32,7 +32,7 @@ export function addPage(route: AddRoute): void {
   const sendPage = staticFile(join(PUBLIC, 'index.html'))
   const page: Handler = (ctx) => {
     const { originalUrl, baseUrl } = ctx.req
-    ctx.res.vary(['accept', 'user-agent'])
+    ctx.res.vary('accept, user-agent')
     if (asksForStatus(ctx.req)) return ctx.res.json({ status: 'alive' })
     // mounted at /digits, the page's own links need /digits/
     const isBare = !originalUrl.split('?', 1)[0].endsWith('/')
