@@ -25,6 +25,9 @@ export const MAX_SIDE = 65_535
  */
 export const MAX_SCANNED_PLANES = 30
 
+/** libheif takes 25 bytes for a pixel, and libvips' other loaders up to 15: AVIF may have this share of `maxPixels`. */
+const AVIF_SHARE = 0.6
+
 /** An image whose header has been read, and whose cost is within the limits. */
 interface OpenImage<Result> {
   /** width x height, of the image or of what it becomes on the way to the tensor, whichever is more */
@@ -71,6 +74,7 @@ export async function openImage(
 
   async function openWithSharp() {
     const image = await openGeneral(bytes, requireFormat(bytes))
+    if (imageFormat(bytes) === 'avif') checkAvif(image, limits)
     const plan = checkedPlan(image, recipe, limits, image.scannedPlanes)
     const toPixels = async () => shapePixels(sourceOf(await image.decode()), recipe, plan)
     return { pixels: costOf(image, plan), toPixels }
@@ -126,6 +130,14 @@ function checkedPlan(size: Size, recipe: Recipe, { maxPixels }: Limits, scannedP
   const scans = `${scannedPlanes} scans of ${inMegapixels(pixels)} megapixels`
   const message = `the JPEG file has ${scans}; the limit is ${maxPlanes}: save it as baseline JPEG`
   throw new ImageError('too-complex', message)
+}
+
+function checkAvif({ width, height }: Size, { maxPixels }: Limits): void {
+  const [pixels, limit] = [width * height, Math.floor(maxPixels * AVIF_SHARE)]
+  if (pixels <= limit) return
+  const allowed = `${inMegapixels(limit)}, ${AVIF_SHARE} x MAX_PIXELS`
+  const message = `the AVIF file has ${inMegapixels(pixels)} megapixels; the limit for AVIF is ${allowed}: send a JPEG or PNG`
+  throw new ImageError('too-large', message)
 }
 
 function compare(pixels: number, limit: number): string {

@@ -64,6 +64,15 @@ describe('pixels', () => {
     assert.equal((await preprocess(plain(50, 40), SMALL, { maxPixels: 2000 })).data.length, 64)
   })
 
+  test('of AVIF, whose decoder takes more memory, fewer are allowed', async () => {
+    const flat = sharp({ create: { width: 40, height: 30, channels: 3, background: '#a5f' } })
+    const avif = await flat.avif().toBuffer()
+    await refused(avif, 'too-large', /limit for AVIF is 0.0012, 0.6 x MAX_PIXELS/, SMALL, {
+      maxPixels: 1999,
+    })
+    assert.equal((await preprocess(avif, SMALL, { maxPixels: 2000 })).data.length, 64)
+  })
+
   test('a side that is too long', async () => {
     await refused(black(1, MAX_SIDE + 1), 'too-large', /is 1x65536; the longest side allowed is 65535/)
     await refused(black(MAX_SIDE + 1, 1), 'too-large', /is 65536x1;/)
