@@ -15,7 +15,7 @@ const SAMPLE = join(ROOT, 'models/mnist/sample.png')
 /** Open the documentation; an error in it fails the test. */
 async function open(browser: Browser, url: string): Promise<Page> {
   const page = await browser.newPage()
-  page.setDefaultTimeout(15_000)
+  page.setDefaultTimeout(60_000)
   page.on('pageerror', (error) => assert.fail(error))
   page.on('console', (message) => {
     if (message.type() === 'error') assert.fail(message.text())
