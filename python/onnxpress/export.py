@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +17,10 @@ from .onnx_file import OnnxFile
 from .torch_model import TorchModel
 
 Array = numpy.ndarray[Any, Any]
+#: an input of one sample, and the model's output
+Example = tuple[Array, Array]
+#: of an exported graph from its model, relative to the largest logit; the order of sums in float32 makes 1e-6
+MAX_DIFFERENCE = 1e-4
 
 
 class Model(Protocol):
@@ -34,8 +40,15 @@ class Model(Protocol):
     def run(self, tensor: Array) -> Array:
         """The logits of a batch, float32 [n, classes]."""
 
-    def export(self, path: Path, tensor: Array, free_axes: dict[int, str]) -> None:
-        """Write the graph to a file; `tensor` is an example of its input."""
+    def export(self, path: Path, tensor: Array, free_axes: dict[int, str], check: Callable[[], None]) -> None:
+        """Write the graph to a file.
+
+        Args:
+            path: of the file; weights above 2 GiB go to a second one beside it
+            tensor: an example of the input
+            free_axes: of the input, and their names
+            check: to be called afterwards; raises an error if the graph does not do what the model does
+        """
 
 
 def open_model(model: Any) -> Model:
@@ -82,18 +95,30 @@ def ultralytics_transform(model: Any) -> Any:
     return getattr(model.model, "transforms", None) or classify_transforms(size)
 
 
-def export_graph(model: Model, path: Path, tensor: Array, free_axes: dict[int, str]) -> str:
+def export_graph(model: Model, path: Path, examples: list[Example], free_axes: dict[int, str]) -> str:
     """Write model.onnx, and name its input `input` and its output `logits`; those of a finished file stay.
 
     Returns:
         the function that the graph ends in, "Softmax" or "Sigmoid", else ""
     """
-    model.export(path, tensor, free_axes)
+    model.export(path, examples[0][0], free_axes, lambda: check_graph(path, examples))
     graph = onnx.load(path, load_external_data=False)
     if not isinstance(model, OnnxFile):
         name_ends(graph.graph, free_axes)
         onnx.save(graph, path)
     return last_function(graph.graph)
+
+
+def check_graph(path: Path, examples: list[Example]) -> None:
+    """Run the graph where onnxruntime is installed: exporters also write graphs that fail on another size or batch."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return
+    graph = OnnxFile(path)
+    for tensor, logits in examples:
+        for batch in (1, 3):
+            difference = numpy.abs(graph.run(numpy.repeat(tensor, batch, axis=0)) - logits).max()
+            if not difference <= MAX_DIFFERENCE * max(1, numpy.abs(logits).max()):
+                raise SaveError(f"the graph's output differs from the model's by {difference:.2g}")
 
 
 def name_ends(graph: onnx.GraphProto, free_axes: dict[int, str]) -> None:

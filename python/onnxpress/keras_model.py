@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class KerasModel:
         output = self.model(tensor.transpose(0, 2, 3, 1) if self._is_channels_last else tensor, training=False)
         return numpy.asarray(keras.ops.convert_to_numpy(output), numpy.float32)
 
-    def export(self, path: Path, tensor: Array, free_axes: dict[int, str]) -> None:
+    def export(self, path: Path, tensor: Array, free_axes: dict[int, str], check: Callable[[], None]) -> None:
         with quiet():
             try:
                 self.model.export(str(path), format="onnx", opset_version=OPSET, verbose=False)
@@ -54,6 +55,7 @@ class KerasModel:
             graph = onnx.load(path)
             transpose_input(graph, [free_axes.get(axis, size) for axis, size in enumerate(tensor.shape)])
             onnx.save(graph, path)
+        check()
 
 
 def transpose_input(model: onnx.ModelProto, dims: list[int | str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class OnnxFile:
         result: Array = session.run(None, {input_name: tensor})[0]
         return result.astype("float32")
 
-    def export(self, path: Path, tensor: Array, free_axes: dict[int, str]) -> None:
+    def export(self, path: Path, tensor: Array, free_axes: dict[int, str], check: Callable[[], None]) -> None:
         """Copy the graph; its external data, if it has any, becomes one file beside it."""
         try:
             graph = onnx.load(self.path, load_external_data=False).graph

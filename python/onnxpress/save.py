@@ -65,10 +65,10 @@ def save(
             inputs = array_inputs(opened, sample)
         else:
             inputs = image_inputs(opened, transform, preprocessing, sample)
-        first = inputs.cases[0]
-        output = read_output(opened, first.logits.shape[1], names, problem_type, threshold)
+        examples = [(case.tensor, case.logits) for case in inputs.cases]
+        output = read_output(opened, examples[0][1].shape[1], names, problem_type, threshold)
         with new_folder(target) as new:
-            output = output.after(export_graph(opened, new / "model.onnx", first.tensor, inputs.free_axes))
+            output = output.after(export_graph(opened, new / "model.onnx", examples, inputs.free_axes))
             write_files(new, target.name, opened, inputs, preprocessing, output)
     return target
 

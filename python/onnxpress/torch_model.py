@@ -65,43 +65,54 @@ class TorchModel:
             result: Array = self._pick(self.module(torch.from_numpy(tensor))).float().numpy()
         return result
 
-    def export(self, path: Path, tensor: Array, free_axes: dict[int, str]) -> None:
-        """Write the graph. The axes `free_axes` of its input are free.
-
-        Args:
-            path: of the file; weights above 2 GiB go to a second one beside it
-            tensor: an example of the input
-        """
-        import torch
-
-        module = self._exportable()
-        example = torch.from_numpy(numpy.concatenate([tensor, tensor]))  # a batch of 1 would be taken for a constant
-        names = {"input_names": ["input"], "output_names": ["logits"], "opset_version": OPSET}
-        bytes_of_weights = sum(weight.numel() * weight.element_size() for weight in self.module.parameters())
-        with quiet():
-            try:
-                axes = {axis: torch.export.Dim.DYNAMIC for axis in free_axes}
-                torch.onnx.export(
-                    module, (example,), path, dynamo=True, dynamic_shapes=(axes,), verbose=False,
-                    external_data=bytes_of_weights > MAX_FILE_BYTES, **names,
-                )  # fmt: skip
-                return
-            except Exception as error:  # whatever the exporter, or a library that it lacks, raises
-                reason = error
+    def export(self, path: Path, tensor: Array, free_axes: dict[int, str], check: Callable[[], None]) -> None:
+        try:
+            self._export(path, tensor, free_axes, is_current=True)
+            check()
+            return
+        except Exception as error:  # whatever the exporter, or a library that it lacks, raises
+            reason = error
         warnings.warn(
-            f"torch's current exporter failed ({first_line(reason)}), so the graph is made by its older one, which records "
-            "one run: a branch that depends on the values is fixed",
+            f"torch's current exporter failed ({first_line(reason)}), so the graph is made by its older one, which "
+            "records one run: a branch that depends on the values is fixed",
             stacklevel=2,
         )
+        try:
+            self._export(path, tensor, free_axes, is_current=False)
+            check()
+        except Exception as error:
+            size = (
+                ", put Resize((height, width)) into the transform so that the size is fixed" if 2 in free_axes else ""
+            )
+            raise SaveError(
+                f"torch.onnx.export failed on {self.name} ({first_line(error)}): change the part of forward that it "
+                f"names{size}, or export the model yourself and give the path of the .onnx file"
+            ) from error
+
+    def _export(self, path: Path, tensor: Array, free_axes: dict[int, str], is_current: bool) -> None:
+        import torch
+
+        example = torch.from_numpy(numpy.concatenate([tensor, tensor]))  # a batch of 1 would be taken for a constant
+        if is_current:
+            bytes_of_weights = sum(weight.numel() * weight.element_size() for weight in self.module.parameters())
+            options = {
+                "dynamic_shapes": ({axis: torch.export.Dim.DYNAMIC for axis in free_axes},),
+                "external_data": bytes_of_weights > MAX_FILE_BYTES,
+                "verbose": False,
+            }
+        else:
+            options = {"dynamic_axes": {"input": free_axes, "logits": {0: free_axes[0]}}}
         with quiet():
-            try:
-                axes_by_name = {"input": free_axes, "logits": {0: free_axes[0]}}
-                torch.onnx.export(module, (example,), path, dynamo=False, dynamic_axes=axes_by_name, **names)
-            except Exception as error:
-                raise SaveError(
-                    f"torch.onnx.export failed on {self.name} ({first_line(error)}): change the part of forward that it "
-                    "names, or export the model yourself and give the path of the .onnx file"
-                ) from error
+            torch.onnx.export(
+                self._exportable(),
+                (example,),
+                path,
+                dynamo=is_current,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["logits"],
+                **options,
+            )
 
     def _exportable(self) -> Any:
         """The module with the logits as its only output."""

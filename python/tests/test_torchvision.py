@@ -68,8 +68,21 @@ def test_preset_is_served(tmp_path: Path) -> None:
     serve(tmp_path, torchvision.models.mobilenet_v3_small(), weights.transforms(), labels=None)
 
 
+ANY_SIZE = v1.Compose([v1.Resize(48), v1.ToTensor()])
+
+
 def test_model_for_images_of_any_size(tmp_path: Path) -> None:
-    serve(tmp_path, tiny(), v1.Compose([v1.Resize(48), v1.ToTensor()]))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    )
+    serve(tmp_path, model, ANY_SIZE)
+
+
+def test_graph_of_one_size_for_images_of_any_size(tmp_path: Path) -> None:
+    # neither exporter can pool an unknown size to 2x2
+    with pytest.raises(onnxpress.SaveError, match=r"put Resize\(\(height, width\)\) into the transform"):
+        onnxpress.save(tiny(), tmp_path / "my_model", transform=ANY_SIZE, labels=["cat", "dog", "fox", "owl"])
+    assert not any(tmp_path.iterdir())
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
