@@ -17,10 +17,14 @@ const truth: { scores: number[][] } = JSON.parse(readFileSync(join(FIXTURES, 'sc
 
 /** The input number k of make_scores.py: 784 bytes. */
 function inputBytes(k: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(
-    { length: 784 },
-    (_, i) => (k * 7919 + i * (k + 13) + ((i * i) % (k + 3)) * 61) % 256,
-  )
+  const [ink, paper] = k % 4 ? [200 + k, k] : [k, 250 - k]
+  const radius = 3 + (k % 5)
+  return Uint8Array.from({ length: 784 }, (_, i) => {
+    const [y, x] = [Math.floor(i / 28), i % 28]
+    const isRing = Math.abs((x - 13) ** 2 + (y - 8 - (k % 9)) ** 2 - radius ** 2) <= radius + (k % 3)
+    const isBar = Math.abs(x - 9 - (k % 11)) <= k % 2 && y >= 4 + (k % 3) && y <= 14 + (k % 11)
+    return isRing || isBar ? ink : paper
+  })
 }
 
 function inputFloats(k: number): Float32Array<ArrayBuffer> {

@@ -23,21 +23,25 @@ from torch import nn
 
 HERE = Path(__file__).parent
 MNIST = HERE / "../../models/mnist"
+sys.path.append(str(MNIST))
+from train import Frame  # noqa: E402
+
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def digit_net() -> nn.Module:
     """The bundled network (models/mnist/train.py) with its weights, batch norm folded in."""
-    layers = [
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+    network = [
+        Frame(), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 56, 3, padding=1), nn.ReLU(), nn.Conv2d(56, 64, 3), nn.ReLU(),
-        nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 10),
+        nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10),
     ]  # fmt: skip
-    model = nn.Sequential(*layers)
+    model = nn.Sequential(*network)
     graph = onnx.load(str(MNIST / "model.onnx")).graph
     weights = {w.name: torch.from_numpy(numpy_helper.to_array(w).copy()) for w in graph.initializer}
-    given = [weights[name] for node in graph.node for name in node.input[1:] if node.op_type in ("Conv", "Gemm")]
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    given = [weights[name] for node in layers for name in node.input[1:] if name in weights]  # none of Frame
     with torch.no_grad():
         for parameter, weight in zip(model.parameters(), given, strict=True):
             parameter.copy_(weight)
@@ -83,7 +87,7 @@ def write(folder: Path, model: nn.Module, size, transform, image: bytes, config:
         input_names=["pixel_values"], output_names=["logits"],
         dynamic_axes={"pixel_values": {0: "batch"}, "logits": {0: "batch"}},
     )  # fmt: skip
-    torch.jit.script(model).save(str(folder / "model.pt"))
+    torch.jit.trace(model, torch.zeros(2, *size)).save(str(folder / "model.pt"))
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     (folder / "image").write_bytes(image)

@@ -1,13 +1,14 @@
 """Train the bundled digit classifier on MNIST and export it to model.onnx.
 
-    python3 train.py FOLDER_WITH_THE_FOUR_IDX_FILES [--epochs 90] [--out .]
+    python3 train.py FOLDER_WITH_THE_FOUR_IDX_FILES [--epochs 16] [--out .]
 
 Needs PyTorch (1.13, as Debian ships it, or newer) and NumPy. The IDX files may be gzipped.
 
-The digits are augmented for what a drawing or a photo has and MNIST has not: other sizes,
-angles and margins, thin and thick strokes, dark ink on light paper, low contrast and noise.
-The accuracy of each kind is printed at the end; model.onnx takes the normalised tensor
-float32 [batch_size, 1, 28, 28] and gives logits float32 [batch_size, 10].
+model.onnx takes the normalised tensor float32 [batch_size, 1, 28, 28] and gives logits float32 [batch_size, 10].
+Its first step, Frame, finds the digit and scales it to one size, as MNIST's authors did with theirs. So small
+drawings, drawings in a corner and dark ink on light paper reach the convolutions as an MNIST digit would.
+The training digits are augmented for the rest: angles, thin and thick strokes, the blur of small drawings, low
+contrast, noise. Images without a digit are trained to give every digit the same score.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import hashlib
 import inspect
 import json
 import math
-import os
 import struct
 import time
 from pathlib import Path
@@ -26,7 +26,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+SIDE = 28  # pixels of an image
 MEAN, STD = 0.1307, 0.3081  # of the training pixels in 0..1; preprocessor_config.json says the same
+THREADS = 2  # another number rounds otherwise, and gives other weights
+EMPTY_SHARE = 0.06  # of the training images have no digit
+
+MIN_CONTRAST = 0.1  # between ink and paper, of 0..1: what is fainter stays faint
+INK = 0.3996  # share of the strongest contrast from which on a pixel is ink; no two 8-bit levels are so near to
+# this ratio that rounding decides, as it would at 0.4: level 102 of 255
+FRAME_SIDE, DIGIT_SIDE = 24, 20  # pixels of the framed image, and of the digit's longer side in it
+SMALLEST_DIGIT = 4  # pixels: what is smaller is not enlarged further
 
 
 def read_idx(folder: Path, name: str) -> torch.Tensor:
@@ -43,46 +52,91 @@ def read_idx(folder: Path, name: str) -> torch.Tensor:
         return torch.from_numpy(np.frombuffer(file.read(), np.uint8).reshape(shape).copy())
 
 
-def block(channels_in: int, channels_out: int, **conv) -> nn.Sequential:
+# ---- the network
+
+
+class Frame(nn.Module):
+    """Cut out the digit and scale its longer side to 20 pixels, light on dark, in the middle of 24 x 24.
+
+    It has nothing to learn. The paper is the mean of the image's border, the ink what differs from it, lighter or
+    darker. The digit reaches as far as its ink has at least 0.4 of the strongest contrast.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        border = torch.ones(1, 1, SIDE, SIDE)
+        border[:, :, 1:-1, 1:-1] = 0
+        pixel = torch.arange(SIDE)
+        out = torch.arange(FRAME_SIDE) + 0.5 - FRAME_SIDE / 2
+        constants = {
+            "border": border / border.sum(),
+            # how far a pixel reaches from the left and from the right (the top, the bottom)
+            "reach": torch.stack([pixel + 1, SIDE - pixel]).float(),
+            "source": (pixel + 0.5).view(1, 1, 1, SIDE),
+            "target": (out / DIGIT_SIDE).view(1, 1, FRAME_SIDE, 1),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        paper = F.conv2d(pixel_values, self.border)
+        ink = (pixel_values - paper).abs()
+        ink = ink / ink.amax((2, 3), keepdim=True).clamp(min=MIN_CONTRAST / STD)
+
+        is_ink = (torch.stack([ink.amax(2), ink.amax(3)], 1) > INK).float()  # [n, columns and rows, 1, 28]
+        end, start = (is_ink * self.reach).amax(3, keepdim=True).split(1, 2)  # start counts from the far side
+        middle = (end - start + SIDE) / 2
+        size = (end + start - SIDE).amax(1, keepdim=True).clamp(min=SMALLEST_DIGIT)
+
+        # bilinear interpolation as two matrix products: weights [n, columns and rows, 24, 28]
+        position = middle + self.target * size
+        columns, rows = F.relu(1 - (position - self.source).abs()).split(1, 1)
+        return rows @ ink @ columns.transpose(2, 3)
+
+
+def block(channels_in: int, channels_out: int, padding: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, bias=False, **conv), nn.BatchNorm2d(channels_out), nn.ReLU()
+        nn.Conv2d(channels_in, channels_out, 3, padding=padding, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
     )
 
 
 class DigitNet(nn.Module):
-    """Five small convolutions: 96,000 weights, 2.9 million multiply-adds a digit."""
+    """Frame and five small convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.frame = Frame()
         self.features = nn.Sequential(
-            block(1, 16, kernel_size=3, padding=1),
-            nn.MaxPool2d(2),  # 28 -> 14
-            block(16, 32, kernel_size=3, padding=1),
-            nn.MaxPool2d(2),  # 14 -> 7
-            block(32, 56, kernel_size=3, padding=1),
-            block(56, 64, kernel_size=3),  # 7 -> 5
-            block(64, 64, kernel_size=3),  # 5 -> 3
+            block(1, 16, padding=1),
+            nn.MaxPool2d(2),  # 24 -> 12
+            block(16, 32, padding=1),
+            nn.MaxPool2d(2),  # 12 -> 6
+            block(32, 56, padding=1),
+            block(56, 64, padding=0),  # 6 -> 4
+            block(64, 64, padding=0),  # 4 -> 2
         )
-        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * 3 * 3, 10))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 2 * 2, 10))
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(pixel_values))
+        return self.head(self.features(self.frame(pixel_values)))
 
 
 def multiply_adds(model: nn.Module) -> int:
-    """Multiply-adds of the convolutions and linear layers for one digit, counted on a real pass."""
-    total = 0
+    """Multiply-adds of the convolutions and linear layers for one digit, counted on a real pass, and those of Frame."""
+    total = SIDE * SIDE + FRAME_SIDE * SIDE * (SIDE + FRAME_SIDE)
 
     def count(module, _, output):
         nonlocal total
-        weights_per_output = module.weight[0].numel()
-        total += output[0].numel() * weights_per_output
+        total += output[0].numel() * module.weight[0].numel()
 
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    model(torch.zeros(1, 1, 28, 28))
+    model.eval()(torch.zeros(1, 1, SIDE, SIDE))
     for hook in hooks:
         hook.remove()
     return total
+
+
+# ---- the training images: [n, 1, 28, 28] in 0..1
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
@@ -90,7 +144,7 @@ def uniform(n: int, low: float, high: float, generator: torch.Generator) -> torc
 
 
 def affine(images, scale_x, scale_y, degrees, shear, shift_x, shift_y) -> torch.Tensor:
-    """Scale, turn (degrees), shear and move (pixels) images [n, 1, 28, 28] in 0..1; black comes in at the edges."""
+    """Scale, turn (degrees), shear and move (pixels) images; black comes in at the edges."""
     angle = degrees * math.pi / 180
     cos, sin = torch.cos(angle), torch.sin(angle)
     # grid_sample wants the inverse map, from output to input coordinates in -1..1
@@ -104,66 +158,136 @@ def affine(images, scale_x, scale_y, degrees, shear, shift_x, shift_y) -> torch.
     return F.grid_sample(images, grid, align_corners=False, padding_mode="zeros")
 
 
-def augment(images: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    """Make a training batch of white-on-black digits [n, 1, 28, 28] in 0..1 look like what people send."""
+def place(images, scale, shift_x, shift_y) -> torch.Tensor:
+    """Scale images about their middle and move them (pixels), with Pillow's bilinear filter, which blurs as it shrinks."""
+    middle = SIDE / 2
+    pixel = torch.arange(SIDE) + 0.5
+    support = scale.clamp(max=1).view(-1, 1, 1)
+
+    def weights(shift):  # [n, 28, 28]: of each source pixel in each output pixel
+        source = (pixel - middle - shift.view(-1, 1)) / scale.view(-1, 1) + middle
+        distance = (source.unsqueeze(2) - pixel).abs()
+        return F.relu(1 - distance * support) * support
+
+    return weights(shift_y).unsqueeze(1) @ images @ weights(shift_x).transpose(1, 2).unsqueeze(1)
+
+
+def change_strokes(images: torch.Tensor, scale: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+    """Thicken or thin some strokes, more so those of digits to be shrunk: a pen does not shrink with the drawing."""
+    images = images.clone()
+    kind, is_small = torch.rand(len(images), generator=g), scale < 0.7
+
+    def change(chosen: torch.Tensor, changed) -> None:
+        old = images[chosen]
+        images[chosen] = old + (changed(old) - old) * torch.rand(len(old), 1, 1, 1, generator=g)
+
+    change(kind < 0.1, lambda old: -F.max_pool2d(F.pad(-old, (0, 1, 0, 1)), 2, 1))
+    change((kind > 0.1) & (kind < torch.where(is_small, 0.4, 0.2)), lambda old: F.max_pool2d(old, 3, 1, 1))
+    change((kind > 0.65) & is_small, lambda old: F.max_pool2d(old, 5, 1, 2))
+    return images
+
+
+def without_digit(n: int, g: torch.Generator) -> torch.Tensor:
+    """Blank images, noise from fine to coarse and from dense to sparse, and one to three dots; as many of each."""
+    noise = torch.rand(n, 1, SIDE, SIDE, generator=g) ** torch.exp(uniform(n, -2, 4, g)).view(n, 1, 1, 1)
+    coarse = F.interpolate(noise[:, :, :7, :7], size=SIDE, mode="bilinear", align_corners=False)
+    gauss = 0.5 + 0.3 * torch.randn(n, 1, SIDE, SIDE, generator=g)
+    at = torch.arange(SIDE) + 0.5
+    dots = torch.zeros(n, 1, SIDE, SIDE)
+    for count in range(1, 4):
+        x, y = uniform(n, 1, 27, g).view(n, 1, 1), uniform(n, 1, 27, g).view(n, 1, 1)
+        distance = torch.hypot(at.view(1, 1, SIDE) - x, at.view(1, SIDE, 1) - y).unsqueeze(1)
+        radius = uniform(n, 0.4, 5, g).view(n, 1, 1, 1)
+        shown = (torch.rand(n, generator=g) < 1 / count).view(n, 1, 1, 1)
+        dots = torch.maximum(dots, (radius + 0.5 - distance).clamp(0, 1) * shown)
+    kinds = torch.stack([noise, coarse, gauss, dots, dots, torch.zeros_like(dots)])
+    return kinds[torch.randint(len(kinds), (n,), generator=g), torch.arange(n)].clamp(0, 1)
+
+
+def light(images: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+    """Change contrast, invert, and add noise."""
     n = len(images)
 
     def chosen(probability: float) -> torch.Tensor:
         return (torch.rand(n, generator=g) < probability).view(n, 1, 1, 1)
 
-    # stroke width: grey dilation or erosion (3x3, 2x2), blended by a random amount
-    amount = uniform(n, 0, 1, g).view(n, 1, 1, 1)
-    thick = images + (F.max_pool2d(images, 3, 1, 1) - images) * amount
-    eroded = -F.max_pool2d(F.pad(-images, (0, 1, 0, 1)), 2, 1)
-    thin = images + (eroded - images) * amount * 0.6
-    kind = torch.rand(n, generator=g).view(n, 1, 1, 1)
-    images = torch.where(kind < 0.1, thick, torch.where(kind < 0.2, thin, images))
-
-    # place: most digits near MNIST's own frame, some with the margins of a drawing or a photo
-    scale = uniform(n, 0.8, 1.2, g)
-    wide = torch.rand(n, generator=g) < 0.1
-    scale = torch.where(wide, uniform(n, 0.5, 1.3, g), scale)
-    stretch = uniform(n, 0.93, 1.07, g)
-    images = affine(
-        images, scale * stretch, scale / stretch, uniform(n, -15, 15, g), uniform(n, -0.15, 0.15, g),
-        uniform(n, -4, 4, g), uniform(n, -4, 4, g),
-    )
-
-    # light: contrast, inversion, noise
-    ink, paper = uniform(n, 0.5, 1, g), uniform(n, 0, 0.3, g)
-    dim = paper.view(n, 1, 1, 1) + images * (ink - paper).view(n, 1, 1, 1)
-    images = torch.where(chosen(0.15), dim, images)
+    ink, paper = uniform(n, 0.4, 1, g).view(n, 1, 1, 1), uniform(n, 0, 0.3, g).view(n, 1, 1, 1)
+    images = torch.where(chosen(0.15), paper + images * (ink - paper), images)
     images = torch.where(chosen(0.5), 1 - images, images)
     noise = torch.randn(images.shape, generator=g) * uniform(n, 0, 0.1, g).view(n, 1, 1, 1)
     return torch.where(chosen(0.15), (images + noise).clamp(0, 1), images)
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Percent of images [n, 1, 28, 28] in 0..1 that get their label."""
-    model.eval()
-    right = sum(
-        (model((x - MEAN) / STD).argmax(1) == y).sum().item()
-        for x, y in zip(images.split(1000), labels.split(1000))
+def augment(images: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+    """Make a training batch of white-on-black digits look like what people send."""
+    n = len(images)
+    small = torch.rand(n, generator=g) < 0.2  # of any size, anywhere; the others nearly of MNIST's own size and place
+    scale = torch.where(small, torch.exp(uniform(n, math.log(0.2), 0, g)), uniform(n, 0.8, 1.2, g))
+    room = torch.where(small, SIDE / 2 * (1 - scale * 0.7), torch.tensor(4.0))  # a digit fills 0.7 of its image
+    shift_x, shift_y = uniform(n, -1, 1, g) * room, uniform(n, -1, 1, g) * room
+    images = change_strokes(images, scale, g)
+
+    stretch, zero = uniform(n, 0.92, 1.08, g), torch.zeros(n)
+    zoom = torch.where(small, torch.tensor(1.0), scale)
+    images = affine(
+        images, zoom * stretch, zoom / stretch, uniform(n, -15, 15, g), uniform(n, -0.2, 0.2, g),
+        torch.where(small, zero, shift_x), torch.where(small, zero, shift_y),
     )
-    return 100 * right / len(labels)
+    images[small] = place(images[small], scale[small], shift_x[small], shift_y[small])
+    return light(images, g)
+
+
+# ---- the figures
+
+
+@torch.no_grad()
+def scores_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Scores [n, 10] of images [n, 1, 28, 28] in 0..1."""
+    model.eval()
+    return torch.cat([model((x - MEAN) / STD).softmax(1) for x in images.split(1000)])
+
+
+def calibration_error(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    """Expected calibration error, 15 bins: by how much top scores differ from the share of right answers, on average."""
+    top, answers = scores.max(1)
+    right = (answers == labels).float()
+    bins = (top * 15).long().clamp(max=14)
+    gaps = [(top[bins == i] - right[bins == i]).sum().abs() for i in range(15)]
+    return (sum(gaps) / len(labels)).item()
 
 
 def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> dict:
-    """Accuracy in percent on the test digits: plain, inverted, and moved about (the mean of three draws)."""
-    moved = []
-    for seed in range(3):
+    """The figures of README.md, all in percent, on the test digits."""
+    n = len(images)
+    g = torch.Generator().manual_seed(0)
+
+    def right(changed: torch.Tensor) -> float:
+        return 100 * (scores_of(model, changed).argmax(1) == labels).float().mean().item()
+
+    def moved(seed: int) -> float:
         g = torch.Generator().manual_seed(seed)
-        n, scale = len(images), uniform(len(images), 0.8, 1.2, g)
-        turned = affine(
-            images, scale, scale, uniform(n, -15, 15, g), torch.zeros(n), uniform(n, -4, 4, g), uniform(n, -4, 4, g)
-        )
-        moved.append(accuracy(model, turned, labels))
-    return {
-        "plain": accuracy(model, images, labels),
-        "inverted": accuracy(model, 1 - images, labels),
-        "scaled 0.8-1.2, turned by up to 15 degrees, moved by up to 4 pixels": sum(moved) / 3,
+        scale, still = uniform(n, 0.8, 1.2, g), torch.zeros(n)
+        angle, shift_x, shift_y = uniform(n, -15, 15, g), uniform(n, -4, 4, g), uniform(n, -4, 4, g)
+        return right(affine(images, scale, scale, angle, still, shift_x, shift_y))
+
+    def shrunk(scale: float, x: torch.Tensor, y: torch.Tensor) -> float:
+        """At this scale; x and y are where it goes, from -1 (left, top) to 1."""
+        room = SIDE / 2 * (1 - scale)
+        return right(place(images, torch.full((n,), scale), x * room, y * room))
+
+    result = {
+        "as they are": right(images),
+        "inverted": right(1 - images),
+        "scaled 0.8 to 1.2, turned by up to 15 degrees, moved by up to 4 pixels": sum(map(moved, range(3))) / 3,
     }
+    for scale in (0.5, 0.35, 0.25, 0.2):
+        result[f"scaled {scale}, anywhere"] = shrunk(scale, uniform(n, -1, 1, g), uniform(n, -1, 1, g))
+    one = torch.ones(n)
+    for corner, x, y in (("top left", -1, -1), ("top right", 1, -1), ("bottom left", -1, 1), ("bottom right", 1, 1)):
+        result[f"scaled 0.5, {corner}"] = shrunk(0.5, x * one, y * one)
+    result["calibration error, as they are"] = 100 * calibration_error(scores_of(model, images), labels)
+    result["mean top score without a digit"] = 100 * scores_of(model, without_digit(n, g)).amax(1).mean().item()
+    return {name: round(value, 2) for name, value in result.items()}
 
 
 def export(model: nn.Module, path: Path) -> None:
@@ -172,7 +296,7 @@ def export(model: nn.Module, path: Path) -> None:
     # PyTorch >= 2.5 can export by another way that needs onnxscript; this model needs nothing of it
     legacy = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     torch.onnx.export(
-        model, (torch.zeros(1, 1, 28, 28),), str(path), opset_version=17 if not legacy else 18, **legacy,
+        model, (torch.zeros(1, 1, SIDE, SIDE),), str(path), opset_version=17 if not legacy else 18, **legacy,
         input_names=["pixel_values"], output_names=["logits"],
         dynamic_axes={"pixel_values": {0: "batch_size"}, "logits": {0: "batch_size"}},
     )
@@ -181,15 +305,16 @@ def export(model: nn.Module, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with the four IDX files")
-    parser.add_argument("--epochs", type=int, default=90)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write model.onnx to")
     args = parser.parse_args()
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(THREADS)
+    torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
-    generator = torch.Generator().manual_seed(args.seed)
+    g = torch.Generator().manual_seed(args.seed)
 
     def load(split: str):
         images = read_idx(args.data, f"{split}-images-idx3-ubyte").unsqueeze(1).float() / 255
@@ -198,7 +323,7 @@ def main() -> None:
     train_images, train_labels = load("train")
     test_images, test_labels = load("t10k")
 
-    model = DigitNet()
+    model = DigitNet().to(memory_format=torch.channels_last)  # trains a quarter faster
     print(f"{sum(p.numel() for p in model.parameters()):,} weights, {multiply_adds(model):,} multiply-adds a digit")
     steps = math.ceil(len(train_labels) / args.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.02)
@@ -206,27 +331,28 @@ def main() -> None:
 
     for epoch in range(1, args.epochs + 1):
         model.train()
-        start, total_loss = time.time(), 0.0
-        for index in torch.randperm(len(train_labels), generator=generator).split(args.batch_size):
-            batch = (augment(train_images[index], generator) - MEAN) / STD
-            loss = F.cross_entropy(model(batch), train_labels[index], label_smoothing=0.05)
+        start, total_loss = time.process_time(), 0.0
+        for index in torch.randperm(len(train_labels), generator=g).split(args.batch_size):
+            empty = round(len(index) * EMPTY_SHARE)
+            batch = torch.cat([augment(train_images[index], g), light(without_digit(empty, g), g)])
+            wanted = torch.cat([F.one_hot(train_labels[index], 10).float(), torch.full((empty, 10), 0.1)])
+            loss = F.cross_entropy(model((batch - MEAN) / STD), wanted)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             total_loss += loss.item() * len(index)
-        plain, inverted = (accuracy(model, x, test_labels) for x in (test_images, 1 - test_images))
         print(
-            f"epoch {epoch}/{args.epochs}: loss {total_loss / len(train_labels):.4f}, test {plain:.2f} % plain, "
-            f"{inverted:.2f} % inverted, {time.time() - start:.0f} s", flush=True,
+            f"epoch {epoch}/{args.epochs}: loss {total_loss / len(train_labels):.4f}, "
+            f"{time.process_time() - start:.0f} s of processor time", flush=True,
         )
 
     path = args.out / "model.onnx"
     export(model, path)
-    result = evaluate(model, test_images, test_labels)
-    print(json.dumps({k: round(v, 2) for k, v in result.items()}, indent=2))
+    print(json.dumps(evaluate(model, test_images, test_labels), indent=2))
     torch.save(model.state_dict(), args.out / "model.pt")
     print(f"{path}: {path.stat().st_size:,} bytes, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    print(f"{time.process_time() / 60:.0f} minutes of processor time")
 
 
 if __name__ == "__main__":
