@@ -407,13 +407,13 @@ describe('a folder that cannot be served stops the start with one line', () => {
     ],
     [
       'labels with a hole',
-      () => folder('four', { 'config.json': { id2label: { 0: 'a', 1: 'b', 3: 'c' } } }),
+      () => folder('four', { 'config.json': { label_names: null, id2label: { 0: 'a', 1: 'b', 3: 'c' } } }),
       /id2label has no label for class 2/,
     ],
     [
       'a mean of three for one channel',
       () => folder('fashion', { 'preprocessor_config.json': { image_mean: [0.5, 0.5, 0.5] } }),
-      /channel axis says 1 channels, but the mean .* says 3/,
+      /channel axis says 1 channels, but image_mean .* says 3/,
     ],
     [
       'a std of two',
@@ -501,7 +501,10 @@ describe('a folder that cannot be served stops the start with one line', () => {
     ],
     [
       'a processor that is not served',
-      () => join(MODELS, 'unknown_processor'),
+      () =>
+        folder('no_preprocessor', {
+          'preprocessor_config.json': { image_processor_type: 'FancyImageProcessor' },
+        }),
       /the image processor Fancy is not served; set image_processor_type to .*: Beit, .*, ViT\n$/,
     ],
     [
@@ -547,7 +550,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
       'a ratio that is kept for a graph of one size',
       () =>
         folder('faces', {
-          'preprocessor_config.json': { size: { shortest_edge: 16 }, resample: 2, do_normalize: false },
+          'preprocessor_config.json': { size: { shortest_edge: 16 } },
         }),
       /keeps the ratio of images, but the model's input x is 16x24/,
     ],

@@ -115,6 +115,7 @@ export function readTransformers(
     if (channels === 1) recipe.greyAfterResize = true
     else note(`${file.path}: grayscale has no effect: the model takes three channels`)
   }
+  if (name === undefined) noteDefaults(file, json, note)
   return Object.assign(recipe, readBackend(file, json, recipe, note))
 }
 
@@ -171,7 +172,6 @@ function checkKeys(file: JsonFile, json: Json, { name, defaults }: Processor, no
     return isSame
   }
   noteUnknownKeys(file, served, [...QUIET, ...Object.keys(file.json).filter(isDefault)], note)
-  if (name === undefined) noteDefaults(file, json, note)
   for (const [key, names] of Object.entries(SWITCHES)) {
     const isUsual = file.json[key] === undefined || file.json[key] === (defaults[key] ?? false)
     if (name === undefined || isUsual || names.includes(name)) continue
