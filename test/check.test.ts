@@ -82,6 +82,7 @@ const FIXES: Record<string, string> = {
   'edge, filter and statistics': `${edge(22)}, "resample": 3, ${CIFAR}`,
   crop: '"crop_rounding": "torchvision"',
   size: edge(16, 12),
+  backend: '"backend": "torchvision", "fuse_normalize": false',
 }
 for (const [name, fix] of Object.entries(FIXES)) {
   test(`the cause of another tensor: ${name}`, async (t) => {
@@ -100,6 +101,18 @@ test('the keys that a cause names make the tensors equal', async (t) => {
     const { lines } = await check(t, CHECKS[name], keys(fixed), { recipe: recipeOf(fixed) })
     assert.match(lines.at(-1)!, /^check\.json: all [12] cases are equal$/, name)
   }
+})
+
+test('grey taken after the resize', async (t) => {
+  const settings = readSettings({})
+  const mnist = await loadModel(settings.MODEL_DIR, settings, { note: () => {} })
+  t.after(() => mnist.close())
+  const { checkPath: _, ...model } = mnist
+  const { lines } = await check(t, CHECKS.grey, {}, model)
+  assert.equal(
+    lines.at(-1),
+    'cause: in Python, converted to grey after the resize: set "grayscale": "after_resize" in preprocessor_config.json',
+  )
 })
 
 test('channels last', async (t) => {
