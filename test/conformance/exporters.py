@@ -410,12 +410,21 @@ def png(image):
     return file.getvalue()
 
 
+def forget_source(path):
+    """Remove the stack traces that torch.onnx.export keeps, which name folders of this machine."""
+    graph = onnx.load(path)
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+    onnx.save(graph, path)
+
+
 def save(name, labels, make):
     """A folder of test/fixtures/exports, and truth.json with its inputs, labels and scores."""
     folder = EXPORTS / re.sub(r"\W+", "_", name)
     folder.mkdir(parents=True)
     seed()
     inputs, scores = make(folder) or ([], np.zeros(0))
+    forget_source(folder / "model.onnx")
     items = [base64.b64encode(png(item)).decode() if isinstance(item, Image.Image) else item.tolist() for item in inputs[:4]]
     labels = labels if isinstance(labels, str) else [str(label) for label in labels]
     (folder / "truth.json").write_text(json.dumps({"labels": labels, "inputs": items, "scores": scores[:4].tolist()}) + "\n")
