@@ -412,6 +412,8 @@ def png(image):
 
 def forget_source(path):
     """Remove the stack traces that torch.onnx.export keeps, which name folders of this machine."""
+    import onnx
+
     graph = onnx.load(path)
     for node in graph.graph.node:
         del node.metadata_props[:]
