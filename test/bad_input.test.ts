@@ -182,7 +182,7 @@ describe('bad input', () => {
       'a text file named .png',
       () => [form({ image: Buffer.from('hello, world') }), 415, /does not start as an image file/],
     ],
-    ['an SVG named .png', () => [form({ image: svg }), 415, /does not start as an image file/]],
+    ['an SVG named .png', () => [form({ image: svg }), 415, /is SVG, which is not decoded here/]],
     [
       'an SVG as the body',
       () => [svg, 415, /does not start like JPEG/, '', { 'content-type': 'image/svg+xml' }],
