@@ -1,5 +1,5 @@
 /** A request's input, image files or a tensor, in any form of the HTTP contract. Every predicting route reads it here. */
-import { FORMATS, imageFormat } from '../../preprocess/index.ts'
+import { FORMATS, imageFormat, otherFormat } from '../../preprocess/index.ts'
 import type { AdmittedContext } from '../http/admission.ts'
 import type { RequestContext } from '../http/context.ts'
 import { RequestError } from '../inference/errors.ts'
@@ -56,7 +56,7 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
     if (req.is('text/plain')) return { tensor: tensorFromText(text(), spec) }
     const value = req.is('urlencoded') ? new URLSearchParams(text()).get('value') : null
     if (value !== null) return { tensor: tensorFromText(value, spec) }
-    throw unsupportedBody(ctx)
+    throw unsupportedBody(body, ctx)
   }
 
   return async (ctx) => {
@@ -76,7 +76,9 @@ function looksLikeJson({ req }: RequestContext, body: Buffer): boolean {
   return Boolean(isUnsaid) && /^\s*[[{]/.test(body.toString('latin1', 0, 100))
 }
 
-function unsupportedBody({ req }: RequestContext): RequestError {
+function unsupportedBody(body: Uint8Array, { req }: RequestContext): RequestError {
+  const other = otherFormat(body)
+  if (other) return new RequestError(415, `the body is ${other}, which is not decoded here: send ${FORMATS}`)
   const type = req.get('content-type') ?? 'none'
   const hint = type.endsWith('urlencoded')
     ? ' (curl sends a file unchanged with --data-binary, not with -d)'
