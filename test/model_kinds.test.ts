@@ -451,11 +451,6 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /resample is 9, expected nearest, .* or a whole number, 0 to 5/,
     ],
     [
-      'an unknown processor',
-      () => folder('half', { 'preprocessor_config.json': { image_processor_type: 'FancyImageProcessor' } }),
-      /the image processor Fancy is not served/,
-    ],
-    [
       'an output that the graph does not have',
       () => folder('outputs', { 'config.json': { output: 'score' } }),
       /output is "score", expected scores, twice, positive/,
@@ -539,6 +534,16 @@ describe('a folder that cannot be served stops the start with one line', () => {
       'a function that is applied twice',
       () => folder('softmaxed', { 'config.json': { function_to_apply: 'softmax' } }),
       /ends in Softmax, and .* says function_to_apply softmax: both are applied/,
+    ],
+    [
+      'two lists of labels',
+      () => folder('four', { 'config.json': { labels: ['c', 'd', 'e'] } }),
+      /label_names has no effect beside labels/,
+    ],
+    [
+      'a threshold for one label',
+      () => folder('four', { 'config.json': { threshold: 0.4 } }),
+      /threshold has no effect on a single-label model/,
     ],
     [
       'a key of config.json that is mistyped',
