@@ -108,9 +108,11 @@ export class Routes {
 
   /** The handler after all routes: 405 for a path that has routes with other methods only. */
   readonly checkMethod: RequestHandler = (req, res, next) => {
-    const routes = this.#routesOf(req.path)
-    if (routes.length === 0) return next()
-    req.route = routes[0]
+    const [first, ...others] = this.#routesOf(req.path)
+    if (!first) return next()
+    req.route = first
+    // a later pattern may match by chance: /v1/models/:model does for /v1/models/mnist:predict
+    const routes = [first, ...others.filter(({ path }) => path === first.path)]
     const names = routes.flatMap(({ methods }) => Object.keys(methods).map((name) => name.toUpperCase()))
     const allow = [...names, 'OPTIONS'].join(', ')
     if (req.method === 'OPTIONS') return void res.set('allow', allow).status(204).end()

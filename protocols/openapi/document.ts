@@ -36,7 +36,7 @@ const RESPONSES: Record<ResponseBody, Json> = {
   result: json(ref('Result')),
   'TorchServe result': json(ref('TorchServeResult')),
   predictions: json(ref('Predictions')),
-  inference: json(ref('InferResponse')),
+  inference: { ...json(ref('InferResponse')), 'application/octet-stream': { schema: BINARY } },
   model: json(ref('Model')),
   status: json(ref('Status')),
   readiness: json(ref('Readiness')),

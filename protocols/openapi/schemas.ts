@@ -74,11 +74,11 @@ function inputSchemas({ recipe }: ModelInfo): Json {
     ...BINARY,
     description: `${FORMATS}; any field name will do, and up to ${MAX_FILES} files, which get a list of results`,
   }
-  const data = { ...BINARY, description: 'little-endian bytes' }
+  const data = { ...BINARY, description: 'little-endian bytes; without metadata, an image file' }
   const numbers = { type: 'array', items: {}, description: 'numbers, flat or nested' }
   return {
     ImageForm: object({ image }),
-    TensorForm: object({ data, metadata: ref('Metadata') }),
+    TensorForm: object({ data, 'metadata?': ref('Metadata') }),
     Metadata: requestSchema(MetadataSchema),
     Data: object({ data: numbers, 'dims?': list(INTEGER) }),
     Instances: object({ instances: list(recipe ? ref('Image') : {}) }),
