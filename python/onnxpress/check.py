@@ -104,8 +104,6 @@ def draw(kinds: tuple[tuple[str, int, int, str], ...]) -> list[NamedImage]:
 
 def choose_mode(model: Model, transform: Any, preprocessing: Preprocessing, image: Any) -> Mode:
     """Images are in colour, unless the transform leaves the channels alone and the model takes one."""
-    if preprocessing.composites:
-        return "any"
     tensor = apply(transform, as_served(image, "RGB"))
     if preprocessing.is_grey and tensor.shape[1] != 1:
         raise SaveError("the transform makes three channels of a grey image: give Normalize one mean and one std")

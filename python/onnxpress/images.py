@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from .errors import SaveError, first_line
 
-#: of the image that the first step gets; "any" is the file's own
-Mode = Literal["RGB", "L", "any"]
+#: of the image that the first step gets
+Mode = Literal["RGB", "L"]
 
 #: formats that the server shows as a sample; others are saved as PNG
 SAMPLE_FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -44,13 +44,13 @@ def open_sample(sample: Any) -> tuple[Any, bytes, str]:
 
 
 def as_served(image: Any, mode: Mode) -> Any:
-    """An image as the server hands it to the first step: turned as EXIF says, in colour or grey, without transparency."""
+    """An image as the server hands it to the first step: turned as EXIF says, without alpha, in colour or grey.
+
+    It is what transformers' `load_image` makes of a file, and then Pillow's `convert("L")`.
+    """
     from PIL import ImageOps
 
-    turned = ImageOps.exif_transpose(image)
-    if mode == "any":
-        return turned
-    colour = turned.convert("RGB")
+    colour = ImageOps.exif_transpose(image).convert("RGB")
     return colour if mode == "RGB" else colour.convert("L")
 
 

@@ -46,8 +46,6 @@ class Preprocessing:
     keys: Keys
     #: the transform converts to grey itself
     is_grey: bool = False
-    #: the transform puts transparent images on white, where others get them without their transparency
-    composites: bool = False
 
 
 def translate(transform: Any) -> Preprocessing:
@@ -60,8 +58,7 @@ def translate(transform: Any) -> Preprocessing:
         inner = getattr(transform, "val_transforms", None)  # TimmWrapperImageProcessor
         if inner is not None:
             return translate(inner)
-        keys = processor_keys(transform)
-        return Preprocessing(keys, composites=bool(keys.get("do_convert_rgb")))
+        return Preprocessing(processor_keys(transform))
     if type(transform).__name__ == "partial" or hasattr(transform, "meta"):
         raise SaveError("the transform is that of torchvision's weights, not called: give weights.transforms()")
     walk = Walk()

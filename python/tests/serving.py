@@ -80,7 +80,10 @@ def photo(width: int, height: int, mode: str, format: str) -> bytes:
     levels = np.stack([200 * x // width, 200 * y // height, 90 + 80 * np.sin(x / 9)], axis=2) + noise
     image = Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
     buffer = io.BytesIO()
-    image.convert(mode).save(buffer, format)
+    image = image.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(np.clip(levels[:, :, 2], 0, 255).astype(np.uint8)))
+    image.save(buffer, format)
     return buffer.getvalue()
 
 
@@ -89,7 +92,7 @@ def assert_same_tensors(transform: Any, mode: str = "RGB") -> None:
 
     Args:
         transform: of torchvision, timm or transformers
-        mode: that images are converted to before; "any" for none
+        mode: that images are converted to before
     """
     photos = [photo(*kind) for kind in PHOTOS]
     expected = [apply(transform, opened(data, mode)) for data in photos]
@@ -117,8 +120,7 @@ def apply(transform: Any, image: Any) -> np.ndarray:
 
 
 def opened(data: bytes, mode: str) -> Any:
-    image = Image.open(io.BytesIO(data))
-    return image if mode == "any" else image.convert("RGB").convert(mode)
+    return Image.open(io.BytesIO(data)).convert("RGB").convert(mode)
 
 
 def assert_served(
@@ -133,7 +135,7 @@ def assert_served(
     Args:
         transform: of torchvision, timm or transformers
         scores: tensor [n, c, h, w] to scores [n, classes]
-        mode: that images are converted to before; "any" for none
+        mode: that images are converted to before
     """
     labels = json.loads((folder / "config.json").read_text()).get("id2label")
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph

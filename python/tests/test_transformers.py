@@ -77,7 +77,7 @@ def create(family: str, backend: str) -> tuple[Any, Any]:
 def test_processor(family: str, backend: str) -> None:
     _, name, options = FAMILIES[family]
     processor = getattr(transformers, f"{name}ImageProcessor{backend}")(**options)
-    assert_same_tensors(processor, "any" if processor.do_convert_rgb else "RGB")
+    assert_same_tensors(processor)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -90,12 +90,7 @@ def test_family(family: str, tmp_path: Path) -> None:
         with torch.no_grad():
             return model(torch.from_numpy(tensor)).logits.softmax(1).numpy()
 
-    assert_served(
-        folder,
-        processor,
-        scores,
-        mode="any" if processor.do_convert_rgb else "RGB",
-    )
+    assert_served(folder, processor, scores)
 
 
 def test_classes_are_those_of_the_server() -> None:
