@@ -185,7 +185,7 @@ describe('bad input', () => {
     ['an SVG named .png', () => [form({ image: svg }), 415, /is SVG, which is not decoded here/]],
     [
       'an SVG as the body',
-      () => [svg, 415, /does not start like JPEG/, '', { 'content-type': 'image/svg+xml' }],
+      () => [svg, 415, /is SVG, which is not decoded here/, '', { 'content-type': 'image/svg+xml' }],
     ],
     [
       'a HEIC',
