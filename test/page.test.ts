@@ -307,7 +307,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       [
         'drawing.svg',
         Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'),
-        /does not start as an image file: send JPEG/,
+        /is SVG, which is not decoded here: send JPEG/,
       ],
       ['nothing.png', Buffer.alloc(0), /is empty/],
       ['photo.heic', heic, /is HEIC, which is not decoded here/],
