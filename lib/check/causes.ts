@@ -8,15 +8,8 @@ import { type OutputSpec, SCORE_FUNCTIONS } from '../model/output_spec.ts'
 import { scoresOf } from '../model/predictions.ts'
 import type { CheckCase, ExpectedTensor } from './check_file.ts'
 import { areClose, type CaseResult, type CheckedModel, hasDims, hasHash } from './compare.ts'
-import { fitLines, joined, type NumberVariation, numberVariationsOf } from './numbers.ts'
+import { type Cause, fitLines, joined, type NumberVariation, numberVariationsOf } from './numbers.ts'
 import { type Variation, variationsOf, withoutOrientation } from './variations.ts'
-
-/** How Python made the tensors, and what makes the server do the same. */
-export interface Cause {
-  made: string
-  /** keys to set, or something to do */
-  fix: string
-}
 
 /** A case with an image. */
 interface ImageCase {
@@ -57,7 +50,7 @@ export async function findCause(
       images,
       async (checked) => !(await differs(model, checked, tried.recipe, chosen)),
     )
-    if (isCause) return describe([...chosen, ...tried.numbers])
+    if (isCause) return joined([...chosen, ...tried.numbers])
   }
   return undefined
 }
@@ -124,19 +117,6 @@ async function make(
   const isStored = chosen.some(({ aspect }) => aspect === 'exif')
   const file = (isStored && (await withoutOrientation(image))) || image
   return model.preprocess(file, recipe, dtype).catch(() => undefined)
-}
-
-function describe(variations: Cause[]): Cause {
-  return {
-    made: joined(
-      variations.map(({ made }) => made),
-      '; ',
-    ),
-    fix: joined(
-      variations.map(({ fix }) => fix),
-      ', ',
-    ),
-  }
 }
 
 /** The function that makes the expected scores of the graph's outputs. */

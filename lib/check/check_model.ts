@@ -6,9 +6,10 @@ import { StartError } from '../inference/errors.ts'
 import { Signal } from '../inference/signal.ts'
 import type { Model } from '../model/model_info.ts'
 import { ImageWorkers } from '../workers/image_workers.ts'
-import { type Cause, findCause, findScoreFunction } from './causes.ts'
+import { findCause, findScoreFunction } from './causes.ts'
 import { type CheckCase, readCheckFile } from './check_file.ts'
 import { type CaseResult, type CheckedModel, compareCase } from './compare.ts'
+import type { Cause } from './numbers.ts'
 
 /** The background check waits so long, in milliseconds, and again whenever the server is busy. */
 const IDLE_MS = 2000

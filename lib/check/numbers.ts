@@ -3,10 +3,15 @@ import type { Recipe } from '../../preprocess/index.ts'
 import { sizeOf, type Tensor } from '../inference/tensor.ts'
 import type { ExpectedTensor } from './check_file.ts'
 
-/** Another way to make numbers of levels. */
-export interface NumberVariation {
+/** How Python made the tensors, and what makes the server do the same. */
+export interface Cause {
   made: string
+  /** keys to set, or something to do */
   fix: string
+}
+
+/** Another way to make numbers of levels. */
+export interface NumberVariation extends Cause {
   change: (recipe: Recipe) => Recipe
 }
 
@@ -125,20 +130,13 @@ function factor({ rescale }: Recipe): NumberVariation {
 
 function inTurn(variations: NumberVariation[]): NumberVariation {
   return {
-    made: joined(
-      variations.map(({ made }) => made),
-      '; ',
-    ),
-    fix: joined(
-      variations.map(({ fix }) => fix),
-      ', ',
-    ),
+    ...joined(variations),
     change: (recipe) => variations.reduce((changed, { change }) => change(changed), recipe),
   }
 }
 
 /** The parts that say something. */
-export function joined(parts: string[], separator: string): string {
+function joinWords(parts: string[], separator: string): string {
   return parts.filter((part) => part !== '').join(separator)
 }
 
@@ -156,4 +154,11 @@ function statisticsOf(lines: Line[]): Statistics[] {
 
 function listText(numbers: number[]): string {
   return numbers.every((number) => number === numbers[0]) ? String(numbers[0]) : `[${numbers.join(', ')}]`
+}
+
+/** Several causes as one. */
+export function joined(causes: Cause[]): Cause {
+  const made = causes.map((cause) => cause.made)
+  const fix = causes.map((cause) => cause.fix)
+  return { made: joinWords(made, '; '), fix: joinWords(fix, ', ') }
 }
