@@ -9,13 +9,8 @@ export class Rate {
     this.#msPerItem = this.#msPerItem === 0 ? msPerItem : 0.9 * this.#msPerItem + 0.1 * msPerItem
   }
 
-  /** Estimated milliseconds for `count` items. */
-  msFor(count: number): number {
-    return count * this.#msPerItem
-  }
-
-  /** The same in whole seconds, 1 to 60. */
+  /** Estimated whole seconds for `count` items, 1 to 60. */
   secondsFor(count: number): number {
-    return Math.min(60, Math.max(1, Math.ceil(this.msFor(count) / 1000)))
+    return Math.min(60, Math.max(1, Math.ceil((count * this.#msPerItem) / 1000)))
   }
 }

@@ -13,7 +13,7 @@ const MAX_MS = 20_000
 /** A process that had nothing to do for this long is ended, for its memory; sooner after a large image. */
 const IDLE_MS = 30_000
 const IDLE_AFTER_LARGE_MS = 500
-/** A large image is refused if the large images of other requests take longer than this. */
+/** A large image that has waited longer than this is refused, if other requests wait too. */
 const MAX_LARGE_WAIT_MS = 2000
 
 const MODULE = fileURLToPath(new URL(`./decoder_process${extname(import.meta.filename)}`, import.meta.url))
@@ -51,8 +51,12 @@ export class DecoderProcesses {
       ? undefined
       : await this.#queue.run(signal, () => this.#runIn({ ...task, isLargeAllowed: false }))
     if (result) return result
-    if (this.#largeQueue.estimatedWaitMs(signal) > MAX_LARGE_WAIT_MS) throw this.#tooManyLarge()
-    return this.#largeQueue.run(signal, () => this.#runLarge(task, signal))
+    const queuedAt = performance.now()
+    return this.#largeQueue.run(signal, () => {
+      const isLate = performance.now() - queuedAt > MAX_LARGE_WAIT_MS
+      if (isLate && this.#largeQueue.othersWait(signal)) throw this.#tooManyLarge()
+      return this.#runLarge(task, signal)
+    })
   }
 
   #tooManyLarge(): RequestError {

@@ -35,10 +35,9 @@ export class FairQueue {
     return this.#rate.secondsFor(this.#waiting)
   }
 
-  /** Estimated milliseconds until the tasks of other requests, waiting and running, are done. */
-  estimatedWaitMs(signal: Signal): number {
-    const own = this.#requests.get(signal)?.length ?? 0
-    return this.#rate.msFor(this.#waiting - own + this.#running)
+  /** Whether requests other than this one wait. */
+  othersWait(signal: Signal): boolean {
+    return this.#requests.size > (this.#requests.has(signal) ? 1 : 0)
   }
 
   /**
@@ -66,11 +65,11 @@ export class FairQueue {
     const startedAt = performance.now()
     this.#running++
     try {
-      return await task()
+      const result = await task()
+      this.#rate.record(this.#limit, performance.now() - startedAt)
+      return result
     } finally {
-      const ms = performance.now() - startedAt
-      this.#rate.record(this.#limit, ms)
-      this.#onDone(ms)
+      this.#onDone(performance.now() - startedAt)
       this.#running--
       this.#startNext()
     }
