@@ -1,7 +1,6 @@
 /** The model: a folder, the session that runs its graph in a worker thread, and the batch queue in front of it. */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Batcher } from './lib/inference/batcher.ts'
@@ -14,14 +13,20 @@ import { readOnnxFile } from './lib/model/onnx/onnx_file.ts'
 import { readOutputSpec } from './lib/model/output_spec.ts'
 import { firstRun, warmUp } from './lib/model/warm_up.ts'
 import type { ModelEvents } from './lib/process/main.ts'
-import type { Settings } from './lib/process/settings.ts'
+import { coresPerProcess, type Settings } from './lib/process/settings.ts'
 import { invalidKey, type JsonFile, readRecipe, sampleDims } from './preprocess/index.ts'
 
 export type { Model }
 
 type ModelSettings = Pick<
   Settings,
-  'MODEL_NAME' | 'MODEL_FILE' | 'DEVICE' | 'INFERENCE_THREADS' | 'MAX_BATCH_SIZE' | 'MAX_BATCH_DELAY_MS'
+  | 'MODEL_NAME'
+  | 'MODEL_FILE'
+  | 'DEVICE'
+  | 'INFERENCE_THREADS'
+  | 'WEB_CONCURRENCY'
+  | 'MAX_BATCH_SIZE'
+  | 'MAX_BATCH_DELAY_MS'
 >
 
 /**
@@ -98,11 +103,12 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
   }
 }
 
-function sessionOptions(modelPath: string, { DEVICE, INFERENCE_THREADS }: ModelSettings): SessionOptions {
+function sessionOptions(modelPath: string, settings: ModelSettings): SessionOptions {
+  const { DEVICE, INFERENCE_THREADS } = settings
   return {
     modelPath,
     devices: DEVICE === 'auto' ? ['cuda', 'cpu'] : [DEVICE],
-    threads: INFERENCE_THREADS || availableParallelism(),
+    threads: INFERENCE_THREADS || coresPerProcess(settings),
   }
 }
 

@@ -59,7 +59,7 @@ interface Result {
   slowestMs: number
   /** most open files, connections included */
   files: number
-  /** from the second third of the run to the last: the medians, of files the fewest */
+  /** from the second third of the run to the last: the median of memory, the fewest files and threads */
   growthMb: number
   growthFiles: number
   growthThreads: number
@@ -181,7 +181,7 @@ function growth(values: number[], typical: (third: number[]) => number): number 
   return typical(values.slice(-third)) - typical(values.slice(third, 2 * third))
 }
 
-/** Connections of the attackers come and go, by the hundred: what stays open is among the fewest. */
+/** The connections of the attackers and the threads of decoders come and go: what stays is among the fewest. */
 const fewest = (values: number[]) => Math.min(...values)
 
 // ---------------------------------------------------------------------------------------------------- one attack

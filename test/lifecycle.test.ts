@@ -509,6 +509,28 @@ describe('faults', () => {
 })
 
 describe('what one sees', () => {
+  test('nothing of the rehearsal: no line, no number, with a token and without', async (t) => {
+    const servers: Record<string, string>[] = [
+      {},
+      { API_TOKEN: 's3cret-token' },
+      { MODEL_DIR: join(MODELS, 'linear') },
+    ]
+    for (const env of servers) {
+      const server = await start(t, { LOG_LEVEL: 'debug', ...env })
+      const metrics = await metricsOf(server, { authorization: 'Bearer s3cret-token' })
+      const counted = [...metrics].filter(([name]) => /^onnxpress_\w+_(total|count)\b/.test(name))
+      assert.deepEqual(
+        counted.filter(([, value]) => value > 0),
+        [],
+      )
+      const lines = server.log.map((line) => JSON.parse(line))
+      assert.deepEqual(
+        lines.filter(({ msg, path }) => /rehearsal/.test(msg) || (msg === 'request' && path !== '/metrics')),
+        [],
+      )
+    }
+  })
+
   test('each request has an id, its own or a new one, in the answer and in the log', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'

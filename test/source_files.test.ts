@@ -8,6 +8,7 @@ import { ROOT } from './running_server.ts'
 const ROOMS = [
   'protocols',
   'lib/process',
+  'lib/cluster',
   'lib/check',
   'lib/hub',
   'lib/input',

@@ -112,6 +112,8 @@ export interface ListenOptions {
   host: string
   /** 0 picks a free one */
   port: number
+  /** of this process alone, whatever it shares with others */
+  isPrivate?: boolean
   requestTimeoutMs: number
 }
 
@@ -157,7 +159,7 @@ export async function listen(instance: AppInstance, options: ListenOptions): Pro
 
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(listenError(error, options)))
-    server.listen(options.port, options.host, resolve)
+    server.listen({ ...options, exclusive: options.isPrivate }, resolve)
   })
   const { address, family, port } = server.address() as AddressInfo
 

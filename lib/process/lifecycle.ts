@@ -1,11 +1,11 @@
 /** The life of one process: load the model, answer requests, reload on SIGHUP, shut down. */
 import { setTimeout } from 'node:timers/promises'
+import { onSignals } from '../cluster/signals.ts'
 import { type AppInstance, type HttpServer, listen } from '../http/http_server.ts'
 import { messageOf } from '../inference/errors.ts'
 import type { Log } from '../log/log.ts'
 import { isLoopback } from '../security/allowed_hosts.ts'
 import type { Settings } from './settings.ts'
-import { onSignals } from './signals.ts'
 
 /** How long the exit waits for the last batch and the log; then the process is killed, and its exit code is lost. */
 const LAST_RUN_MS = 1000

@@ -2,6 +2,8 @@
 import cluster from 'node:cluster'
 import { createRequire } from 'node:module'
 import dotenv from 'dotenv'
+import { metricsReader } from '../cluster/cluster_metrics.ts'
+import { superviseProcesses } from '../cluster/supervisor.ts'
 import type { AppInstance } from '../http/http_server.ts'
 import type { Metrics } from '../http/metrics.ts'
 import { isHubReference } from '../hub/reference.ts'
@@ -11,11 +13,10 @@ import { createLog, droppedLines, type Log } from '../log/log.ts'
 import { formatDescription } from '../model/description.ts'
 import type { Model } from '../model/model_info.ts'
 import { ImageWorkers } from '../workers/image_workers.ts'
-import { metricsReader } from './cluster_metrics.ts'
 import { helpText, readCommand } from './command_line.ts'
 import { runServer } from './lifecycle.ts'
+import { rehearse } from './rehearsal.ts'
 import { readSettings, type Settings } from './settings.ts'
-import { superviseProcesses } from './supervisor.ts'
 import { unknownSettings } from './unknown_settings.ts'
 import { version } from './version.ts'
 
@@ -150,6 +151,17 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
     const names = differing.join(', ')
     log.warn(`${model.checkPath}: ${differing.length} of ${cases} cases differ (${names}): --check says why`)
   }
+  /** Before there are metrics, so that these requests are not among them. */
+  async function rehearseStart(model: Model, metrics: Metrics): Promise<void> {
+    const unread = { metrics, readMetrics: async () => '', log: log.child({}, { level: 'silent' }) }
+    const instance = createApp({ model, workers, settings, isReady: () => false, ...unread })
+    try {
+      await rehearse(instance, model, settings.API_TOKEN)
+    } catch (error) {
+      log.debug(`the rehearsal failed, so the first requests will be slower: ${messageOf(error)}`)
+    }
+  }
+
   await runServer({
     settings,
     log,
@@ -158,10 +170,11 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
         loadModel(settings.MODEL_DIR, settings, events),
         import('../http/metrics.ts'), // in parallel, because it takes a moment
       ])
-      metrics ??= new Metrics(droppedLines)
+      if (!metrics) {
+        await rehearseStart(model, new Metrics())
+        metrics = new Metrics(droppedLines)
+      }
       readMetrics ??= metricsReader(metrics.registry)
-      // not awaited: tensors do not need it, and if it fails, the first image gets the error
-      if (model.recipe) workers.start().catch(() => {})
       check(model).catch((error) => {
         if (model.isRunning) log.warn(`the model is not checked: ${messageOf(error)}`)
       })

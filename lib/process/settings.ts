@@ -138,9 +138,15 @@ export const SETTINGS = {
     0,
     0,
     1024,
-    "ONNX Runtime's threads; 0 is one per core, or one in all for a model that runs in under 1 ms",
+    "ONNX Runtime's threads; 0 is one per core that the process has, or one in all for a model that runs in under 1 ms",
   ),
-  PREPROCESS_THREADS: whole(CORES, 1, 1024, 'most threads that preprocess images', 'number of cores'),
+  PREPROCESS_THREADS: whole(
+    CORES,
+    1,
+    1024,
+    'most threads that preprocess images',
+    'number of cores, shared by the processes',
+  ),
   AIP_HEALTH_ROUTE: path('health route, set by Vertex AI'),
   AIP_PREDICT_ROUTE: path('predict route, set by Vertex AI'),
   REQUEST_TIMEOUT_MS: whole(
@@ -166,6 +172,11 @@ export const SETTINGS = {
 
 export type Settings = { [Name in keyof typeof SETTINGS]: (typeof SETTINGS)[Name]['default'] }
 
+/** The cores of each process. */
+export function coresPerProcess({ WEB_CONCURRENCY }: Pick<Settings, 'WEB_CONCURRENCY'>): number {
+  return Math.max(1, Math.floor(CORES / WEB_CONCURRENCY))
+}
+
 /** MAX_UPLOAD_MB in bytes; 1 MB = 2^20 bytes. */
 export function maxUploadBytes({ MAX_UPLOAD_MB }: Settings): number {
   return MAX_UPLOAD_MB * 2 ** 20
@@ -190,5 +201,7 @@ export function readSettings(
     }
     return [name, value]
   })
-  return Object.fromEntries(entries)
+  const settings: Settings = Object.fromEntries(entries)
+  if (env.PREPROCESS_THREADS?.trim()) return settings
+  return { ...settings, PREPROCESS_THREADS: coresPerProcess(settings) }
 }
