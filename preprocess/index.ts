@@ -12,6 +12,7 @@ export { type InputSpec, loadRecipe, type RecipeOptions, readRecipe } from './co
 export { readUltralytics } from './config/ultralytics.ts'
 export { FORMATS, imageFormat, otherFormat } from './decode/format.ts'
 export { loadSharp } from './decode/general.ts'
+export { release } from './decode/release.ts'
 export { encodePng } from './encode_png.ts'
 export { ConfigError, ImageError, type ImageErrorCode } from './errors.ts'
 export { type Limits, openFast, openImage } from './open_image.ts'

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { release, releaseChunk } from '../lib/workers/memory.ts'
+import { releaseChunk } from '../lib/workers/memory.ts'
+import { release } from '../preprocess/index.ts'
 
 const MB = 2 ** 20
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { ConfigError, readJsonFile } from '../../preprocess/index.ts'
-import { DTYPES, fromBytes, sizeOf, type Tensor } from '../inference/tensor.ts'
+import { DTYPES, fromBytes, type Tensor } from '../inference/tensor.ts'
 
 /** A tensor that Python made. */
 export interface ExpectedTensor extends Pick<Tensor, 'dims' | 'dtype'> {
@@ -78,9 +78,4 @@ function readImage(path: string): Uint8Array {
       `${path}, an image of check.json, cannot be read: put it there, or save the model again`,
     )
   }
-}
-
-/** The number of values in a sample of a tensor. */
-export function sampleSize({ dims, stride }: ExpectedTensor): number {
-  return Math.ceil(sizeOf(dims) / stride)
 }

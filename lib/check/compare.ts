@@ -8,7 +8,7 @@ import { scoresOf } from '../model/predictions.ts'
 import type { CheckCase, ExpectedTensor } from './check_file.ts'
 
 /** Scores may differ by as much, or by this share of a number above 1: runtimes sum in another order. */
-export const TOLERANCE = 1e-5
+const TOLERANCE = 1e-5
 
 /** The model, as the check uses it. */
 export interface CheckedModel extends Pick<ModelInfo, 'input' | 'recipe' | 'outputSpec'> {

@@ -1,6 +1,7 @@
 /** Admission control: a request that could not be answered in time is refused before its body is read. */
+
+import { release } from '../../preprocess/index.ts'
 import { RequestError } from '../inference/errors.ts'
-import { release } from '../workers/memory.ts'
 import type { RequestContext } from './context.ts'
 import { sendContinue } from './http_server.ts'
 import type { Metrics } from './metrics.ts'

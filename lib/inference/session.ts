@@ -55,6 +55,9 @@ interface RunningWorker extends GraphInfo {
   exited: Promise<WorkerDied>
 }
 
+/** A thread's young objects take three times this at most: V8's own limit, 48 MB, would be filled before it is collected. */
+export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 3 }
+
 /** A worker that lived this long is replaced at once; otherwise the delay doubles each time. */
 const LONG_LIFE_MS = 1000
 const MAX_RESTART_DELAY_MS = 5000
@@ -154,7 +157,11 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
   // The runtime's official builds send telemetry unless this is set before the library is loaded, and only the main
   // thread's environment is the process's.
   process.env.ORT_DISABLE_TELEMETRY = '1'
-  const worker = new Worker(siblingModule('session_worker'), { workerData: options, name: 'inference' })
+  const worker = new Worker(siblingModule('session_worker'), {
+    workerData: options,
+    name: 'inference',
+    resourceLimits: WORKER_LIMITS,
+  })
   const pending = new Map<number, { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }>()
   let lastId = 0
   let cause = ''

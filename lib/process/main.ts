@@ -166,6 +166,8 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
     settings,
     log,
     async load() {
+      // not awaited: tensors do not need it, and if it fails, the first image gets the error
+      workers.start().catch(() => {})
       const [model, { Metrics }] = await Promise.all([
         loadModel(settings.MODEL_DIR, settings, events),
         import('../http/metrics.ts'), // in parallel, because it takes a moment

@@ -1,6 +1,7 @@
 /** Runs exported functions of modules in a pool of threads (piscina), so that the event loop stays free. */
 import type { Piscina } from 'piscina'
 import { RequestError } from '../inference/errors.ts'
+import { WORKER_LIMITS } from '../inference/session.ts'
 import type { Signal } from '../inference/signal.ts'
 import { FairQueue } from './fair_queue.ts'
 
@@ -106,6 +107,7 @@ export class ThreadPool {
         filename,
         name,
         recordTiming: false,
+        resourceLimits: WORKER_LIMITS,
       })
     })
     return this.#pool

@@ -9,6 +9,7 @@ import type { Box } from '../pixels.ts'
 import { mapRows } from '../wasm/pixel_kernel.ts'
 import type { ImageSource } from './image_source.ts'
 import { type PngFile, readChunks, transparentColour } from './png_chunks.ts'
+import { release } from './release.ts'
 import { requireSupported, UnsupportedImage } from './unsupported.ts'
 
 /** By colour type: bytes per pixel in the file, and channels once palette and alpha are gone. */
@@ -19,6 +20,8 @@ const COLOUR_TYPES: Record<number, { bytes: number; channels: 1 | 3 }> = {
   4: { bytes: 2, channels: 1 },
   6: { bytes: 4, channels: 3 },
 }
+/** A smaller buffer would be a part of the one that all small buffers share, and could not be released. */
+const MIN_INFLATED = 2 ** 16
 /** Filter types are 0 to 4. */
 const LAST_FILTER = 4
 
@@ -69,11 +72,20 @@ function* unfilteredRows(
   pixelBytes: number,
 ): Iterable<Uint8Array> {
   const filtered = inflate(data, height * (1 + rowBytes))
-  for (let at = 0; at < filtered.length; at += 1 + rowBytes) requireSupported(filtered[at] <= LAST_FILTER)
-  yield* mapRows(
-    { chunks: [filtered], rowBytes: 1 + rowBytes, outRowBytes: rowBytes, tables: [new Uint8Array(rowBytes)] },
-    (kernel, rows, source, out, [above]) => kernel.unfilter(source, rowBytes, rows, pixelBytes, above, out),
-  )
+  try {
+    for (let at = 0; at < filtered.length; at += 1 + rowBytes) requireSupported(filtered[at] <= LAST_FILTER)
+    yield* mapRows(
+      {
+        chunks: [filtered],
+        rowBytes: 1 + rowBytes,
+        outRowBytes: rowBytes,
+        tables: [new Uint8Array(rowBytes)],
+      },
+      (kernel, rows, source, out, [above]) => kernel.unfilter(source, rowBytes, rows, pixelBytes, above, out),
+    )
+  } finally {
+    release(filtered.buffer as ArrayBuffer)
+  }
 }
 
 /** @throws UnsupportedImage if the stream is not whole, or not exactly this long */
@@ -81,7 +93,7 @@ function inflate(data: Buffer[], length: number): Buffer {
   try {
     const inflated = inflateSync(data.length === 1 ? data[0] : Buffer.concat(data), {
       maxOutputLength: length,
-      chunkSize: Math.max(length, 64), // one output buffer; zlib's minimum is 64
+      chunkSize: Math.max(length + 1, MIN_INFLATED), // one output buffer, never full
     })
     if (inflated.length === length) return inflated
   } catch {} // damaged, or longer

@@ -72,10 +72,12 @@ export function readChunks(file: Buffer): PngFile {
  * @returns undefined if there is none, also for a palette of several transparent or half transparent colours
  */
 export function transparentColour(file: Buffer): readonly number[] | undefined {
-  const [header, palette, body] = ['IHDR', 'PLTE', 'tRNS'].map((wanted) => {
+  const find = (wanted: string) => {
     for (const { name, body } of chunksOf(file)) if (name === wanted) return body
     return undefined
-  })
+  }
+  const body = find('tRNS')
+  const [header, palette] = body ? [find('IHDR'), find('PLTE')] : []
   if (!header || !body) return undefined
   const [depth, colourType] = header.subarray(8)
   if (colourType === PALETTE) {
