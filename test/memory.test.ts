@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { releaseChunk } from '../lib/workers/memory.ts'
-import { release } from '../preprocess/index.ts'
+import { encodePng, loadRecipe, preprocess, release } from '../preprocess/index.ts'
 
 const MB = 2 ** 20
 
@@ -24,6 +25,19 @@ test('small memory is left to the garbage collector', () => {
   const memory = new ArrayBuffer(100)
   release(memory)
   assert.equal(memory.byteLength, 100)
+})
+
+test("a small PNG is decoded without freeing the memory that Node's small buffers share", async (t) => {
+  const { poolSize } = Buffer
+  t.after(() => {
+    Buffer.poolSize = poolSize
+  })
+  Buffer.poolSize = 2 ** 16 // as Node 24 has it
+  const file = encodePng({ width: 40, height: 40, channels: 1, data: new Uint8Array(1600).fill(7) })
+  const recipe = loadRecipe(fileURLToPath(new URL('../models/mnist', import.meta.url)))!
+  const small = Array.from({ length: 100 }, () => Buffer.allocUnsafe(1000))
+  for (let i = 0; i < 100; i++) await preprocess(file, recipe, { maxPixels: 1e6 })
+  assert.ok(small.every(({ length }) => length === 1000))
 })
 
 test('a chunk is freed only if it does not share its memory', () => {
