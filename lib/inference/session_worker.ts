@@ -1,6 +1,6 @@
 /** The thread that owns the ONNX Runtime session, whose `run` blocks the thread it is called on. */
 import { setPriority } from 'node:os'
-import { parentPort, workerData } from 'node:worker_threads'
+import { MessageChannel, parentPort, workerData } from 'node:worker_threads'
 import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { messageOf } from './errors.ts'
 import type { FromWorker, SessionOptions, ToWorker } from './session.ts'
@@ -19,6 +19,14 @@ if (process.platform === 'linux') setPriority(5)
 // With Node 24's Float16Array, the runtime's JavaScript half makes tensors that its native half (1.30) cannot read;
 // without it, both use the bits. The runtime looks for it when the first tensor is created.
 Reflect.deleteProperty(globalThis, 'Float16Array')
+
+/**
+ * What is posted to a closed port is freed at once. Left to the garbage collector, a few hundred large inputs would pile
+ * up, and delay a batch when they are collected: see `release` in preprocess/, which this thread need not load.
+ */
+const { port1: nowhere, port2: otherEnd } = new MessageChannel()
+otherEnd.close()
+const LARGE_BYTES = 2 ** 14
 
 /** Load the model on the first device that works; there is more than one only with DEVICE=auto. */
 async function createSession(threads: number): Promise<InferenceSession> {
@@ -40,6 +48,7 @@ async function createSession(threads: number): Promise<InferenceSession> {
 async function run(session: InferenceSession, input: Tensor, outputs: readonly string[]): Promise<Tensor[]> {
   const feeds = { [session.inputNames[0]]: toOrt(input) }
   const results = await session.run(feeds, outputs)
+  if (input.data.byteLength >= LARGE_BYTES) nowhere.postMessage(null, [input.data.buffer as ArrayBuffer])
   return outputs.map((name) => fromOrt(results[name]))
 }
 
