@@ -1,13 +1,12 @@
 /**
  * How well drawings are read: npm run bench:drawings
  *
- * Draws digits on the page's canvas in Debian's Chromium: several sizes, in the middle and in each corner, with several
+ * Draws digits as the page's canvas does: with a round pen, in several sizes, in the middle and in each corner, with several
  * pens, narrow and wide, upright and slanted. Each is sent as it is and inverted. Then dots and noise: no digits, of which
  * the model should not be sure.
  */
-import type { Page } from 'playwright-core'
 import sharp from 'sharp'
-import { DIGITS, drawDigit, launchBrowser, NO_BROWSER, visit } from '../test/browser.ts'
+import { DIGITS, strokesOf } from '../test/browser.ts'
 import { startServer } from '../test/running_server.ts'
 
 /** the digit's height, as a share of the canvas's */
@@ -27,13 +26,20 @@ const PLACES = {
   'bottom right': [1, 1],
 }
 
-if (NO_BROWSER) throw new Error(NO_BROWSER)
-const [server, browser] = await Promise.all([startServer(), launchBrowser()])
-const { page, end } = await visit(browser, server.url)
+/** pixels of the canvas's side */
+const SIDE = 280
 
-async function pngOf(page: Page): Promise<Buffer> {
-  const url = (await page.evaluate(`document.getElementById('canvas').toDataURL()`)) as string
-  return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64')
+const server = await startServer()
+
+/** Lines of a round pen, white on black; a line of one point is a dot. */
+function draw(strokes: (readonly [number, number])[][], pen: number): Promise<Buffer> {
+  const lines = strokes.map((points) => {
+    const [first, ...rest] = points.map(([x, y]) => `${x * SIDE} ${y * SIDE}`)
+    return `M ${first} L ${(rest.length > 0 ? rest : [first]).join(' L ')}`
+  })
+  const style = `fill="none" stroke="#fff" stroke-width="${pen}" stroke-linecap="round" stroke-linejoin="round"`
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${SIDE}" height="${SIDE}"><rect width="${SIDE}" height="${SIDE}"/><path d="${lines.join(' ')}" ${style}/></svg>`
+  return sharp(Buffer.from(svg)).png().toBuffer()
 }
 
 /** The server's answers for an image as it is, and inverted. */
@@ -55,7 +61,7 @@ async function read(height: number, [left, above]: number[]): Promise<{ right: n
   for (const pen of PENS) {
     for (const { aspect, slant } of SHAPES) {
       const width = height * aspect
-      const margin = pen / 2 / 280 + 0.02
+      const margin = pen / 2 / SIDE + 0.02
       const lean = (slant * height) / 2
       const style = {
         left: margin + lean + (1 - 2 * margin - width - 2 * lean) * left,
@@ -63,9 +69,7 @@ async function read(height: number, [left, above]: number[]): Promise<{ right: n
         ...{ width, height, slant, pen, jitter: 0.01 * height },
       }
       for (const digit of DIGITS.keys()) {
-        await page.locator('#clear').click()
-        await drawDigit(page, digit, style)
-        for (const { label } of await answers(await pngOf(page))) {
+        for (const { label } of await answers(await draw(strokesOf(digit, style), pen))) {
           count += 1
           if (label === String(digit)) right += 1
         }
@@ -92,17 +96,9 @@ function reportScores(of: string, scores: number[]) {
 
 const dots: number[] = []
 for (const pen of [8, ...PENS, 40]) {
-  await page.locator('#pen').fill(String(pen))
   for (const [x, y] of Object.values(PLACES)) {
-    await page.locator('#clear').click()
-    const canvas = (await page.locator('#canvas').boundingBox())!
-    await page.mouse.move(
-      canvas.x + canvas.width * (0.1 + 0.8 * x),
-      canvas.y + canvas.height * (0.1 + 0.8 * y),
-    )
-    await page.mouse.down()
-    await page.mouse.up()
-    dots.push(...(await answers(await pngOf(page))).map(({ score }) => score))
+    const dot = await draw([[[0.1 + 0.8 * x, 0.1 + 0.8 * y]]], pen)
+    dots.push(...(await answers(dot)).map(({ score }) => score))
   }
 }
 reportScores('a dot', dots)
@@ -120,6 +116,4 @@ for (const side of [28, 56, 280]) {
   }
 }
 reportScores('noise', noises)
-await end()
-await browser.close()
 await server.stop()

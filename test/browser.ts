@@ -271,18 +271,23 @@ export const STYLES: Record<string, Style> = {
   },
 }
 
+/** The strokes of a digit, as points in shares of the drawing area; always the same ones for the same style. */
+export function strokesOf(digit: number, style: Style): Point[][] {
+  const random = generator(digit + style.pen)
+  const shake = () => (random() * 2 - 1) * style.jitter
+  const place = ([x, y]: Point): Point => [
+    style.left + style.width * x + style.slant * style.height * (0.5 - y) + shake(),
+    style.top + style.height * y + shake(),
+  ]
+  return DIGITS[digit].map((stroke) => smooth(stroke).map(place))
+}
+
 /** Draw a digit with the mouse, without waiting. */
 export async function drawDigit(page: Page, digit: number, style: Style): Promise<void> {
   await page.locator('#pen').fill(String(style.pen))
   const box = (await page.locator('#canvas').boundingBox())!
-  const random = generator(digit + style.pen)
-  const shake = () => (random() * 2 - 1) * style.jitter
-  const toScreen = ([x, y]: Point): Point => [
-    box.x + box.width * (style.left + style.width * x + style.slant * style.height * (0.5 - y) + shake()),
-    box.y + box.height * (style.top + style.height * y + shake()),
-  ]
-  for (const stroke of DIGITS[digit]) {
-    const [first, ...rest] = smooth(stroke).map(toScreen)
+  for (const stroke of strokesOf(digit, style)) {
+    const [first, ...rest] = stroke.map(([x, y]): Point => [box.x + box.width * x, box.y + box.height * y])
     await page.mouse.move(...first)
     await page.mouse.down()
     for (const point of rest) await page.mouse.move(...point)

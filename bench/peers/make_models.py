@@ -34,8 +34,8 @@ def digit_net() -> nn.Module:
     network = [
         Frame(), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 56, 3, padding=1), nn.ReLU(), nn.Conv2d(56, 64, 3), nn.ReLU(),
-        nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 72, 3), nn.ReLU(),
+        nn.Conv2d(72, 72, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10),
     ]  # fmt: skip
     model = nn.Sequential(*network)
     graph = onnx.load(str(MNIST / "model.onnx")).graph

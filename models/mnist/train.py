@@ -1,6 +1,6 @@
 """Train the bundled digit classifier on MNIST and export it to model.onnx.
 
-    python3 train.py FOLDER_WITH_THE_FOUR_IDX_FILES [--epochs 16] [--out .]
+    python3 train.py FOLDER_WITH_THE_FOUR_IDX_FILES [--epochs 30] [--out .]
 
 Needs PyTorch (1.13, as Debian ships it, or newer) and NumPy. The IDX files may be gzipped.
 
@@ -111,11 +111,11 @@ class DigitNet(nn.Module):
             nn.MaxPool2d(2),  # 24 -> 12
             block(16, 32, padding=1),
             nn.MaxPool2d(2),  # 12 -> 6
-            block(32, 56, padding=1),
-            block(56, 64, padding=0),  # 6 -> 4
-            block(64, 64, padding=0),  # 4 -> 2
+            block(32, 64, padding=1),
+            block(64, 72, padding=0),  # 6 -> 4
+            block(72, 72, padding=0),  # 4 -> 2
         )
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 2 * 2, 10))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(72 * 2 * 2, 10))
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(self.frame(pixel_values)))
@@ -221,7 +221,7 @@ def light(images: torch.Tensor, g: torch.Generator) -> torch.Tensor:
 def augment(images: torch.Tensor, g: torch.Generator) -> torch.Tensor:
     """Make a training batch of white-on-black digits look like what people send."""
     n = len(images)
-    small = torch.rand(n, generator=g) < 0.2  # of any size, anywhere; the others nearly of MNIST's own size and place
+    small = torch.rand(n, generator=g) < 0.12  # of any size, anywhere; the others nearly of MNIST's own size and place
     scale = torch.where(small, torch.exp(uniform(n, math.log(0.2), 0, g)), uniform(n, 0.8, 1.2, g))
     room = torch.where(small, SIDE / 2 * (1 - scale * 0.7), torch.tensor(4.0))  # a digit fills 0.7 of its image
     shift_x, shift_y = uniform(n, -1, 1, g) * room, uniform(n, -1, 1, g) * room
@@ -305,7 +305,7 @@ def export(model: nn.Module, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with the four IDX files")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write model.onnx to")
