@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, type TestContext, test } from 'node:test'
@@ -672,14 +672,28 @@ describe('WEB_CONCURRENCY', () => {
     assert.equal((await exited)[0], 0)
   })
 
-  test('a signal while processes are starting ends them all', async () => {
+  test('more processes than cores are started, with a warning', async (t) => {
+    const processes = availableParallelism() + 1
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'linear'), WEB_CONCURRENCY: String(processes) })
+    await assertRight(await predict(server, [5]), [9])
+    const lines = server.log.map((line) => JSON.parse(line))
+    const warnings = lines.filter(({ level }) => level === 40).map(({ msg }) => msg)
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0], new RegExp(`^WEB_CONCURRENCY=${processes}: .* set ${processes - 1} or less$`))
+  })
+
+  test('a signal while processes are starting ends them all', async (t) => {
     const child = spawn(process.execPath, ['server.js'], {
       cwd: ROOT,
       env: { PATH: process.env.PATH, PORT: '0', WEB_CONCURRENCY: '3' },
       stdio: ['ignore', 'pipe', 'inherit'],
     })
-    const [first] = await once(createInterface(child.stdout), 'line')
-    assert.match(first, /serving/) // and two are still to come
+    t.after(() => child.kill('SIGKILL'))
+    await new Promise<void>((resolve) => {
+      createInterface(child.stdout).on('line', (line) => {
+        if (/serving/.test(line)) resolve() // and two are still to come
+      })
+    })
     child.kill('SIGTERM')
     assert.deepEqual(await once(child, 'exit'), [0, null])
   })

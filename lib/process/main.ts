@@ -1,6 +1,7 @@
 /** The command `onnxpress`: serve a model, or print how its folder is read. */
 import cluster from 'node:cluster'
 import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
 import dotenv from 'dotenv'
 import { metricsReader } from '../cluster/cluster_metrics.ts'
 import { superviseProcesses } from '../cluster/supervisor.ts'
@@ -92,9 +93,14 @@ async function run(factories: Factories): Promise<void> {
   if (settings.WEB_CONCURRENCY > 1 && cluster.isPrimary) {
     // all processes serve the commit that was found here, whatever the Hub says when they start
     cluster.setupPrimary({ args: [] })
-    const { MODEL_DIR, MODEL_FILE, PORT } = settings
+    const { MODEL_DIR, MODEL_FILE, PORT, WEB_CONCURRENCY: processes } = settings
     Object.assign(process.env, { MODEL_DIR, MODEL_FILE, PORT: String(PORT) })
-    return superviseProcesses(settings.WEB_CONCURRENCY, log)
+    const cores = availableParallelism()
+    if (processes > cores)
+      log.warn(
+        `WEB_CONCURRENCY=${processes}: on ${cores} cores they wait for each other: set ${cores} or less`,
+      )
+    return superviseProcesses(processes, log)
   }
   return serve(factories, settings, log)
 }
