@@ -55,7 +55,7 @@ interface RunningWorker extends GraphInfo {
   exited: Promise<WorkerDied>
 }
 
-/** A thread's young objects take three times this at most: V8's own limit, 48 MB, would be filled before it is collected. */
+/** For a thread's young objects, which V8 would otherwise let fill 48 MB, and Node 24 96 MB, before it collects them. */
 export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 3 }
 
 /** A worker that lived this long is replaced at once; otherwise the delay doubles each time. */
