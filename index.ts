@@ -26,7 +26,7 @@ const metricsOf = new WeakMap<Model, Metrics>()
  */
 export async function loadModel(dir: string, settings: Partial<Settings> = {}): Promise<Model> {
   const given: Settings = { ...readSettings({}), ...settings, MODEL_DIR: dir }
-  const metrics = new Metrics()
+  const metrics = new Metrics().addProcess()
   const log = await createLog(given.LOG_LEVEL)
   const events = modelEvents(log, () => metrics)
   const all = await withLocalModel(given, (line) => log.info(line), events.note)

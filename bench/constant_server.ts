@@ -14,7 +14,7 @@ const RESPONSE = {
 }
 const MAX_BYTES = 20 * 2 ** 20
 
-const metrics = new Metrics()
+const metrics = new Metrics().addProcess()
 const admission = new Admission({
   queues: [],
   batchSize: 32,

@@ -88,8 +88,6 @@ export class Metrics {
   /** @param droppedLines log lines that could not be written so far */
   constructor(droppedLines = () => 0) {
     const registers = [this.registry]
-    collectDefaultMetrics({ register: this.registry })
-    for (const name of MISNAMED) this.registry.removeSingleMetric(name)
     // start at 0: rates do not show the first event of a series that begins with it
     for (const reason of Object.values(REASONS)) this.#rejected.inc({ reason }, 0)
     const waiting = () => this.#waiting()
@@ -132,6 +130,13 @@ export class Metrics {
 
   #histogram(name: string, help: string, buckets: number[], labelNames: string[] = []) {
     return new Histogram({ name, help, buckets, labelNames, registers: [this.registry] })
+  }
+
+  /** Report the process too: memory, processor time, event loop, garbage collection. From then on it has a timer. */
+  addProcess(): this {
+    collectDefaultMetrics({ register: this.registry })
+    for (const name of MISNAMED) this.registry.removeSingleMetric(name)
+    return this
   }
 
   /**

@@ -180,7 +180,7 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
       ])
       if (!metrics) {
         await rehearseStart(model, new Metrics())
-        metrics = new Metrics(droppedLines)
+        metrics = new Metrics(droppedLines).addProcess()
       }
       readMetrics ??= metricsReader(metrics.registry)
       check(model).catch((error) => {
