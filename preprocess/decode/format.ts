@@ -5,22 +5,22 @@ export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
 
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff' | 'heic'
 
-/** Formats that are recognized, but not decoded, by what their files start with. */
-const OTHERS: [name: string, ...starts: string[]][] = [
-  ['BMP', 'BM'],
-  ['ICO', '\0\0\x01\0', '\0\0\x02\0'],
-  ['PPM', ...Array.from('1234567Ff', (kind) => `P${kind}\n`)],
-  ['JPEG 2000', '\0\0\0\x0cjP  ', '\xff\x4f\xff\x51'],
-  ['JPEG XL', '\xff\x0a', '\0\0\0\x0cJXL '],
-  ['SVG', '<svg', '<?xml'],
-  ['PDF', '%PDF'],
+/** Formats that are recognized, but not decoded. */
+const OTHERS: [start: RegExp, name: string][] = [
+  [/^.{4}ftyp/s, 'HEIC'],
+  [/^BM/, 'BMP'],
+  [/^\0\0[\x01\x02]\0/, 'ICO'],
+  [/^P[1-7fF]\s/, 'PPM'],
+  [/^(\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51)/, 'JPEG 2000'],
+  [/^(\xff\x0a|\0\0\0\x0cJXL )/, 'JPEG XL'],
+  [/^(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg/s, 'SVG'],
+  [/^%PDF/, 'PDF'],
+  [/^8BPS/, 'Photoshop'],
 ]
 
 /** The name of a format that is not decoded here; undefined for bytes of no known one. */
 export function otherFormat(bytes: Uint8Array): string | undefined {
-  const head = headOf(bytes)
-  if (head.slice(4, 8) === 'ftyp') return 'HEIC'
-  return OTHERS.find(([, ...starts]) => starts.some((start) => head.startsWith(start)))?.[0]
+  return OTHERS.find(([start]) => start.test(headOf(bytes)))?.[1]
 }
 
 function headOf(bytes: Uint8Array): string {
