@@ -162,6 +162,13 @@ export async function openLoop(
   return outcomes
 }
 
+/** Latencies of the requests that were answered with 200, and the number of the others. */
+export function summary(outcomes: Outcome[]): { p50Ms: number; p99Ms: number; errors: number } {
+  const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
+  const errors = outcomes.length - times.length
+  return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99), errors }
+}
+
 /** The value below which the share `p` (0 to 1) of the values lies. */
 export function percentile(values: number[], p: number): number {
   const sorted = values.toSorted((a, b) => a - b)

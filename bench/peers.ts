@@ -12,7 +12,7 @@ import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
 import { bestRate, load, median } from './load.ts'
-import { openLoop, percentile } from './open_loop.ts'
+import { openLoop, summary } from './open_loop.ts'
 import { cpuSeconds, end, launch, memoryMb, pause, type Running, resume } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
 import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readAnswer } from './servers.ts'
@@ -97,10 +97,7 @@ async function latencies(
   perSecond: number,
   seconds: number,
 ): Promise<{ p50Ms: number; p99Ms: number; errors: number }> {
-  const outcomes = await openLoop(url, contender.request(kind, model)!, perSecond, seconds)
-  const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
-  const errors = outcomes.length - times.length
-  return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99), errors }
+  return summary(await openLoop(url, contender.request(kind, model)!, perSecond, seconds))
 }
 
 /** At shares of its own best rate. */

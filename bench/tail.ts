@@ -13,7 +13,7 @@ import sharp from 'sharp'
 import { ROOT, type RunningServer, startServer } from '../test/running_server.ts'
 import { load, median, multipart, type Payload } from './load.ts'
 import { residentMb } from './memory.ts'
-import { openLoop, percentile, send } from './open_loop.ts'
+import { openLoop, percentile, send, summary } from './open_loop.ts'
 import { cpuSeconds } from './processes.ts'
 
 const { values, positionals } = parseArgs({
@@ -131,11 +131,9 @@ async function processes(servers: RunningServer[], payload: Payload): Promise<Re
       ['half load', best[0] / 2],
       ['own 80 %', 0.8 * best[index]],
     ] as const) {
-      const outcomes = await openLoop(url, payload, perSecond, 4)
-      const good = outcomes.filter(({ status }) => status === 200)
-      const times = good.map(({ ms }) => ms)
-      columns[`${index + 1} at ${share}: p99 ms`] = percentile(times, 0.99)
-      columns[`${index + 1} at ${share}: failed`] = outcomes.length - good.length
+      const { p99Ms, errors } = summary(await openLoop(url, payload, perSecond, 4))
+      columns[`${index + 1} at ${share}: p99 ms`] = p99Ms
+      columns[`${index + 1} at ${share}: failed`] = errors
     }
   }
   return columns

@@ -159,7 +159,8 @@ export async function listen(instance: AppInstance, options: ListenOptions): Pro
 
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(listenError(error, options)))
-    server.listen({ ...options, exclusive: options.isPrivate }, resolve)
+    const { host, port, isPrivate } = options
+    server.listen({ host, port, exclusive: isPrivate }, resolve)
   })
   const { address, family, port } = server.address() as AddressInfo
 
