@@ -5,22 +5,25 @@ export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
 
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff' | 'heic'
 
-/** Formats that are recognized, but not decoded. */
-const OTHERS: [start: RegExp, name: string][] = [
-  [/^.{4}ftyp/s, 'HEIC'],
-  [/^BM/, 'BMP'],
-  [/^\0\0[\x01\x02]\0/, 'ICO'],
-  [/^P[1-7fF]\s/, 'PPM'],
-  [/^(\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51)/, 'JPEG 2000'],
-  [/^(\xff\x0a|\0\0\0\x0cJXL )/, 'JPEG XL'],
-  [/^(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg/s, 'SVG'],
-  [/^%PDF/, 'PDF'],
-  [/^8BPS/, 'Photoshop'],
+/** Formats that are recognized, but not decoded, by what their files start with. */
+const OTHERS: [name: string, ...starts: (string | RegExp)[]][] = [
+  ['HEIC', /^.{4}ftyp/s],
+  ['BMP', 'BM'],
+  ['ICO', '\0\0\x01\0', '\0\0\x02\0'],
+  ['PPM', /^P[1-7fF]\s/],
+  ['JPEG 2000', '\0\0\0\x0cjP  \r\n\x87\n', '\xff\x4f\xff\x51'],
+  ['JPEG XL', '\xff\x0a', '\0\0\0\x0cJXL '],
+  ['SVG', /^(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg/s],
+  ['PDF', '%PDF'],
+  ['Photoshop', '8BPS'],
 ]
 
 /** The name of a format that is not decoded here; undefined for bytes of no known one. */
 export function otherFormat(bytes: Uint8Array): string | undefined {
-  return OTHERS.find(([start]) => start.test(headOf(bytes)))?.[1]
+  const head = headOf(bytes)
+  const isStart = (start: string | RegExp) =>
+    typeof start === 'string' ? head.startsWith(start) : start.test(head)
+  return OTHERS.find(([, ...starts]) => starts.some(isStart))?.[0]
 }
 
 function headOf(bytes: Uint8Array): string {
