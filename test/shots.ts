@@ -108,14 +108,15 @@ const STATES: Record<string, State> = {
 /** A 9 whose top opens until it could as well be a 4. */
 async function drawUnsure(page: Page): Promise<void> {
   const unsure = page.locator('#answer.unsure')
-  for (let gap = 0.12; gap < 0.26 && (await unsure.count()) === 0; gap += 0.01) {
+  for (let gap = 0.1; gap < 0.26 && (await unsure.count()) === 0; gap += 0.0025) {
     await page.locator('#clear').click()
     const top = { left: [0.36, 0.24], right: [0.66, 0.22] }
     await drawStroke(page, [top.left, [0.34, 0.48], [0.66, 0.46]])
-    await drawStroke(page, [top.left, [0.66 - gap, 0.22]])
+    await drawStroke(page, [top.left, [0.51, 0.2], [0.66 - gap, 0.22]])
     await drawStroke(page, [top.right, [0.65, 0.5], [0.6, 0.82]])
     await untilIdle(page)
   }
+  if ((await unsure.count()) === 0) throw new Error('the model is sure of every drawing')
 }
 
 /** @param points as shares of the canvas */
