@@ -108,6 +108,8 @@ export class ThreadPool {
         name,
         recordTiming: false,
         resourceLimits: WORKER_LIMITS,
+        // piscina tries `require` before `import`: Node 20 aborts if the process ends while a thread requires an ES module
+        execArgv: ['--no-experimental-require-module'],
       })
     })
     return this.#pool
