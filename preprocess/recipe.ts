@@ -36,6 +36,8 @@ export interface Recipe {
   isBgr?: boolean
   /** whose arithmetic: Pillow's and NumPy's (absent), or torchvision's on uint8 tensors */
   backend?: 'pil' | 'torchvision'
+  /** resized in Pillow 13's order of axes; absent: in that of earlier versions, see `resize` */
+  isPillow13?: boolean
   /** with torchvision: rescaled and normalized in one step, as transformers does; absent: as torchvision's v2 pipelines do */
   isFused?: boolean
   /** the grey of one channel is taken after the resize: Pillow's luma, or torchvision's `rgb_to_grayscale` */
@@ -77,7 +79,7 @@ export function sampleDims(
 /** The steps in words, one line each. */
 export function describeRecipe(recipe: Recipe): string[] {
   const { channels, cropFirst, resize, crop, rescale, normalize, dtype, layout = 'nchw' } = recipe
-  const { backend = 'pil', isFused, isBgr, greyAfterResize, alpha = 'drop' } = recipe
+  const { backend = 'pil', isPillow13, isFused, isBgr, greyAfterResize, alpha = 'drop' } = recipe
   const toGrey = 'convert to grey (ITU-R 601)'
   const colours = channels === 1 && !greyAfterResize ? toGrey : 'convert to RGB'
   const steps = [`decode, turn as EXIF says, ${colours}, ${ALPHA[alpha]}`]
@@ -85,7 +87,8 @@ export function describeRecipe(recipe: Recipe): string[] {
     const [width, height] = [cropFirst.width, cropFirst.height].map((share) => `${(share * 100).toFixed(1)}%`)
     steps.push(`crop from the centre: width ${width}, height ${height} of the shorter side`)
   }
-  if (resize) steps.push(`resize ${describeTarget(resize)}, ${resize.filter}, as ${BACKENDS[backend]} does`)
+  const resizer = isPillow13 ? 'Pillow 13' : BACKENDS[backend]
+  if (resize) steps.push(`resize ${describeTarget(resize)}, ${resize.filter}, as ${resizer} does`)
   if (greyAfterResize) steps.push(backend === 'pil' ? toGrey : 'convert to grey (torchvision)')
   if (crop) {
     const { width, height, centring, fill } = crop

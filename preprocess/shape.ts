@@ -14,12 +14,12 @@ import { mapRows } from './wasm/pixel_kernel.ts'
  * @returns pixels of the size that the recipe makes of the image
  */
 export function shapePixels(image: ImageSource, recipe: Recipe, { first, resized, x, y }: Plan): Pixels {
-  const { backend = 'pil', greyAfterResize } = recipe
+  const { backend = 'pil', isPillow13, greyAfterResize } = recipe
   const opaque = recipe.alpha === 'white' ? whitened(image) : image
   const part = first ? sourceOf(resize(opaque, opaque, { filter: 'nearest', backend }, first)) : opaque
   const isGrey = recipe.channels === 1 && part.channels === 3
   const source = isGrey && !greyAfterResize ? toGrey(part) : part
-  const sampling = { filter: recipe.resize?.filter ?? 'nearest', backend }
+  const sampling = { filter: recipe.resize?.filter ?? 'nearest', backend, isPillow13 }
   const box = { left: x.from, top: y.from, width: x.length, height: y.length }
   let kept = resize(source, resized, sampling, box)
   if (recipe.channels === 1 && greyAfterResize) kept = lateGrey(kept, backend === 'pil' ? pilLuma : torchLuma)

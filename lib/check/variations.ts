@@ -92,13 +92,19 @@ function centring({ crop }: Recipe): Variation {
   }
 }
 
-function backends({ backend = 'pil', isFused = false }: Recipe): Variation[] {
+function backends({ backend = 'pil', isPillow13 = false, isFused = false }: Recipe): Variation[] {
   const others: Variation[] = [
     {
       aspect: 'backend',
-      made: 'resized by Pillow',
-      fix: '"backend": "pil"',
-      change: (varied) => ({ ...varied, backend: 'pil', isFused: undefined }),
+      made: 'resized by Pillow 12 or earlier',
+      fix: isPillow13 ? '"pillow_version": 12' : '"backend": "pil"',
+      change: (varied) => ({ ...varied, backend: 'pil', isPillow13: undefined, isFused: undefined }),
+    },
+    {
+      aspect: 'backend',
+      made: 'resized by Pillow 13',
+      fix: backend === 'pil' ? '"pillow_version": 13' : '"backend": "pil", "pillow_version": 13',
+      change: (varied) => ({ ...varied, backend: 'pil', isPillow13: true, isFused: undefined }),
     },
     {
       aspect: 'backend',
@@ -113,7 +119,7 @@ function backends({ backend = 'pil', isFused = false }: Recipe): Variation[] {
       change: (varied) => ({ ...varied, backend: 'torchvision', isFused: false }),
     },
   ]
-  const current = backend === 'pil' ? 0 : isFused ? 1 : 2
+  const current = backend === 'pil' ? Number(isPillow13) : isFused ? 2 : 3
   return others.filter((_, index) => index !== current)
 }
 

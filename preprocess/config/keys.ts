@@ -47,6 +47,14 @@ export function oneOf<Word extends string>(
   throw invalidKey(file, key, received, `${words.join(', ')}${others}`)
 }
 
+/** Whose order of axes a resize has: `pillow_version` is a major version, of which only 13 and later differ. */
+export function readPillowVersion(file: JsonFile): { isPillow13?: true } {
+  const version = file.json.pillow_version ?? 12
+  if (!Number.isInteger(version) || (version as number) < 1)
+    throw invalidKey(file, 'pillow_version', version, 'the major version of Pillow, such as 12 or 13')
+  return (version as number) >= 13 ? { isPillow13: true } : {}
+}
+
 /** Note a mean that is in levels while the image is not. */
 export function checkMean(
   file: JsonFile,

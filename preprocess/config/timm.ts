@@ -4,7 +4,7 @@ import type { Recipe, Resize } from '../recipe.ts'
 import { FILTERS } from '../resample/filters.ts'
 import { roundHalfEven } from '../resample/geometry.ts'
 import { type JsonFile, withoutNulls } from './json_file.ts'
-import { checkMean, divisors, invalidKey, oneOf, perChannel } from './keys.ts'
+import { checkMean, divisors, invalidKey, oneOf, perChannel, readPillowVersion } from './keys.ts'
 import { KNOWN_KEYS, noteUnknownKeys } from './known_keys.ts'
 
 const CROP_MODES = ['center', 'squash', 'border'] as const
@@ -15,6 +15,7 @@ const SERVED = [
   'crop_pct',
   'test_crop_pct',
   'crop_mode',
+  'pillow_version',
   'mean',
   'std',
   'num_classes',
@@ -79,6 +80,7 @@ export function readTimm(
     crop: { width, height, centring: 'torchvision', fill },
     rescale: { factor: 1 / 255, offset: 0 },
     normalize: [{ mean, std }],
+    ...readPillowVersion(file),
   }
 }
 

@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { ConfigError } from '../errors.ts'
 import type { Recipe } from '../recipe.ts'
 import type { Json, JsonFile } from './json_file.ts'
-import { checkMean, divisors, invalidKey, oneOf, perChannel } from './keys.ts'
+import { checkMean, divisors, invalidKey, oneOf, perChannel, readPillowVersion } from './keys.ts'
 import { noteUnknownKeys } from './known_keys.ts'
 import type { Processor } from './processors.ts'
 import { readSizing } from './sizing.ts'
@@ -55,6 +55,7 @@ const SERVED = [
   'std',
   'data_format',
   'backend',
+  'pillow_version',
   'grayscale',
   'crop_rounding',
 ]
@@ -133,13 +134,15 @@ function readBackend(file: JsonFile, json: Json, { resize, rescale }: Recipe, no
         json.resample,
         'nearest, lanczos, bilinear or bicubic with torchvision',
       )
+    if (json.pillow_version !== undefined)
+      note(`${file.path}: pillow_version has no effect with "backend": "torchvision"`)
     // EfficientNet's offset is not fused, nor its second normalization
     const isFused = (json.fuse_normalize ?? true) && Boolean(json.do_normalize) && rescale?.offset === 0
     return { backend, isFused: Boolean(isFused) }
   }
   if (json.fuse_normalize !== undefined)
     note(`${file.path}: fuse_normalize has no effect without "backend": "torchvision"`)
-  return {}
+  return readPillowVersion(file)
 }
 
 /** `mean` and `std` are other names of image_mean and image_std. */

@@ -19,11 +19,13 @@ export interface Coefficients {
   stride: number
 }
 
-/** How an axis is resized. */
+/** How an image is resized. */
 export interface Sampling {
   filter: Filter
   /** whose fixed point, and whose nearest neighbour */
   backend: 'pil' | 'torchvision'
+  /** whose order of axes, see `resize` */
+  isPillow13?: boolean
 }
 
 /** Pillow's PRECISION_BITS: 32 - 8 - 2. */

@@ -20,8 +20,9 @@ interface Rows {
 /**
  * Resize the image, and return only `box` of the result.
  *
- * Two passes, along the displayed x first and rounded to 8 bits in between, of what the box needs and nothing else. A
- * source that is turned is resized as it is stored, and only the result is turned.
+ * Two passes, along the displayed x first and rounded to 8 bits in between, of what the box needs and nothing else. With
+ * Pillow 13, y is first if the height loses more than twice as many pixels as the width. A source that is turned is resized
+ * as it is stored, and only the result is turned.
  *
  * @param size of the whole resized image
  * @param box within it
@@ -37,9 +38,12 @@ export function resize(source: ImageSource, size: Size, sampling: Sampling, box:
   const needed = { left: across.from, top: down.from, width: across.length, height: down.length }
   const rowBytes = orientSize(source, orientation).width * channels
   const rows = { chunks: source.rowChunks(needed), rowBytes, channels }
-  const { chunks } = swapAxes
-    ? horizontal(vertical(cutColumns(rows, needed), down), { ...across, from: 0 })
-    : vertical(horizontal(rows, across), down)
+  const lostHeight = source.height - size.height
+  const isYFirst = sampling.isPillow13 && lostHeight > 0 && lostHeight > 2 * (source.width - size.width)
+  const { chunks } =
+    swapAxes !== Boolean(isYFirst)
+      ? horizontal(vertical(cutColumns(rows, needed), down), { ...across, from: 0 })
+      : vertical(horizontal(rows, across), down)
   const [width, height] = [across.first.length, down.first.length]
   const data = collect(chunks, new Uint8Array(width * height * channels))
   return orientPixels({ data, width, height, channels }, orientation)

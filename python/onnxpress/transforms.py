@@ -58,7 +58,7 @@ def translate(transform: Any) -> Preprocessing:
         inner = getattr(transform, "val_transforms", None)  # TimmWrapperImageProcessor
         if inner is not None:
             return translate(inner)
-        return Preprocessing(processor_keys(transform))
+        return Preprocessing(with_pillow_version(processor_keys(transform)))
     if type(transform).__name__ == "partial" or hasattr(transform, "meta"):
         raise SaveError("the transform is that of torchvision's weights, not called: give weights.transforms()")
     walk = Walk()
@@ -66,7 +66,20 @@ def translate(transform: Any) -> Preprocessing:
         translate_step(walk, step)
     if walk.form == "image":
         raise SaveError("the transform ends in an image, not in a tensor: add ToTensor() at the end")
-    return Preprocessing(timm_keys(walk) if walk.keep_ratio else walk.keys, walk.is_grey)
+    keys = timm_keys(walk) if walk.keep_ratio else walk.keys
+    return Preprocessing(with_pillow_version(keys), walk.is_grey)
+
+
+def with_pillow_version(keys: Keys) -> Keys:
+    """Pillow 13 resizes in another order of axes than earlier versions, so the server has to know."""
+    import PIL
+
+    version = int(PIL.__version__.partition(".")[0])
+    if version < 13 or keys.get("backend") == "torchvision" or not keys.get("do_resize", True):
+        return keys
+    if "pretrained_cfg" in keys:
+        return {"pretrained_cfg": keys["pretrained_cfg"] | {"pillow_version": version}}
+    return keys | {"pillow_version": version}
 
 
 def flatten(transform: Any) -> Iterator[Any]:

@@ -40,6 +40,11 @@ NORMALIZE = step("Normalize", mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.2
 GREY = step("Grayscale", num_output_channels=1)
 
 
+@pytest.fixture(autouse=True)
+def pillow_12(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.__version__", "12.3.0")
+
+
 def test_keys() -> None:
     assert translate(compose(resize([256]), CROP, TO_TENSOR, NORMALIZE)).keys == {
         "do_resize": True, "size": {"shortest_edge": 256}, "resample": 2,
@@ -90,6 +95,17 @@ def test_timm_border() -> None:
         "input_size": [3, 60, 64], "crop_pct": 60 / 63, "crop_mode": "border", "interpolation": "bicubic",
         "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
     }  # fmt: skip
+
+
+def test_pillow_13(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.__version__", "13.0.0")
+    assert translate(compose(resize(), TO_TENSOR)).keys["pillow_version"] == 13
+    assert "pillow_version" not in translate(compose(TO_TENSOR)).keys
+    on_tensor = v2("Resize", size=[32], interpolation="bicubic", max_size=None, antialias=True)
+    assert "pillow_version" not in translate(compose(TO_IMAGE, on_tensor, TO_FLOAT)).keys
+    keeping = step("ResizeKeepRatio", size=(63, 67), longest=0.0, **KEEP_RATIO)
+    keys = translate(compose(keeping, step("CenterCrop", size=(60, 64)), step("MaybeToTensor"), NORMALIZE)).keys
+    assert keys["pretrained_cfg"]["pillow_version"] == 13
 
 
 REFUSALS = {

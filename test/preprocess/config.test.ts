@@ -213,6 +213,23 @@ test('keys of ours choose the arithmetic', () => {
   assert.deepEqual([recipe.backend, recipe.isFused, recipe.resize?.filter], ['torchvision', true, 'bicubic'])
   const plain = readNoted({ ...WHOLE, backend: 'torchvision', fuse_normalize: false })
   assert.deepEqual([plain.recipe.backend, plain.recipe.isFused, plain.notes], ['torchvision', false, []])
+  for (const [version, is13] of [
+    [9, undefined],
+    [12, undefined],
+    [13, true],
+    [14, true],
+  ]) {
+    const { recipe, notes } = readNoted({ ...WHOLE, pillow_version: version })
+    assert.deepEqual([recipe.isPillow13, notes], [is13, []])
+  }
+  assert.throws(
+    () => readNoted({ ...WHOLE, pillow_version: '13.0.0' }),
+    /pillow_version is "13.0.0", expected the major version of Pillow, such as 12 or 13/,
+  )
+  assert.match(
+    readNoted({ ...WHOLE, backend: 'torchvision', pillow_version: 13 }).notes.join(),
+    /pillow_version has no effect with/,
+  )
   assert.throws(
     () => readNoted({ ...WHOLE, backend: 'torchvision', resample: 'box' }),
     /resample is "box", expected/,

@@ -65,7 +65,17 @@ test('a key that nobody knows is noted', () => {
     .filter((text) => !KNOWN_KEYS.preprocessor.includes(text) && !(text in {}))
   fc.assert(
     fc.property(className, key, fc.jsonValue(), (name, unknown, value) => {
-      fc.pre(!['mean', 'std', 'backend', 'grayscale', 'crop_rounding', 'fuse_normalize'].includes(unknown))
+      fc.pre(
+        ![
+          'mean',
+          'std',
+          'backend',
+          'pillow_version',
+          'grayscale',
+          'crop_rounding',
+          'fuse_normalize',
+        ].includes(unknown),
+      )
       assert.ok(read({ [unknown]: value }, name).said.includes(`file: ${unknown} has no effect`))
     }),
     { numRuns: 1000 },
@@ -78,6 +88,7 @@ test('a served key with one letter wrong is noted, with the right one', () => {
     'do_flip_channel_order',
     'do_convert_rgb',
     'backend',
+    'pillow_version',
     'grayscale',
   ]
   const edit = fc.constantFrom<(key: string, at: number) => string>(
@@ -122,6 +133,7 @@ test('a served key with a wrong value is refused, and named', () => {
     image_mean: fc.constantFrom('0.5', [], [0.5, 0.5, 'x'], [1, 2, 3, 4], {}),
     image_std: fc.constantFrom('0.5', [], [0.5], [0.5, 0.5, 0], 0, {}),
     backend: fc.string(),
+    pillow_version: fc.oneof(fc.string(), fc.integer({ max: 0 })),
     grayscale: fc.oneof(fc.string(), fc.boolean()),
     crop_rounding: fc.oneof(fc.string(), fc.integer()),
     data_format: fc.oneof(fc.string(), fc.integer()),

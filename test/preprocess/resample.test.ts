@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type ImageSource, sourceOf } from '../../preprocess/decode/image_source.ts'
@@ -8,13 +10,15 @@ import { FILTERS, type Filter } from '../../preprocess/resample/filters.ts'
 import { resize as resizeBox } from '../../preprocess/resample/resize.ts'
 import { pixelsOf } from './pixels_of.ts'
 
-function resize(source: ImageSource, width: number, height: number, by: Filter, box?: Box): Pixels {
-  return resizeBox(
-    source,
-    { width, height },
-    { filter: by, backend: 'pil' },
-    box ?? { left: 0, top: 0, width, height },
-  )
+function resize(
+  source: ImageSource,
+  width: number,
+  height: number,
+  by: Filter,
+  box: Box = { left: 0, top: 0, width, height },
+  isPillow13 = false,
+): Pixels {
+  return resizeBox(source, { width, height }, { filter: by, backend: 'pil', isPillow13 }, box)
 }
 
 const image = fc
@@ -32,7 +36,30 @@ const image = fc
 const side = fc.integer({ min: 1, max: 50 })
 const filter = fc.constantFrom(...FILTERS)
 
-// that the pixels are Pillow's is proven by goldens.test.ts
+// that the pixels are those of Pillow 12 is proven by goldens.test.ts
+
+interface Pillow13Golden {
+  before: [number, number]
+  after: [number, number]
+  filter: Filter
+  sha256: string
+}
+
+test("Pillow 13's order of axes", () => {
+  const file = new URL('../fixtures/pillow13_goldens.json', import.meta.url)
+  const goldens: Pillow13Golden[] = JSON.parse(readFileSync(file, 'utf8'))
+  assert.ok(goldens.length > 40)
+  for (const { before, after, filter: by, sha256 } of goldens) {
+    const [width, height] = before
+    const data = Uint8Array.from({ length: width * height * 3 }, (_, i) => {
+      const [x, y, c] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width), i % 3]
+      return ((x * 37) ^ (y * 101)) + c * 53 + x * y
+    })
+    const resized = resize(sourceOf({ data, width, height, channels: 3 }), ...after, by, undefined, true)
+    const hash = createHash('sha256').update(resized.data).digest('hex')
+    assert.equal(hash.slice(0, 16), sha256, `${before} to ${after}, ${by}`)
+  }
+})
 
 // uniform, unlike fast-check's doubles
 const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
@@ -95,12 +122,14 @@ test('an image that is stored rotated or flipped is resized to the same pixels a
       side,
       filter,
       boxes,
-      (stored, orientation, rows, width, height, by, boxOf) => {
+      fc.boolean(),
+      (stored, orientation, rows, width, height, by, boxOf, isPillow13) => {
         const box = boxOf(width, height)
         const lying = inChunks(sourceOf(stored, orientation), rows)
+        const upright = sourceOf(orientPixels(stored, orientation))
         assert.deepEqual(
-          resize(lying, width, height, by, box),
-          resize(sourceOf(orientPixels(stored, orientation)), width, height, by, box),
+          resize(lying, width, height, by, box, isPillow13),
+          resize(upright, width, height, by, box, isPillow13),
         )
       },
     ),
