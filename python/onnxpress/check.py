@@ -165,7 +165,7 @@ def run_model(model: Model, tensor: Array) -> Array:
             f"the model makes {list(logits.shape)} of one input, expected [1, classes]: it is not a classifier"
         )
     if not numpy.isfinite(logits).all():
-        raise SaveError("the model's output has a NaN or an infinity: look into the weights before you serve them")
+        raise SaveError("the model's output has a NaN or an infinity: check the weights before you serve them")
     return logits
 
 
@@ -184,7 +184,7 @@ def array_inputs(model: Model, sample: Any) -> Inputs:
     except (TypeError, ValueError):
         example = None
     if example is None or example.ndim > 2:
-        raise SaveError("the sample is an image, but there is no transform: give the transform of your evaluation")
+        raise SaveError("the sample is an image, but there is no transform: give your evaluation transform")
     inputs = {"sample": example, "zeros": 0 * example, "ones": 0 * example + 1, "negative": -1.5 * example - 1}
     cases = [
         Case(name, {"input": tensor_json(tensor) | {"data": base64_of(tensor)}}, tensor, run_model(model, tensor))

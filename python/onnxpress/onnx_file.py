@@ -28,7 +28,7 @@ class OnnxFile:
     def __init__(self, path: Path) -> None:
         if path.suffix != ".onnx":
             raise SaveError(
-                f"{str(path)!r} is no .onnx file: build the model, load its weights into it "
+                f"{str(path)!r} is not an .onnx file: build the model, load its weights into it "
                 "(model.load_state_dict(torch.load(path))) and give the model"
             )
         if not path.is_file():
@@ -60,7 +60,7 @@ class OnnxFile:
         try:
             graph = onnx.load(self.path, load_external_data=False).graph
         except Exception as error:  # protobuf's own
-            raise SaveError(f"{str(self.path)!r} is no ONNX graph: {first_line(error)}") from error
+            raise SaveError(f"{str(self.path)!r} is not an ONNX graph: {first_line(error)}") from error
         if any(map(uses_external_data, graph.initializer)):
             onnx.save(onnx.load(self.path), path, save_as_external_data=True, location=f"{path.name}.data")
         else:

@@ -35,7 +35,7 @@ class Output:
     def after(self, last_function: str) -> Output:
         """The same for a graph that ends in "Softmax" or "Sigmoid": the server applies none."""
         if last_function == "Sigmoid" and not self.is_given:
-            raise SaveError('the model ends in a sigmoid: set problem_type="multi_label", or what else it is')
+            raise SaveError('the model ends in a sigmoid: set problem_type="multi_label", or another type')
         return dataclasses.replace(self, function="none") if last_function else self
 
     def config(self) -> dict[str, Any]:

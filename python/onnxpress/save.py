@@ -37,7 +37,7 @@ def save(
         model: a torch.nn.Module (timm's and transformers' too), a Keras 3 model, an Ultralytics classifier, or the path of
             an .onnx file
         folder: to be created
-        transform: the transform of your evaluation: torchvision's Compose or `weights.transforms()`, timm's
+        transform: your evaluation transform: torchvision's Compose or `weights.transforms()`, timm's
             `create_transform`, or a transformers image processor; none for a model without images
         labels: a list in the order of the model's output, a dict, a dataset, or torchvision's weights; by default the
             model's own, else the class numbers
@@ -80,7 +80,7 @@ def check_target(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise SaveError(f"{target} exists: choose another folder, or set overwrite=True")
     if not (target / "model.onnx").is_file():
-        raise SaveError(f"{target} is no model folder, so overwrite=True does not replace it: choose another folder")
+        raise SaveError(f"{target} is not a model folder, so overwrite=True does not replace it: choose another folder")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Walk:
 def grayscale(walk: Walk, step: Any) -> None:
     if walk.form != "image":
         raise SaveError(
-            "Grayscale of a tensor has other values than of an image: put Grayscale before the tensor is made"
+            "Grayscale of a tensor has different values from Grayscale of an image: put Grayscale before the tensor is made"
         )
     if step.num_output_channels != 1:
         raise SaveError(
@@ -60,7 +60,7 @@ def resize(walk: Walk, step: Any) -> None:
         walk.keys["backend"] = "torchvision"
     if getattr(step, "max_size", None) is not None:
         raise SaveError(
-            "Resize with max_size rounds unlike the server: leave out max_size, or give the size as (height, width)"
+            "Resize with max_size rounds differently from the server: leave out max_size, or give the size as (height, width)"
         )
     size = as_list(step.size)
     if not size:
@@ -104,7 +104,7 @@ def center_crop(walk: Walk, step: Any) -> None:
         raise SaveError("two crops one after the other have no counterpart on the server: leave one CenterCrop out")
     if walk.keys["do_normalize"]:
         raise SaveError(
-            "CenterCrop after Normalize pads with other values than the server: put CenterCrop before Normalize"
+            "CenterCrop after Normalize pads with different values from the server: put CenterCrop before Normalize"
         )
     size = as_list(step.size)
     walk.padding = as_list(getattr(step, "fill", 0))

@@ -113,7 +113,7 @@ def translate_step(walk: Walk, step: Any) -> None:
     if name in NEUTRAL_STEPS and not (name == "RGB" and walk.is_grey):
         return
     if name.startswith(TRAINING_STEPS) or any(getattr(step, key, False) for key in TIMM_RANDOM):
-        raise SaveError(f"{name} is a random step of training: pass the transform of your evaluation instead")
+        raise SaveError(f"{name} is a random training step: pass your evaluation transform instead")
     if name in ("Lambda", "function", "method"):
         raise SaveError(
             "a function or Lambda can do anything: use Grayscale() for grey, and leave out a conversion to RGB, "

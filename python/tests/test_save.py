@@ -176,7 +176,7 @@ def test_a_folder_is_replaced_only_if_asked(graph: Path, tmp_path: Path) -> None
     other = tmp_path / "photos"
     other.mkdir()
     (other / "holiday.jpg").write_text("mine")
-    with pytest.raises(SaveError, match="photos is no model folder, so overwrite=True does not replace it"):
+    with pytest.raises(SaveError, match="photos is not a model folder, so overwrite=True does not replace it"):
         onnxpress.save(graph, other, **options, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.onnx", "my_model", "photos"]
 
@@ -222,7 +222,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "sample without a transform": (
         {"transform": None, "sample": "fox.jpg"},
-        "the sample is an image, but there is no transform: give the transform of your evaluation",
+        "the sample is an image, but there is no transform: give your evaluation transform",
     ),
     "no resize": (
         {"transform": Compose(ToTensor())},
@@ -230,7 +230,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         "Resize((height, width)) first, which leaves an image of that size as it is",
     ),
     "no size": ({"transform": Compose(Resize((6, 6)), ToTensor())}, "the model fails on a tensor of [1, 3, 6, 6] ("),
-    "weights": ({"model": "model.pt"}, "'model.pt' is no .onnx file: build the model, load its weights into it"),
+    "weights": ({"model": "model.pt"}, "'model.pt' is not an .onnx file: build the model, load its weights into it"),
     "missing graph": (
         {"model": "model.onnx"},
         "there is no file 'model.onnx': give a model, or the path of an .onnx file",

@@ -109,7 +109,7 @@ def test_pillow_13(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 REFUSALS = {
-    "random": ([step("RandomHorizontalFlip"), TO_TENSOR], "RandomHorizontalFlip is a random step of training: pass the transform of your evaluation instead"),
+    "random": ([step("RandomHorizontalFlip"), TO_TENSOR], "RandomHorizontalFlip is a random training step: pass your evaluation transform instead"),
     "augmentation": ([step("TrivialAugmentWide"), TO_TENSOR], "TrivialAugmentWide is a random step of training"),
     "random resize of timm": ([step("ResizeKeepRatio", size=(9, 9), longest=0, random_scale_prob=0.5)], "ResizeKeepRatio is a random step of training"),
     "unknown": ([step("Pad"), TO_TENSOR], "Pad has no counterpart on the server, which has Resize, CenterCrop, Grayscale, ToTensor, ToImage, ToDtype and Normalize: do it inside the model"),
@@ -119,14 +119,14 @@ REFUSALS = {
     "resize of values": ([TO_TENSOR, resize()], "Resize of float values has no counterpart on the server: put Resize before ToTensor() or ToDtype()"),
     "two resizes": ([resize(), resize(), TO_TENSOR], "two resizes one after the other have no counterpart on the server: leave one Resize out"),
     "crop, then resize": ([CROP, resize(), TO_TENSOR], "the server resizes before it crops: put Resize before CenterCrop"),
-    "max_size": ([resize([9], max_size=20), TO_TENSOR], "Resize with max_size rounds unlike the server: leave out max_size, or give the size as (height, width)"),
+    "max_size": ([resize([9], max_size=20), TO_TENSOR], "Resize with max_size rounds differently from the server: leave out max_size, or give the size as (height, width)"),
     "no antialias": ([TO_IMAGE, v2("Resize", size=[9], interpolation="bilinear", antialias=False)], "Resize of a tensor with antialias=False has no counterpart on the server: use antialias=True,"),
     "nearest": ([TO_IMAGE, v2("Resize", size=[9], interpolation="nearest", antialias=True)], "Resize of a tensor with NEAREST has no counterpart on the server: use NEAREST_EXACT"),
     "v1 resize of a tensor": ([step("PILToTensor"), resize()], "Resize of a tensor has exact values only in torchvision.transforms.v2: use v2.Resize, or put Resize first"),
     "v1 dtype of a v2 resize": ([TO_IMAGE, v2("Resize", size=[9], interpolation="bilinear", antialias=True), step("ConvertImageDtype", dtype="torch.float32")], "ConvertImageDtype of v1 after v2's Resize has no counterpart on the server: use that of v2, or ToDtype"),
     "two crops": ([CROP, CROP, TO_TENSOR], "two crops one after the other have no counterpart on the server: leave one CenterCrop out"),
-    "late crop": ([TO_TENSOR, NORMALIZE, CROP], "CenterCrop after Normalize pads with other values than the server: put CenterCrop before Normalize"),
-    "grey of a tensor": ([TO_TENSOR, GREY], "Grayscale of a tensor has other values than of an image: put Grayscale before the tensor is made"),
+    "late crop": ([TO_TENSOR, NORMALIZE, CROP], "CenterCrop after Normalize pads with different values from the server: put CenterCrop before Normalize"),
+    "grey of a tensor": ([TO_TENSOR, GREY], "Grayscale of a tensor has different values from Grayscale of an image: put Grayscale before the tensor is made"),
     "three grey channels": ([step("Grayscale", num_output_channels=3), TO_TENSOR], "Grayscale(num_output_channels=3) has no counterpart on the server: use Grayscale(), and repeat the channel in the model's forward"),
     "normalize of an image": ([resize(), NORMALIZE], "Normalize takes float values: put ToTensor() before it"),
     "two normalizes": ([TO_TENSOR, NORMALIZE, NORMALIZE], "two Normalize steps have no counterpart on the server: merge their means and stds into one"),
