@@ -288,7 +288,7 @@ test('--file chooses a variant, on the Hub and in a folder', async (t) => {
   assert.match(missing.stderr, /^onnxpress: MODEL_DIR=models\/mnist: there is no other\.onnx in /)
   assert.throws(
     () => readSettings({ MODEL_FILE: '../mnist/model.onnx' }),
-    /MODEL_FILE=.*: expected relative path/,
+    /MODEL_FILE=.*: expected a path inside the model folder/,
   )
 })
 

@@ -163,7 +163,7 @@ test('an invalid port, as an argument and as a variable', async () => {
   const byFlag = await run(['server.js', '--port', 'abc'])
   assert.deepEqual(
     [byFlag.code, byFlag.stderr],
-    [1, 'onnxpress: PORT=abc: expected whole number, 0 to 65535\n'],
+    [1, 'onnxpress: PORT=abc: expected a whole number from 0 to 65535\n'],
   )
   const byEnv = await run(['server.js'], { PORT: 'abc' })
   assert.deepEqual([byEnv.code, byEnv.stderr], [1, byFlag.stderr])

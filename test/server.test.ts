@@ -291,7 +291,7 @@ describe('starting and stopping', () => {
   }
 
   for (const [what, env, said] of [
-    ['a wrong setting', { PORT: 'abc' }, /^onnxpress: PORT=abc: expected whole number/],
+    ['a wrong setting', { PORT: 'abc' }, /^onnxpress: PORT=abc: expected a whole number/],
     ['no folder', { MODEL_DIR: 'nowhere' }, /^onnxpress: MODEL_DIR=nowhere: there is no folder/],
     [
       'a folder without a model',

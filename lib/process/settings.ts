@@ -25,7 +25,7 @@ function text(defaultValue: string, range: string, help: string, shownDefault?: 
 /** The path of a request, before the query; clients percent-encode everything except ASCII. */
 function path(help: string): Setting<string> {
   const parse = (value: string) => (/^\/[!-~]*$/.test(value) && !/[?#]/.test(value) ? value : undefined)
-  return { default: '', shownDefault: 'none', range: 'path that starts with /', help, parse }
+  return { default: '', shownDefault: 'none', range: 'a path that starts with /', help, parse }
 }
 
 function whole(
@@ -39,7 +39,7 @@ function whole(
     const number = Number(value)
     return /^\d+$/.test(value) && number >= min && number <= max ? number : undefined
   }
-  return { default: defaultValue, shownDefault, range: `whole number, ${min} to ${max}`, help, parse }
+  return { default: defaultValue, shownDefault, range: `a whole number from ${min} to ${max}`, help, parse }
 }
 
 function oneOf<T extends string>(defaultValue: T, values: readonly T[], help: string): Setting<T> {
@@ -96,7 +96,7 @@ export const SETTINGS = {
   MODEL_FILE: {
     ...text(
       '',
-      'relative path',
+      'a path inside the model folder',
       'the graph, relative to the model folder',
       'model.onnx, else onnx/model.onnx',
     ),
@@ -108,10 +108,10 @@ export const SETTINGS = {
     32,
     1,
     4096,
-    'most samples in one batch; on a CPU at most 8 if a sample takes more than 1 ms',
+    'largest batch, in samples; on a CPU at most 8 if a sample takes more than 1 ms',
   ),
   MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'milliseconds an incomplete batch waits for more samples'),
-  MAX_QUEUE: whole(1000, 1, 1_000_000, 'most samples that may wait; further requests get 503'),
+  MAX_QUEUE: whole(1000, 1, 1_000_000, 'samples that may wait in the queue; further requests get 503'),
   MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest request body; 1 MB = 2^20 bytes'),
   MAX_PIXELS: whole(
     Math.min(50_000_000, Math.floor(availableMemory() / BYTES_PER_PIXEL)),
@@ -125,26 +125,26 @@ export const SETTINGS = {
     default: '',
     shownDefault: 'none',
     range: 'ASCII without spaces',
-    help: 'token that clients must send as Authorization: Bearer; not for the probes and the page',
+    help: 'token that clients must send as Authorization: Bearer; the probes and the page need none',
     parse: (value: string) => (/^[!-~]+$/.test(value) ? value : undefined), // no header can carry anything else
     isSecret: true,
   },
   ALLOWED_HOSTS: hostNames(
     'Host headers to accept besides loopback names; if unset, a HOST that is not loopback accepts all',
   ),
-  CORS_ORIGINS: originList('origins whose web pages may call the server; * for every page in the world'),
+  CORS_ORIGINS: originList('origins whose web pages may call the server; * for any origin'),
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'lowest level that is logged'),
   INFERENCE_THREADS: whole(
     0,
     0,
     1024,
-    "ONNX Runtime's threads; 0 is one per core that the process has, or one in all for a model that runs in under 1 ms",
+    "ONNX Runtime's threads; 0 means one per core of the process, or a single one if the model runs in under 1 ms",
   ),
   PREPROCESS_THREADS: whole(
     CORES,
     1,
     1024,
-    'most threads that preprocess images',
+    'threads that preprocess images, at most',
     'number of cores, shared by the processes',
   ),
   AIP_HEALTH_ROUTE: path('health route, set by Vertex AI'),
@@ -160,7 +160,7 @@ export const SETTINGS = {
     0,
     0,
     3_600_000,
-    'milliseconds after SIGTERM in which new connections are still accepted, while unready',
+    'milliseconds after SIGTERM during which new connections are still accepted, with /readyz at 503',
   ),
   SHUTDOWN_MS: whole(
     10_000,
