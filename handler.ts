@@ -1,4 +1,4 @@
-/** The model's two ends: images become the tensor it was trained on, its output becomes predictions. */
+/** Before and after the model: images become the tensor it was trained on, its output becomes predictions. */
 import type { AdmittedContext } from './lib/http/admission.ts'
 import { RequestError } from './lib/inference/errors.ts'
 import { sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
@@ -8,11 +8,11 @@ import { type Prediction, type Result, scoresOf, topKClasses } from './lib/model
 import type { ImageInput, ImageWorkers } from './lib/workers/image_workers.ts'
 
 /**
- * Image files as the tensors that the model was trained on, bit for bit those of Pillow and NumPy.
+ * Turn image files into the tensors that the model was trained on, bit for bit those of Pillow and NumPy.
  *
  * @param images the files' bytes, whose memory is transferred
  * @returns one tensor per image, [1, channels, height, width] or channels last, of the model's dtype
- * @throws RequestError 413 too large, 415 not a known format, or the model takes no images, 422 broken
+ * @throws RequestError 413 too large, 415 unsupported format or a model that takes no images, 422 broken
  */
 export async function preprocess(
   images: Uint8Array[],
@@ -41,18 +41,19 @@ export async function preview(
   workers: ImageWorkers,
   { signal }: AdmittedContext,
 ): Promise<Uint8Array> {
-  if (images.length > 1) throw new RequestError(400, `${images.length} images, but a PNG shows one: send one`)
+  if (images.length > 1)
+    throw new RequestError(400, `${images.length} images, but a PNG shows one: send one image`)
   return workers.preview(images[0], imageInput(model), signal)
 }
 
 /** @throws RequestError 415 for a model that takes no images */
 function imageInput({ name, recipe, input }: ModelInfo): ImageInput {
   if (recipe) return { recipe, dtype: input.dtype }
-  throw new RequestError(415, `${name} takes no images: send a tensor, see GET /model`)
+  throw new RequestError(415, `${name} takes no images: send a tensor (GET /model shows its dims)`)
 }
 
 /**
- * The model's output as results, one per sample.
+ * Turn the model's output into results, one per sample.
  *
  * @param output [n, classes]
  * @param input [n, ...]; a regression from one number repeats it in its result

@@ -1,5 +1,5 @@
 /**
- * The package, for those who mount the server in an Express app of their own:
+ * The package's entry, for mounting the server in another Express app:
  *
  *     const classifier = await createApp(await loadModel('my_model'))
  *     express().use('/classify', classifier).listen(3000)

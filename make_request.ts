@@ -3,8 +3,8 @@
  *
  *   node make_request.js [IMAGE] [--url URL] [--upload]
  *
- * By default the image becomes a tensor here, and is sent as raw bytes with its JSON dims; with --upload the file itself
- * is sent, and the server makes the tensor.
+ * By default the client turns the image into a tensor and sends its raw bytes, with the dims as JSON. With --upload it
+ * sends the file, and the server makes the tensor.
  */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -40,14 +40,14 @@ async function send(url: URL, body: FormData): Promise<string> {
   } catch (error) {
     const { cause } = error as { cause?: unknown }
     throw new Error(
-      `${url.origin} does not answer (${messageOf(cause ?? error)}): start the server with npm start`,
+      `${url.origin} does not answer (${messageOf(cause ?? error)}): start the server with npm start, or set --url`,
     )
   }
   const answer = (await response.json().catch(() => ({}))) as { label?: string; detail?: string }
   if (!response.ok)
     throw new Error(`${url} answered ${response.status}: ${answer.detail ?? response.statusText}`)
   if (answer.label === undefined)
-    throw new Error(`${url} answered without a label: is it a classifier of digits?`)
+    throw new Error(`${url} answered without a label: it is not a single-label classifier`)
   return answer.label
 }
 
@@ -55,17 +55,25 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+function readArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        help: { type: 'boolean' },
+        url: { type: 'string', default: 'http://localhost:8890/predict' },
+        upload: { type: 'boolean' },
+      },
+    })
+  } catch (error) {
+    throw new Error(`${messageOf(error).split('. ')[0]}: ${USAGE}`) // Node's advice does not apply here
+  }
+}
+
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      help: { type: 'boolean' },
-      url: { type: 'string', default: 'http://localhost:8890/predict' },
-      upload: { type: 'boolean' },
-    },
-  })
+  const { values, positionals } = readArguments()
   if (values.help) return console.log(USAGE)
-  if (positionals.length > 1) throw new Error(USAGE)
+  if (positionals.length > 1) throw new Error(`Unexpected argument '${positionals[1]}': ${USAGE}`)
   if (!/^https?:/.test(values.url) || !URL.canParse(values.url)) {
     throw new Error(`--url ${values.url} is not an http address: ${USAGE}`)
   }
@@ -73,7 +81,8 @@ async function main(): Promise<void> {
   if (url.pathname === '/') url.pathname = '/predict'
   const path = positionals[0] ?? `${MODEL_DIR}/sample.png`
   const file = await readFile(path).catch((error) => {
-    throw new Error(`the image cannot be read: ${messageOf(error)}`)
+    if (error.code === 'ENOENT') throw new Error(`there is no file ${path}: name an image`)
+    throw new Error(`${path} cannot be read: ${messageOf(error)}`)
   })
   const label = await send(url, values.upload ? uploadForm(file) : await tensorForm(file))
   console.log(`Predicted digit : ${label}`)

@@ -43,7 +43,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
   }
   const files = readModelFolder(dir, settings.MODEL_FILE, note)
   const reading = readOnnxFile(files.modelPath) // while the session starts
-  reading.catch(() => {}) // ONNX Runtime's message about the file is better
+  reading.catch(() => {}) // ONNX Runtime reports a bad file with a better message
   const session = await startSession(sessionOptions(files.modelPath, settings), onWorkerExit)
   try {
     const file = await reading
@@ -112,7 +112,7 @@ function sessionOptions(modelPath: string, settings: ModelSettings): SessionOpti
   }
 }
 
-/** Not awaited at the start: a large file takes a second. */
+/** Not awaited at startup: a large file takes a second. */
 async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256')
   await pipeline(createReadStream(path), hash)

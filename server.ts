@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** onnxpress: one ONNX image classifier behind HTTP. createApp() declares every route; the last line starts the server. */
+/** onnxpress: one ONNX image classifier over HTTP. createApp() declares every route; the last line starts the server. */
 import express from 'express'
 import { postprocess, preprocess, preview } from './handler.ts'
 import { Admission } from './lib/http/admission.ts'
@@ -65,7 +65,7 @@ export function createApp(parts: AppParts): AppInstance {
   const label = admit(async (ctx) => ctx.replyText(await classify(ctx)))
   const show = admit(async (ctx) => {
     const { images } = await readInput(ctx)
-    if (!images) throw new RequestError(415, 'a tensor is not preprocessed: send an image')
+    if (!images) throw new RequestError(415, 'a tensor needs no preprocessing: send an image')
     if (ctx.prefersPng()) return ctx.replyPng(await preview(images, model, workers, ctx))
     ctx.replyTensors(await preprocess(images, model, workers, ctx))
   })
@@ -76,18 +76,18 @@ export function createApp(parts: AppParts): AppInstance {
   app.use(bearerAuth(settings.API_TOKEN, [AIP_HEALTH_ROUTE, ...PAGE_PATHS]))
 
   const routes = new Routes(app)
-  const route = routes.of({ name: 'onnxpress', description: 'Its own routes.', error: 'Problem' })
+  const route = routes.of({ name: 'onnxpress', description: "This server's own routes.", error: 'Problem' })
   route('post put /predict', results, {
     summary: 'Classify an image or a tensor',
     description:
-      'Also reads what /test, /v1 and /predictions read. With `Accept: text/plain` it answers the bare label.',
+      'Also accepts the bodies of /test, /v1 and /predictions. With `Accept: text/plain`, the response is the label alone.',
     body: 'input',
     takesTopK: true,
     response: 'result',
   })
-  const bare = 'The bare label of a tensor or an image'
+  const bare = 'The label alone, for a tensor or an image'
   route('post /test', label, { summary: bare, body: 'tensor', response: 'text' })
-  const summary = 'What the model would see of images: its tensor, or a picture'
+  const summary = 'The tensor that the model would see, or a picture of it'
   route('post /preprocess', show, { body: 'input', summary, response: 'tensor or image' })
   addInfoRoutes(parts, route)
   addPage(route)
@@ -102,7 +102,7 @@ export function createApp(parts: AppParts): AppInstance {
   return { express: app, listener: refuseWhenFull(app, cors, admission, sendError, log, metrics) }
 }
 
-/** Other people's clients find the routes they know. */
+/** The routes that clients of other servers know. */
 function addProtocols(service: Service, results: Handler): void {
   addTorchServe(service)
   addTfServing(service)
@@ -112,14 +112,14 @@ function addProtocols(service: Service, results: Handler): void {
   addClouds(service, results)
 }
 
-/** What is served, and how it is doing. */
+/** The model, its samples, the probes and the metrics. */
 function addInfoRoutes(
   { model, workers, settings, metrics, readMetrics, isReady }: AppParts,
   route: AddRoute,
 ): void {
   const { MAX_PIXELS: maxPixels, MAX_QUEUE: maxQueue } = settings
   const info = modelJson(model, { maxUploadBytes: maxUploadBytes(settings), maxPixels, maxQueue })
-  route('get /model', ({ res }) => res.json(info), { summary: 'What is served', response: 'model' })
+  route('get /model', ({ res }) => res.json(info), { summary: 'The model that is served', response: 'model' })
 
   addSamples(model, route)
   const alive = { summary: 'Whether the process is alive', response: 'status', isOpen: true } as const
@@ -128,12 +128,16 @@ function addInfoRoutes(
     if (isReady()) return { status: 'ready' }
     throw new RequestError(503, 'the server is stopping, or its model is being loaded again')
   }
-  const ready = { summary: 'Whether requests are answered', response: 'status', isOpen: true } as const
+  const ready = {
+    summary: 'Whether the server is ready for requests',
+    response: 'status',
+    isOpen: true,
+  } as const
   route('get /readyz', ({ res }) => res.json(readiness()), { ...ready, errors: [503] })
 
   metrics.setModel(model, () => workers.waiting + model.waiting, isReady)
   const show: Handler = async ({ res }) => res.type('text/plain; version=0.0.4').send(await readMetrics())
-  route('get /metrics', show, { summary: "Metrics in Prometheus' text format", response: 'text' })
+  route('get /metrics', show, { summary: 'Metrics in Prometheus text format', response: 'text' })
 }
 
 await runIfMain(import.meta.filename, { loadModel, createApp })

@@ -84,7 +84,7 @@ for (const height of HEIGHTS) {
   const cells: string[] = []
   for (const [name, place] of Object.entries(PLACES)) {
     const { right, count } = await read(height, place)
-    cells.push(`${name} ${((100 * right) / count).toFixed(1)} %`)
+    cells.push(`${name} ${((100 * right) / count).toFixed(1)}%`)
   }
   console.log(`${height * 100} % of the canvas's height: ${cells.join(', ')}`)
 }

@@ -10,7 +10,7 @@ export type ImageErrorCode =
   | 'unsupported'
   /** more pixels than the limit, or a side longer than `MAX_SIDE` */
   | 'too-large'
-  /** few pixels that take long to decode, as in a JPEG file of hundreds of scans */
+  /** few pixels that take long to decode, as in a JPEG file with hundreds of scans */
   | 'too-complex'
   /** cut off or damaged */
   | 'broken'

@@ -1,5 +1,5 @@
 /**
- * Image bytes to model input, bit for bit as Python's pipelines make it: the package's entry `onnxpress/preprocess`.
+ * Turns image bytes into model input, bit for bit as Python's pipelines do: the package's entry `onnxpress/preprocess`.
  *
  *     const recipe = loadRecipe('my_model')
  *     const { data, dims } = await preprocess(await readFile('photo.jpg'), recipe, { maxPixels: 50e6 })

@@ -1,4 +1,4 @@
-/** Opens image files: with our own decoders where they can, else with sharp. The only place that knows of both. */
+/** Opens image files: with our own decoders if they support them, else with sharp. Only this file knows both. */
 import { FORMATS, type ImageFormat, imageFormat, otherFormat } from './decode/format.ts'
 import { openGeneral } from './decode/general.ts'
 import { type ImageSource, sourceOf } from './decode/image_source.ts'
@@ -20,12 +20,12 @@ export interface Limits {
 export const MAX_SIDE = 65_535
 
 /**
- * Most samples in all scans of a JPEG file together, in multiples of `maxPixels`. Usual progressive files have 6 to 24
+ * Maximum samples in all scans of a JPEG file together, in multiples of `maxPixels`. Ordinary progressive files have 6 to 24
  * times their pixels; the slowest file of 30 times 50 megapixels takes libjpeg 2.5 seconds in RGB, 4 in CMYK.
  */
 export const MAX_SCANNED_PLANES = 30
 
-/** libheif takes 25 bytes for a pixel, and libvips' other loaders up to 15: AVIF may have this share of `maxPixels`. */
+/** AVIF may have this share of `maxPixels`: libheif takes 25 bytes per pixel, libvips' other loaders up to 15. */
 const AVIF_SHARE = 0.6
 
 /** An image whose header has been read, and whose cost is within the limits. */
@@ -37,9 +37,9 @@ interface OpenImage<Result> {
 }
 
 /**
- * Open a usual JPEG or PNG file with our own decoders: synchronous, without sharp, and the same bits.
+ * Open a common JPEG or PNG file with our own decoders: synchronously, without sharp, with the same bits.
  *
- * @returns undefined for a file that they do not support; its pixels are undefined if it proves to be damaged
+ * @returns undefined for a file that they do not support; `toPixels` returns undefined if it turns out to be damaged
  * @throws ImageError, but not 'broken': `openImage` decides
  */
 export function openFast(
@@ -101,7 +101,7 @@ function requireFormat(bytes: Uint8Array): ImageFormat {
   const format = imageFormat(bytes)
   if (format && format !== 'heic') return format
   const other = otherFormat(bytes)
-  const what = other ? `is ${other}, which is not decoded here` : 'does not start as an image file'
+  const what = other ? `is ${other}, which is not supported` : 'is not in a known format'
   throw new ImageError('unsupported', `the image ${what}: send ${FORMATS}`)
 }
 
@@ -115,8 +115,8 @@ function checkedPlan(size: Size, recipe: Recipe, { maxPixels }: Limits, scannedP
   const pixels = width * height
   const tooLarge = (message: string) => new ImageError('too-large', `the image ${message}`)
   if (Math.max(width, height) > MAX_SIDE)
-    throw tooLarge(`is ${width}x${height}; the longest side allowed is ${MAX_SIDE}: send it smaller`)
-  if (pixels > maxPixels) throw tooLarge(`has ${compare(pixels, maxPixels)}: send it smaller`)
+    throw tooLarge(`is ${width}x${height}; the longest side allowed is ${MAX_SIDE}: send a smaller one`)
+  if (pixels > maxPixels) throw tooLarge(`has ${compare(pixels, maxPixels)}: send a smaller one`)
   const plan = planOf(size, recipe)
   const { intermediate } = plan
   const cost = costOf(size, plan)

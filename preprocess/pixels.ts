@@ -1,6 +1,6 @@
 /** 8-bit pixels. */
 
-/** In pixels. */
+/** Sizes in pixels. */
 export interface Size {
   width: number
   height: number

@@ -1,4 +1,4 @@
-/** Image bytes to the tensor that the model was trained on. */
+/** Turns image bytes into the tensor that the model was trained on. */
 import { encodePng } from './encode_png.ts'
 import { type Limits, openImage } from './open_image.ts'
 import type { Recipe } from './recipe.ts'

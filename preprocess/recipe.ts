@@ -1,4 +1,4 @@
-/** Recipes: everything that is done to an image before the model sees it, as plain data. */
+/** Recipes: all preprocessing steps between an image and the model, as plain data. */
 import type { Size } from './pixels.ts'
 import type { Filter } from './resample/filters.ts'
 
@@ -32,7 +32,7 @@ export interface Recipe {
   rescale?: { factor: number; offset: number }
   /** (value - mean) / std in float32, one number per channel; EfficientNet normalizes twice */
   normalize: { mean: number[]; std: number[] }[]
-  /** the planes are in the order blue, green, red */
+  /** channels are in the order blue, green, red */
   isBgr?: boolean
   /** whose arithmetic: Pillow's and NumPy's (absent), or torchvision's on uint8 tensors */
   backend?: 'pil' | 'torchvision'
@@ -43,8 +43,8 @@ export interface Recipe {
   /** the grey of one channel is taken after the resize: Pillow's luma, or torchvision's `rgb_to_grayscale` */
   greyAfterResize?: boolean
   /**
-   * What becomes of the one colour that a PNG or GIF file can declare transparent: it stays (absent), or becomes white, as under
-   * those processors of transformers that convert to RGB themselves. Alpha channels are dropped in either case, as by
+   * The one colour that a PNG or GIF file can declare transparent stays (absent), or becomes white, as in those processors of
+   * transformers that convert to RGB themselves. Alpha channels are dropped in either case, as by
    * transformers' `load_image`.
    */
   alpha?: 'drop' | 'white'
@@ -82,7 +82,7 @@ export function describeRecipe(recipe: Recipe): string[] {
   const { backend = 'pil', isPillow13, isFused, isBgr, greyAfterResize, alpha = 'drop' } = recipe
   const toGrey = 'convert to grey (ITU-R 601)'
   const colours = channels === 1 && !greyAfterResize ? toGrey : 'convert to RGB'
-  const steps = [`decode, turn as EXIF says, ${colours}, ${ALPHA[alpha]}`]
+  const steps = [`decode, apply the EXIF orientation, ${colours}, ${ALPHA[alpha]}`]
   if (cropFirst) {
     const [width, height] = [cropFirst.width, cropFirst.height].map((share) => `${(share * 100).toFixed(1)}%`)
     steps.push(`crop from the centre: width ${width}, height ${height} of the shorter side`)

@@ -9,7 +9,7 @@ import { resize } from './resample/resize.ts'
 import { mapRows } from './wasm/pixel_kernel.ts'
 
 /**
- * The image just before rescaling. A grey image keeps its one channel for a model of three: `toTensor` repeats it.
+ * The image just before rescaling. A grey image keeps its single channel for a model of three: `toTensor` repeats it.
  *
  * @returns pixels of the size that the recipe makes of the image
  */
@@ -28,7 +28,7 @@ export function shapePixels(image: ImageSource, recipe: Recipe, { first, resized
   return pad(kept, x.offset, y.offset, frame)
 }
 
-/** White in place of the transparent colour. */
+/** Replace the transparent colour with white. */
 function whitened({ transparent, ...image }: ImageSource): ImageSource {
   if (!transparent) return image
   const { channels } = image

@@ -35,7 +35,12 @@ export function addClouds(service: Service, predict: Handler): void {
     route(
       `get ${literalPath(health)}`,
       ({ res }) => res.status(isReady() ? 200 : 503).json({ ready: isReady() }),
-      { summary: 'Whether requests are answered', response: 'readiness', errors: [503], isOpen: true },
+      {
+        summary: 'Whether the server is ready for requests',
+        response: 'readiness',
+        errors: [503],
+        isOpen: true,
+      },
     )
   }
   // so may the route that responds as Vertex AI's does

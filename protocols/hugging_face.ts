@@ -9,7 +9,7 @@ import type { Service } from './service.ts'
 export function addHuggingFace({ model, routes, admit, classify }: Service): void {
   const route = routes.of({
     name: 'Hugging Face',
-    description: 'An inference endpoint of Hugging Face.',
+    description: "Hugging Face's inference endpoint.",
     error: 'Problem',
   })
   // transformers' pipeline ranks all labels of a multi-label model too

@@ -1,4 +1,4 @@
-/** What other protocols' routes share with our own: the model, and the one way through it. */
+/** What other protocols' routes share with our own: the model, and the steps of a prediction. */
 import type { AdmittedContext } from '../lib/http/admission.ts'
 import type { Handler, Routes } from '../lib/http/routes.ts'
 import type { Tensor } from '../lib/inference/tensor.ts'
@@ -34,6 +34,6 @@ export interface Service {
     options?: ResultOptions,
     spec?: OutputSpec,
   ): Promise<Result[]>
-  /** One after the other. */
+  /** `readTensors`, then `predict`. */
   classify(ctx: AdmittedContext, spec?: OutputSpec): Promise<Result[]>
 }

@@ -42,7 +42,7 @@ export function predictInstances(service: Service): Handler {
   })
 }
 
-/** Send each output by name; the only output without. */
+/** Send each output by name; a single output without. */
 async function sendColumns({ model }: Service, tensors: Tensor[], ctx: AdmittedContext): Promise<void> {
   const names = model.outputs.map(({ name }) => name)
   const results = await Promise.all(tensors.map((tensor) => model.infer(tensor, names, ctx)))
@@ -89,7 +89,7 @@ export function addTfServing(service: Service): void {
   const { model, isReady, routes } = service
   const route = routes.of({
     name: 'TF Serving',
-    description: "Its REST API, which is KServe's first version too.",
+    description: "TF Serving's REST API, which is also KServe's V1 protocol.",
     error: 'ErrorMessage',
   })
   /** Version 0 is the default one, for OpenVINO's client. */
@@ -116,7 +116,7 @@ export function addTfServing(service: Service): void {
     const verb = req.path.split(':').at(-1)
     throw new RequestError(
       400,
-      `:${verb} takes tf.Example features, which a model of images or a tensor has not: send them to :predict`,
+      `:${verb} takes tf.Example features, which this server does not read: send images or tensors to :predict`,
     )
   }
   const metadata = metadataOf(service)

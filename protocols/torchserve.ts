@@ -7,7 +7,7 @@ import type { OutputSpec } from '../lib/model/output_spec.ts'
 import type { Result } from '../lib/model/predictions.ts'
 import type { Service } from './service.ts'
 
-/** TorchServe's Java exceptions, which its clients look at. */
+/** TorchServe's Java exceptions, by which its clients tell errors apart. */
 const EXCEPTIONS: Record<number, string> = {
   400: 'BadRequestException',
   401: 'InvalidCredentialException',
@@ -40,7 +40,7 @@ export function addTorchServe(service: Service): void {
       const isHealthy = isReady()
       res.status(isHealthy ? 200 : 500).json({ status: isHealthy ? 'Healthy' : 'Unhealthy' })
     },
-    { summary: 'Whether requests are answered', response: 'status', errors: [500], isOpen: true },
+    { summary: 'Whether the server is ready for requests', response: 'status', errors: [500], isOpen: true },
   )
 
   const predict = admit(async (ctx) => {
@@ -105,7 +105,7 @@ function describeModel({ model, settings }: Service) {
   }
 }
 
-/** Append the class number to a label that an earlier class has: as keys of an object they would be one. */
+/** Append the class number to a label that an earlier class has: as keys of an object, they would overwrite each other. */
 function withUniqueLabels(spec: OutputSpec): OutputSpec {
   const { labels } = spec
   const first = new Map([...labels.keys()].reverse().map((index) => [labels[index], index]))

@@ -1,7 +1,7 @@
 /** The answer: the label, its bars, what the model saw, and where the time went. */
 import { $, element, setBlob, setText } from './dom.mjs'
 
-/** A single label is unsure below this score, or when the second score is this close to it. */
+/** The model is not sure of a label below this score, or when the second score is this close. */
 const SURE = 0.5
 const CLOSE = 0.1
 /** bars that are shown at once; as many as TOP_K is by default */
@@ -13,7 +13,7 @@ const WORKING = 'Working'
 
 let slow
 
-/** Whether a single label is not sure, so that the page must not look as if it were. */
+/** Whether the model is not sure of its label, so that the page must not look as if it were. */
 export function isUnsure({ label, predictions }) {
   if (label === undefined || !predictions.every(isShare)) return false
   return predictions[0].score < SURE || isClose(predictions)
@@ -23,22 +23,22 @@ function isClose([best, second]) {
   return second !== undefined && best.score - second.score < CLOSE
 }
 
-/** Scores that are no probabilities are shown as numbers. */
+/** Scores that are not probabilities are shown as numbers. */
 function isShare({ score }) {
   return score !== null && score >= 0 && score <= 1
 }
 
-/** @returns {string} `97.3 %`, a number with four digits, or `no number` */
+/** @returns {string} `97.3%`, a number with four digits, or `not a number` */
 export function scoreText({ score }) {
-  if (score === null) return 'no number'
-  return isShare({ score }) ? `${(100 * score).toFixed(1)} %` : String(Number(score.toPrecision(4)))
+  if (score === null) return 'not a number'
+  return isShare({ score }) ? `${(100 * score).toFixed(1)}%` : String(Number(score.toPrecision(4)))
 }
 
 /** The result in a few words. @param {{ threshold?: number }} model */
 export function resultText({ label, predictions, prediction }, { threshold }) {
   if (label !== undefined) return label
   if (!predictions) return [prediction].flat().map(numberText).join(', ')
-  if (predictions.length === 0) return `nothing over ${threshold}`
+  if (predictions.length === 0) return `nothing above ${threshold}`
   const names = predictions.map((one) => one.label)
   const more = names.length - MAX_NAMES
   return more > 0 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ')
@@ -46,7 +46,7 @@ export function resultText({ label, predictions, prediction }, { threshold }) {
 
 /** float32 has no more digits */
 function numberText(number) {
-  return number === null ? 'no number' : String(Number(number.toPrecision(7)))
+  return number === null ? 'not a number' : String(Number(number.toPrecision(7)))
 }
 
 /** @param {import('./predictor.mjs').Input} input with a result or an error */
@@ -92,7 +92,7 @@ function showBars({ label, predictions = [] }, { threshold }) {
     setText(name, prediction.label)
     name.title = prediction.label
     setText(score, scoreText(prediction))
-    // scores that are no probabilities have full or empty bars
+    // scores that are not probabilities have full or empty bars
     track.firstElementChild.style.width = `${100 * Math.min(1, Math.max(0, prediction.score))}%`
     if (threshold === undefined) return
     const mark = track.children[1] ?? track.appendChild(element('span', { className: 'mark' }))
@@ -119,7 +119,7 @@ export function clearAnswer(state) {
   $('answer').dataset.state = state
   $('answer').classList.remove('unsure')
   $('bars').replaceChildren()
-  if (state === 'empty') addBars(MAX_BARS) // a place for what will come
+  if (state === 'empty') addBars(MAX_BARS) // placeholders
   $('bars').setAttribute('aria-hidden', 'true')
   $('times').replaceChildren()
   $('label').removeAttribute('data-size')
@@ -142,7 +142,7 @@ $('seen').addEventListener('load', ({ target }) => {
   target.classList.toggle('pixels', naturalWidth < target.width)
 })
 
-/** Tell assistive technology that the result is about to change, and after a while everybody. */
+/** Tell assistive technology at once that the result is about to change, and everybody after a while. */
 export function setBusy(isBusy) {
   $('answer').setAttribute('aria-busy', String(isBusy))
   clearTimeout(slow)

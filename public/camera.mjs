@@ -3,7 +3,7 @@
 /** longer side of a frame, pixels */
 const MAX_SIDE = 1280
 
-/** Whether this browser can show one; without TLS it cannot, except on localhost. */
+/** Whether this browser can open a camera: without TLS only on localhost. */
 export const hasCamera = navigator.mediaDevices?.getUserMedia !== undefined
 
 /**
@@ -15,14 +15,14 @@ export function createCamera(video) {
   let stream
 
   return {
-    /** @throws {Error} one that says what to do */
+    /** @throws {Error} whose message says what to do */
     async open() {
       const wanted = { video: { facingMode: 'environment', width: { ideal: MAX_SIDE } } }
       stream = await navigator.mediaDevices.getUserMedia(wanted).catch(({ name }) => {
         if (name === 'NotAllowedError') {
-          throw new Error('The camera is not allowed: allow it in the address bar, or choose an image')
+          throw new Error('The camera is blocked: allow it in the address bar, or choose an image')
         }
-        throw new Error('There is no camera to be used: choose an image instead')
+        throw new Error('No camera is available: choose an image instead')
       })
       video.srcObject = stream
       await video.play()

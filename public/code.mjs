@@ -52,7 +52,7 @@ export function showCode(input) {
   $('save-link').textContent = name
 }
 
-/** There is no request that works. */
+/** Hide it when no request would work. */
 export function hideCode() {
   $('code').hidden = true
 }
@@ -115,13 +115,13 @@ function toJavaScript(url, { name, numbers }) {
   return lines.join('\n')
 }
 
-/** Arguments, one per line, so that no call is cut where the card ends. */
+/** Arguments, one per line, so that no call is cut off at the edge of the card. */
 function list(given) {
   return `\n${given.map((argument) => `  ${argument},\n`).join('')}`
 }
 
 $('copy').addEventListener('click', async () => {
-  // without TLS, the page of another machine may not write to the clipboard: the text is selected instead
+  // without TLS, a page from another machine may not write to the clipboard: select the text instead
   await navigator.clipboard?.writeText($('snippet').textContent).then(
     () => {
       $('copy').textContent = 'Copied'

@@ -8,8 +8,8 @@ const ui = globalThis.SwaggerUIBundle({
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
   onComplete() {
-    if (location.hash) return // Swagger UI opens what it names
-    // our own routes are open, and the first is ready to be tried; other protocols' are closed
+    if (location.hash) return // Swagger UI opens the operation it names
+    // expand our own routes and the first operation; leave the other protocols collapsed
     ui.layoutActions.show(['operations-tag', 'onnxpress'], true)
     ui.layoutActions.show(['operations', 'onnxpress', 'post_predict'], true)
   },

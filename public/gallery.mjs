@@ -57,7 +57,7 @@ export function createGallery({ model, onSelect }) {
     $('csv').hidden = done < all.length
     if (done < all.length) return false
     setBlob($('csv'), new Blob([toCsv(all)], { type: 'text/csv' }))
-    sort() // by what is known now
+    sort() // now that all results are known
     return true
   }
 
@@ -70,7 +70,7 @@ export function createGallery({ model, onSelect }) {
   $('sort').addEventListener('change', sort)
 
   return {
-    /** @param {Input[]} inputs instead of those it has; none to leave it */
+    /** @param {Input[]} inputs replace the current ones; none to leave the gallery */
     show(inputs) {
       for (const picture of $('tiles').querySelectorAll('img')) URL.revokeObjectURL(picture.src)
       selected = undefined
@@ -79,13 +79,13 @@ export function createGallery({ model, onSelect }) {
       $('tiles').replaceChildren(...tiles.values())
       if (inputs.length > 0) count()
     },
-    /** Whether this input is one of its. */
+    /** Whether it shows this input. */
     has: (input) => tiles.has(input),
     /** Show the outcome in the input's own tile. The first good one is selected. */
     update(input) {
       fill(input)
       const isLast = count()
-      // when none could be read, the last one shows why
+      // if none could be read, the last one shows why
       if (!selected && (input.result || isLast)) select(input)
     },
     get selected() {

@@ -58,7 +58,7 @@ function show(input) {
   else showCode(input)
 }
 
-/** As before the first answer, with code for an image or numbers of one's own. */
+/** As before the first answer, with code that sends the visitor's own image or numbers. */
 function showNothing() {
   predictor.choose()
   clearAnswer('empty')
@@ -69,14 +69,14 @@ function showNothing() {
   else hideCode()
 }
 
-// ---- the stage: one of its faces at a time
+// ---- the stage shows one face at a time
 
 /** @param {string} id of the face */
 function showFace(id) {
   if (id !== 'camera') camera.close()
   if (id !== 'gallery') gallery.show([])
   for (const face of document.querySelectorAll('.face')) face.hidden = face.id !== id
-  scrollTo(0, 0) // on a phone, samples are below what they change
+  scrollTo(0, 0) // on a phone, the samples are below the stage
 }
 
 /** Back to where the visitor began. */
@@ -102,10 +102,10 @@ function takeFiles(files) {
   gallery.show(inputs)
   clearAnswer('empty')
   predictor.choose(...inputs)
-  say(files.length > MAX_FILES ? `Of ${files.length} files the first ${MAX_FILES} are taken` : '')
+  say(files.length > MAX_FILES ? `Only the first ${MAX_FILES} of ${files.length} files are used` : '')
 }
 
-/** @param {Input} input one image, which takes the place of the canvas */
+/** @param {Input} input one image, shown in place of the canvas */
 function takeImage(input) {
   showFace('photo')
   setBlob($('sent'), input.image)
@@ -136,7 +136,7 @@ function drawn(ms) {
   if (ms === 0 || timer === undefined) schedule(sendDrawing, ms)
 }
 
-/** Instead of what was scheduled before. */
+/** Replaces what was scheduled before. */
 function schedule(send, ms) {
   clearTimeout(timer)
   timer = setTimeout(() => {
@@ -200,14 +200,14 @@ $('numbers-form').addEventListener('submit', (event) => {
   const numbers = words.map(Number)
   const wanted = numbersWanted(model) || numbers.length
   if (numbers.some(Number.isNaN) || numbers.length !== wanted) {
-    return say(`${wanted === 1 ? 'One number is' : `${wanted} numbers are`} wanted, such as 0.5`, true)
+    return say(`Enter ${wanted === 1 ? 'one number' : `${wanted} numbers`}, such as 0.5`, true)
   }
   predictor.choose({ numbers })
 })
 
 // ---- the model
 
-/** Read what is served, and make the page fit it. */
+/** Ask what the server serves, and adapt the page to it. */
 async function describe() {
   const before = model
   model = await (await ask('model')).json()
@@ -223,7 +223,7 @@ async function describe() {
   $('camera-open').hidden = !hasCamera && !matchMedia('(pointer: coarse)').matches
   const numbers = numbersWanted(model)
   $('numbers-label').textContent =
-    numbers === 1 ? 'A number' : `${numbers || 'The'} numbers, with commas between`
+    numbers === 1 ? 'A number' : `${numbers || 'The'} numbers, separated by commas`
   $('stage').hidden = false
   $('token-form').hidden = true
   // a browser that follows a link sends no token
@@ -243,7 +243,7 @@ function askForToken() {
   $('headline').textContent = 'This server is private'
   $('subline').textContent = ''
   $('token-form').hidden = false
-  say(hasToken() ? 'The server does not accept this token: look for its API_TOKEN' : '', true)
+  say(hasToken() ? 'The server does not accept this token: use the value of its API_TOKEN' : '', true)
   $('token').focus()
 }
 

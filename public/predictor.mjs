@@ -1,4 +1,4 @@
-/** Asks the server for predictions, one input at a time. A newer choice replaces the inputs that wait. */
+/** Asks the server for predictions, one input at a time. A newer choice replaces the waiting inputs. */
 import { ask, Refusal, timesOf, Unreachable, untilReady, wait } from './server.mjs'
 
 /**
@@ -29,7 +29,7 @@ const MAX_BREAKS = 3
  * @param {(refusal: Refusal) => void} page.onUnauthorized called when a token is required; `resume` goes on
  */
 export function createPredictor(page) {
-  /** @type {Input[]} the inputs that wait */
+  /** @type {Input[]} the waiting inputs */
   let queue = []
   /** @type {Input | undefined} */
   let current
@@ -64,7 +64,7 @@ export function createPredictor(page) {
     const maxBytes = page.maxBytes()
     if (input.image?.size > maxBytes) {
       throw new Error(
-        `${input.name} has ${megabytes(input.image.size)}, and this server takes up to ${megabytes(maxBytes)}: send it smaller`,
+        `${input.name} is ${megabytes(input.image.size)}; the limit is ${megabytes(maxBytes)}: send a smaller one`,
       )
     }
     const request = requestOf(input)
@@ -89,7 +89,7 @@ export function createPredictor(page) {
       } catch (error) {
         if (error instanceof Unreachable && breaks < MAX_BREAKS) {
           breaks++
-          page.onWait('The server does not answer. Waiting for it')
+          page.onWait('The server is not responding. Waiting for it')
           await untilReady(options.signal)
           await page.onReconnect()
         } else if (error instanceof Refusal && error.status === 503) {

@@ -2,7 +2,7 @@
 import { $, element, setBlob } from './dom.mjs'
 import { ask } from './server.mjs'
 
-/** most samples beside each other */
+/** most samples shown at once */
 const MAX_SAMPLES = 6
 
 /**

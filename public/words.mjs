@@ -1,7 +1,7 @@
 /** The page's words for a model: what it is for, what to do, and the footnote. */
 
 const MAX_NAMES = 3
-/** most numbers that one would type */
+/** most numbers that a visitor would type */
 const MAX_NUMBERS = 64
 
 /** The number of numbers that a model without images takes; 0 = any number, undefined = too many to type. */
@@ -12,7 +12,7 @@ export function numbersWanted({ input: { dims } }) {
   return count <= MAX_NUMBERS ? count : undefined
 }
 
-/** Whether its images are small and grey, so that one can draw them. */
+/** Whether its images are small and grey, so that a visitor can draw them. */
 export function canDraw({ input }) {
   const [channels, height, width] = input.dims.slice(1)
   return input.takesImages && channels === 1 && height <= 64 && width <= 64
@@ -27,7 +27,7 @@ export function wordsFor(model) {
   return {
     headline: headlineOf(model),
     subline: sublineOf(model),
-    about: `${name}, version ${version}: takes ${inputText(input)}, answers ${answerText(kind, labels)}, runs on ${device}.`,
+    about: `${name}, version ${version}: takes ${inputText(input)}, predicts ${answerText(kind, labels)}, runs on ${device}.`,
     drawHint: `Draw ${drawnThing(labels)} here`,
   }
 }
@@ -48,7 +48,7 @@ function drawnThing(labels) {
 function sublineOf(model) {
   const { kind, labels } = model
   if (canDraw(model) && drawnThing(labels) === 'a digit') return 'The model reads it while you draw.'
-  if (kind === 'regression') return `The model answers with ${answerText(kind, labels)}.`
+  if (kind === 'regression') return `The model predicts ${answerText(kind, labels)}.`
   const names = labels.slice(0, MAX_NAMES).join(', ')
   const more = labels.length - MAX_NAMES
   return `The model knows ${more > 0 ? `${names} and ${more.toLocaleString('en')} more` : names}.`
@@ -57,7 +57,7 @@ function sublineOf(model) {
 function inputText({ takesImages, dtype, dims }) {
   if (!takesImages) return `${dtype} [${dims.join(', ')}]`
   const [channels, height, width] = dims.slice(1)
-  const size = [height, width].every(Number.isInteger) ? ` as ${width} × ${height}` : ''
+  const size = [height, width].every(Number.isInteger) ? `, resized to ${width} × ${height}` : ''
   return `${channels === 1 ? 'grey' : 'colour'} images${size}`
 }
 

@@ -180,12 +180,12 @@ describe('bad input', () => {
     ['top_k twice', () => [form({ image: SAMPLE }), 400, /top_k/, '?top_k=1&top_k=2']],
     [
       'a text file named .png',
-      () => [form({ image: Buffer.from('hello, world') }), 415, /does not start as an image file/],
+      () => [form({ image: Buffer.from('hello, world') }), 415, /is not in a known format/],
     ],
-    ['an SVG named .png', () => [form({ image: svg }), 415, /is SVG, which is not decoded here/]],
+    ['an SVG named .png', () => [form({ image: svg }), 415, /is SVG, which is not supported/]],
     [
       'an SVG as the body',
-      () => [svg, 415, /is SVG, which is not decoded here/, '', { 'content-type': 'image/svg+xml' }],
+      () => [svg, 415, /is SVG, which is not supported/, '', { 'content-type': 'image/svg+xml' }],
     ],
     [
       'a HEIC',

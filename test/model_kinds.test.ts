@@ -528,7 +528,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
     [
       'several outputs, and none that is known',
       () => folder('outputs', { 'config.json': '{}' }),
-      /several outputs \(scores, twice, positive\): scores is taken for the scores/,
+      /several outputs \(scores, twice, positive\): scores is used as the scores/,
     ],
     [
       'a function that is applied twice',

@@ -163,7 +163,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         await untilLabel(page, '2')
         await untilIdle(page)
         const { predictions } = await predict<{ predictions: Prediction[] }>(mnist, readFileSync(SAMPLE))
-        const rows = predictions.map(({ label, score }) => [label, `${(100 * score).toFixed(1)} %`])
+        const rows = predictions.map(({ label, score }) => [label, `${(100 * score).toFixed(1)}%`])
         const shown = await page.evaluate(
           `[...document.querySelectorAll('#bars li')].map(({ children: [name, , score] }) => [name.innerText, score.innerText])`,
         )
@@ -307,10 +307,10 @@ describe('the page', { skip: NO_BROWSER }, () => {
       [
         'drawing.svg',
         Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'),
-        /is SVG, which is not decoded here: send JPEG/,
+        /is SVG, which is not supported: send JPEG/,
       ],
       ['nothing.png', Buffer.alloc(0), /is empty/],
-      ['photo.heic', heic, /is HEIC, which is not decoded here/],
+      ['photo.heic', heic, /is HEIC, which is not supported/],
       ['cut.png', readFileSync(SAMPLE).subarray(0, 200), /is a broken PNG file/],
     ]
     await during(mnist, async (page, { expectErrors }) => {
@@ -332,10 +332,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         transfer.items.add(new File([new Uint8Array(50 * 2 ** 20)], 'photo.jpg', { type: 'image/jpeg' }))
         document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true }))
       }`)
-      assert.equal(
-        await messageOf(page),
-        'photo.jpg has 50 MB, and this server takes up to 20 MB: send it smaller',
-      )
+      assert.equal(await messageOf(page), 'photo.jpg is 50 MB; the limit is 20 MB: send a smaller one')
       assert.ok(!requests.some((request) => request.startsWith('POST')))
     })
   })
@@ -355,7 +352,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       const { label, score } = await predict<Prediction>(mnist, bytes)
       for (const [k, outcome] of outcomes.entries()) {
         if (k === 50) assert.match(outcome, /^not read: .*does not start as an image/)
-        else assert.equal(outcome, `${label}\n${(100 * score).toFixed(1)} %`)
+        else assert.equal(outcome, `${label}\n${(100 * score).toFixed(1)}%`)
       }
       assert.equal(outcomes.length, 100)
       assert.equal(await page.locator('#gallery-count').innerText(), '100 images')
@@ -406,7 +403,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       expectErrors()
       await first.stop()
       await drawDigit(page, 7, STYLES.plain)
-      await page.locator('#message').getByText('The server does not answer. Waiting for it').waitFor()
+      await page.locator('#message').getByText('The server is not responding. Waiting for it').waitFor()
       assert.deepEqual(await violations(page), [])
       await start({ PORT: port })
       await untilLabel(page, '7')
@@ -474,7 +471,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       assert.ok(await page.locator('#sources').isHidden())
       await page.locator('#numbers').fill('five')
       await page.keyboard.press('Enter')
-      assert.equal(await messageOf(page), 'One number is wanted, such as 0.5')
+      assert.equal(await messageOf(page), 'Enter one number, such as 0.5')
       await page.locator('#numbers').fill('5')
       await page.keyboard.press('Enter')
       await untilLabel(page, '9')
@@ -691,7 +688,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await untilIdle(page)
       const tiles = page.locator('#tiles button')
       const names = () => page.locator('#tiles .file').allInnerTexts()
-      assert.match(await tiles.first().innerText(), /not read: .*does not start as an image file/)
+      assert.match(await tiles.first().innerText(), /not read: .*is not in a known format/)
       assert.equal(await page.locator('#tiles .bad').count(), 1)
       assert.match((await page.locator('#tiles [aria-current]').innerText()) ?? '', /dusk/)
       assert.match(await page.locator('#label').innerText(), new RegExp(results[0].label))
@@ -808,7 +805,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await page.locator('#camera-open').click()
       assert.equal(
         await messageOf(page),
-        'The camera is not allowed: allow it in the address bar, or choose an image',
+        'The camera is blocked: allow it in the address bar, or choose an image',
       )
       assert.ok(await page.locator('#canvas').isVisible())
     })

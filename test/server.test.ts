@@ -252,9 +252,9 @@ describe('the running server', () => {
 
   test('the client reports an error in one line', async () => {
     for (const [args, said] of [
-      [['README.md', '--url', server.url], /README\.md is not an image|does not start as an image/],
-      [['README.md', '--url', server.url, '--upload'], /answered 415: .*does not start as an image/],
-      [['no-such-file.png', '--url', server.url], /no such file/],
+      [['README.md', '--url', server.url], /is not in a known format/],
+      [['README.md', '--url', server.url, '--upload'], /answered 415: .*is not in a known format/],
+      [['no-such-file.png', '--url', server.url], /there is no file no-such-file\.png/],
       [['--url', 'http://127.0.0.1:1'], /does not answer/],
       [['--url', 'nonsense'], /is not an http address/],
       [['--bogus'], /--bogus/],
@@ -333,7 +333,7 @@ describe('starting and stopping', () => {
       `model digits, version 1
 runs on cpu, in batches of up to 32
 input pixel_values: float32 [batch_size,1,28,28]
-images 1. decode, turn as EXIF says, convert to grey (ITU-R 601), drop alpha
+images 1. decode, apply the EXIF orientation, convert to grey (ITU-R 601), drop alpha
  2. resize to 28x28, bilinear, as Pillow does
  3. multiply by 0.00392156862745098
  4. subtract 0.1307; divide by 0.3081

@@ -1,5 +1,5 @@
 /**
- * Why a tensor differs from Python's, found by trying: if another recipe makes the same bits of every image, the difference
+ * Finds by trial why a tensor differs from Python's: if another recipe gives Python's bits for every image, the difference
  * between the two recipes is the cause.
  */
 import type { Recipe } from '../../preprocess/index.ts'
@@ -55,7 +55,7 @@ export async function findCause(
   return undefined
 }
 
-/** Nothing, one, or two variations of different aspects; and each with the other rounding of the crop. */
+/** No variation, one, or two of different aspects; and each with the other rounding of the crop. */
 function* combinations(variations: Variation[]): Generator<Variation[]> {
   const others = variations.filter(({ aspect }) => aspect !== 'crop')
   const rounding = variations.filter(({ aspect }) => aspect === 'crop')

@@ -14,7 +14,7 @@ export interface ExpectedTensor extends Pick<Tensor, 'dims' | 'dtype'> {
   stride: number
 }
 
-/** An image, or the input of a model without images, and what became of it in Python. */
+/** An image, or the input of a model without images, and Python's tensor and scores for it. */
 export interface CheckCase {
   name: string
   image?: Uint8Array

@@ -11,7 +11,7 @@ import { type CheckCase, readCheckFile } from './check_file.ts'
 import { type CaseResult, type CheckedModel, compareCase } from './compare.ts'
 import type { Cause } from './numbers.ts'
 
-/** The background check waits so long, in milliseconds, and again whenever the server is busy. */
+/** Pause before the background check, in milliseconds, and again whenever the server is busy. */
 const IDLE_MS = 2000
 
 export interface CheckSummary {
@@ -110,7 +110,7 @@ function causeText({ made, fix }: Cause, file: string): string {
 }
 
 /**
- * Compare all cases of a model with check.json, once the server has nothing else to do.
+ * Compare all cases of a model with check.json, once the server is idle.
  *
  * @param isBusy whether requests wait
  * @throws ConfigError, or when the model is closed meanwhile

@@ -7,7 +7,7 @@ import type { ModelInfo } from '../model/model_info.ts'
 import { scoresOf } from '../model/predictions.ts'
 import type { CheckCase, ExpectedTensor } from './check_file.ts'
 
-/** Scores may differ by as much, or by this share of a number above 1: runtimes sum in another order. */
+/** Scores may differ by this much, or by this share of a number above 1: runtimes sum in different orders. */
 const TOLERANCE = 1e-5
 
 /** The model, as the check uses it. */

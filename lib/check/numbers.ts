@@ -1,4 +1,4 @@
-/** Rescaling and normalisation, found from the values themselves: in each channel they are a line over the levels. */
+/** Infers rescaling and normalization from the values themselves: per channel, they are a linear function of the levels. */
 import type { Recipe } from '../../preprocess/index.ts'
 import { sizeOf, type Tensor } from '../inference/tensor.ts'
 import type { ExpectedTensor } from './check_file.ts'
@@ -10,7 +10,7 @@ export interface Cause {
   fix: string
 }
 
-/** Another way to make numbers of levels. */
+/** Another way to turn levels into numbers. */
 export interface NumberVariation extends Cause {
   change: (recipe: Recipe) => Recipe
 }
@@ -44,7 +44,7 @@ const FIT = 0.02
  * The line of each channel.
  *
  * @param levels of the same dims, 0 to 255
- * @returns undefined if the values are no lines over the levels: then these are the wrong levels
+ * @returns undefined if the values are not linear in the levels: then these are the wrong levels
  */
 export function fitLines(
   levels: Tensor,
@@ -135,7 +135,7 @@ function inTurn(variations: NumberVariation[]): NumberVariation {
   }
 }
 
-/** The parts that say something. */
+/** The parts that are not empty. */
 function joinWords(parts: string[], separator: string): string {
   return parts.filter((part) => part !== '').join(separator)
 }

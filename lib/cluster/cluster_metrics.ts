@@ -15,7 +15,7 @@ type ToSupervisor = 'metrics' | { report: Report }
 /** From the supervisor: a request for this process's metrics, or those of all. */
 type ToProcess = 'report' | { metrics: string }
 
-/** A process that does not reply in time is left out, in milliseconds. */
+/** A process that takes longer to reply is left out, in milliseconds. */
 const REPORT_MS = 2000
 
 /** @returns a function that reads the metrics, in Prometheus' text format, of this process or of all under its supervisor */

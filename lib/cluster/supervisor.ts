@@ -6,11 +6,11 @@ import type { Logger } from 'pino'
 import { answerMetrics } from './cluster_metrics.ts'
 import type { Command } from './signals.ts'
 
-/** A process that died sooner is replaced only after this time, in milliseconds. */
+/** A process that lived for less than this is replaced only after this time, in milliseconds. */
 const SHORT_LIFE_MS = 1000
 
 /**
- * Run copies of this process and look after them; exit when they have exited.
+ * Run copies of this process and supervise them; exit when they have exited.
  *
  * The first must serve before the others are started. If it cannot start, it has printed why, and the exit code is 1.
  */

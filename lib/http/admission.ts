@@ -48,8 +48,8 @@ export class Admission {
   }
 
   /**
-   * Why one more request would overflow the queue; undefined if it would not. Of the requests whose bodies are arriving,
-   * one batch is not counted: it may be taken from the queue meanwhile.
+   * The error if one more request would overflow the queue, else undefined. One batch of the requests whose bodies are
+   * arriving is not counted: the session may take that many from the queue meanwhile.
    */
   overloadError(): RequestError | undefined {
     return this.#overflow(1, Math.max(0, this.#arriving - this.#options.batchSize))
@@ -58,7 +58,7 @@ export class Admission {
   /**
    * Run a request's work.
    *
-   * @param work abandoned when the client leaves or the time is up
+   * @param work abandoned when the client disconnects or the time is up
    * @throws RequestError 503 when the queue is full, 413 when the announced body is too large, the signal's reason, and
    * what `work` throws
    */
@@ -104,7 +104,7 @@ export class Admission {
     if (overflow) throw overflow
   }
 
-  /** Why this many samples do not fit after the waiting ones and `arriving` others. */
+  /** The error if this many samples do not fit after the waiting ones and `arriving` others. */
   #overflow(samples: number, arriving = 0): RequestError | undefined {
     const { queues, maxQueue } = this.#options
     const waiting = queues.reduce((sum, queue) => sum + queue.waiting, arriving)
@@ -182,6 +182,6 @@ export class Reservation {
 export function bodyTooLarge(maxBytes: number): RequestError {
   return new RequestError(
     413,
-    `the body is too large; the limit is ${maxBytes / 2 ** 20} MB (MAX_UPLOAD_MB): send less at once`,
+    `the body is too large; the limit is ${maxBytes / 2 ** 20} MB (MAX_UPLOAD_MB): send less per request`,
   )
 }

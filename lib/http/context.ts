@@ -34,7 +34,7 @@ export class RequestContext {
   readonly res: Response
   readonly id: string
   readonly startedAt = performance.now()
-  /** aborted when the client has left, the time is up, or the response has been sent */
+  /** aborted when the client has disconnected, the time is up, or the response has been sent */
   readonly signal = new Signal()
   readonly timings: Timings = {}
   /** bytes of the body that were kept in memory */
@@ -59,7 +59,7 @@ export class RequestContext {
     })
   }
 
-  /** Whether the client left before the whole response was sent. */
+  /** Whether the client disconnected before the whole response was sent. */
   get isClientGone(): boolean {
     return !this.res.writableFinished
   }
@@ -77,7 +77,7 @@ export class RequestContext {
     else res.json(results.length === 1 ? results[0] : results)
   }
 
-  /** Respond with the bare labels, one line per input. */
+  /** Respond with the labels alone, one line per input. */
   replyText(results: Result[]): void {
     this.noteResults(results)
     this.res.type('text/plain').send(toText(results))

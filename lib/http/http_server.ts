@@ -139,7 +139,7 @@ export async function listen(instance: AppInstance, options: ListenOptions): Pro
   }
   const server = createServer(
     {
-      // longer than the keep-alive of load balancers, so that they do not reuse a connection that was just closed here
+      // longer than load balancers keep idle connections, so that they do not reuse one that was just closed here
       keepAliveTimeout: 75_000,
       headersTimeout: 10_000,
       // for bodies that no route reads; for the others the app responds with 408 before
@@ -151,7 +151,7 @@ export async function listen(instance: AppInstance, options: ListenOptions): Pro
     answer,
   )
   server.on('connection', (socket) => connections.add(socket))
-  // a request that is refused by its header is refused before its body is sent
+  // if the header alone is enough to refuse a request, refuse it before its body is sent
   server.on('checkContinue', (req, res) => {
     waitingForContinue.add(req)
     answer(req, res)

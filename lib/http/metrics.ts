@@ -1,4 +1,4 @@
-/** The metrics of `/metrics`, in Prometheus' text format. */
+/** The metrics of `/metrics`, in Prometheus text format. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ModelInfo } from '../model/model_info.ts'
 
@@ -43,7 +43,7 @@ export class Metrics {
   readonly bytesInFlight = this.#gauge('onnxpress_bytes_in_flight', 'Bytes of the bodies of open requests.')
   readonly queueWait = this.#histogram(
     'onnxpress_queue_wait_seconds',
-    'Wait of a request for its first batch.',
+    'Time that a request waits for its first batch.',
     SECONDS,
   )
   readonly batchSize = this.#histogram('onnxpress_batch_size', 'Samples in a batch.', SAMPLES)
@@ -54,7 +54,7 @@ export class Metrics {
   )
   readonly preprocess = this.#histogram(
     'onnxpress_preprocess_duration_seconds',
-    'Preprocessing of an image, without its wait for a worker.',
+    'Time to preprocess an image, without the wait for a worker.',
     SECONDS,
   )
   readonly workerRestarts = this.#counter(
@@ -63,7 +63,7 @@ export class Metrics {
   )
   readonly #requests = this.#counter(
     'onnxpress_requests_total',
-    'Responses sent, and requests whose client left (status 499).',
+    'Responses sent, and requests whose client disconnected (status 499).',
     ['route', 'method', 'status'],
   )
   readonly #duration = this.#histogram(
@@ -86,7 +86,7 @@ export class Metrics {
   })
   readonly #checkCases = new Gauge({
     name: 'onnxpress_check_cases',
-    help: 'Cases of check.json, once they are compared; those that differ have another tensor or other scores.',
+    help: 'Cases of check.json by result, once they are compared.',
     labelNames: ['result'],
     aggregator: 'max',
     registers: [this.registry],
@@ -97,7 +97,7 @@ export class Metrics {
   /** @param droppedLines log lines that could not be written so far */
   constructor(droppedLines = () => 0) {
     const registers = [this.registry]
-    // start at 0: rates do not show the first event of a series that begins with it
+    // start at 0: a rate misses the first event of a series that begins with it
     for (const reason of Object.values(REASONS)) this.#rejected.inc({ reason }, 0)
     const waiting = () => this.#waiting()
     new Gauge({
@@ -111,7 +111,7 @@ export class Metrics {
     const isReady = () => this.#isReady()
     new Gauge({
       name: 'onnxpress_ready',
-      help: 'Whether /readyz answers 200.',
+      help: 'Whether /readyz returns 200.',
       aggregator: 'min',
       registers,
       collect() {
@@ -192,7 +192,7 @@ export class Metrics {
     this.#isReady = isReady
     const { name, version, device } = model
     void model.sha256.then((sha256) => {
-      if (isReady !== this.#isReady) return // exchanged meanwhile
+      if (isReady !== this.#isReady) return // replaced meanwhile
       this.#modelInfo.reset()
       this.#modelInfo.set({ name, version, device, sha256 }, 1)
     })

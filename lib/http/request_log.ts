@@ -5,7 +5,7 @@ import { PROBES } from '../security/bearer_auth.ts'
 import { RequestContext } from './context.ts'
 import type { Metrics } from './metrics.ts'
 
-/** The status of a request whose client left before the response, in the log and the metrics; nginx uses the same. */
+/** The status of a request whose client disconnected before the response, in the log and the metrics; nginx uses the same. */
 const CLIENT_GONE = 499
 
 /** Requested every few seconds by machines: logged only at level debug. */

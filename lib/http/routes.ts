@@ -24,8 +24,8 @@ export type ResponseBody =
   | 'tensor or image'
 
 /**
- * The form of a request's body that the document shows, of the many that every route reads: an image in a form or, for a
- * model without images, numbers in JSON (`input`); the bytes and dims of a tensor in a form; a bare file; other protocols'.
+ * The one form of body that the document shows for a route, which reads many: an image in a form or, for a model without
+ * images, numbers in JSON (`input`); the bytes and dims of a tensor in a form; a bare file; other protocols'.
  */
 export type RequestBody = 'input' | 'tensor' | 'bytes' | 'instances' | 'inference'
 
@@ -111,7 +111,7 @@ export class Routes {
     const [first, ...others] = this.#routesOf(req.path)
     if (!first) return next()
     req.route = first
-    // a later pattern may match by chance: /v1/models/:model does for /v1/models/mnist:predict
+    // a later pattern may also match by accident: /v1/models/:model matches /v1/models/mnist:predict
     const routes = [first, ...others.filter(({ path }) => path === first.path)]
     const names = routes.flatMap(({ methods }) => Object.keys(methods).map((name) => name.toUpperCase()))
     const allow = [...names, 'OPTIONS'].join(', ')

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { StartError } from '../inference/errors.ts'
 
 export interface HubEnvironment {
-  /** address of the Hub, without a slash at its end */
+  /** address of the Hub, without a trailing slash */
   endpoint: string
   cacheDir: string
   token: string | undefined

@@ -9,7 +9,7 @@ import { RepoCache, type RepoFile, sizeOf } from './repo_cache.ts'
 import { missingGraph, servingFiles } from './serving_files.ts'
 
 export interface FetchOptions {
-  /** path of the graph in the repository; '' for the usual ones */
+  /** path of the graph in the repository; '' for the default ones */
   file: string
   env: Record<string, string | undefined>
   /** called with lines about the download */
@@ -27,7 +27,7 @@ interface Listing<File = { path: string; size: number }> {
 /**
  * Download what serving a model needs, unless it is in the cache.
  *
- * The Hub is asked which commit a branch or a tag is. If it cannot be reached, the commit in the cache is used.
+ * The Hub says which commit a branch or a tag is. If it cannot be reached, the commit in the cache is used.
  *
  * @param reference `hf://owner/model[@revision]`
  * @returns the folder of its commit, with all files complete
@@ -47,7 +47,7 @@ export async function fetchModel(reference: string, options: FetchOptions): Prom
     const files = cache.filesOf(commit)
     const listing = { commit, files: files ?? cache.cachedFilesOf(commit) }
     if (!isComplete(listing)) return undefined
-    if (!files) note(`the cache has no list of the files of ${repo}: those that are in it are taken for all`)
+    if (!files) note(`the cache does not list the files of ${repo}: those in the cache are assumed to be all`)
     return listing
   }
   function isComplete({ commit, files }: Listing): boolean {
@@ -88,7 +88,7 @@ export async function fetchModel(reference: string, options: FetchOptions): Prom
       `${repo}: it is not complete in ${hub.cacheDir}, and HF_HUB_OFFLINE is set: unset it once`,
     )
   }
-  // a commit never changes: nothing is to be asked about it
+  // a commit never changes: there is nothing to ask the Hub
   const pinned = cache.commitOf(revision) === revision ? fromCache() : undefined
   if (pinned) return cache.snapshotOf(pinned.commit)
   try {

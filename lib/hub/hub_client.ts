@@ -6,7 +6,7 @@ import type { HubEnvironment } from './environment.ts'
 import type { HubReference } from './reference.ts'
 import { COMMIT, type RepoFile } from './repo_cache.ts'
 
-/** Longest wait for a listing; a server must not hang at its start because the network does. */
+/** Longest wait for a listing: a server must not hang at startup because the network does. */
 const TIMEOUT_MS = 10_000
 
 // loaded on first use: it takes a tenth of a second, which a local folder does not need
@@ -65,7 +65,7 @@ export class HubClient {
   opener(commit: string): OpenFile {
     return async (path, from, signal) => {
       const { downloadFile } = await library()
-      // plain HTTP, which can go on from any byte; every file can be had that way
+      // plain HTTP, which can resume at any byte; every file is available that way
       const blob = await downloadFile({ ...this.#params(signal), path, revision: commit, xet: false })
       if (!blob) throw new StartError(`${this.host} lists ${path}, but does not have it: start again`)
       return blob.slice(from, blob.size).stream()

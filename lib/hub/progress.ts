@@ -11,7 +11,7 @@ export class Progress {
   readonly #terminal: NodeJS.WriteStream | undefined
   readonly #startedAt = performance.now()
   #bytes = 0
-  /** that were not transferred now */
+  /** already there, not transferred now */
   #resumed = 0
   #shownAt = performance.now()
 

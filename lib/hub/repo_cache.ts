@@ -53,7 +53,7 @@ export class RepoCache {
     return join(this.#folder, 'blobs', sha256 ?? gitSha1)
   }
 
-  /** The commit that a revision was when it was last downloaded. */
+  /** The commit that a revision pointed to when it was last downloaded. */
   commitOf(revision: string): string | undefined {
     if (COMMIT.test(revision)) return existsSync(this.snapshotOf(revision)) ? revision : undefined
     const commit = readText(join(this.#folder, 'refs', revision))?.trim()
@@ -67,7 +67,7 @@ export class RepoCache {
     replaceFile(path, commit)
   }
 
-  /** All files of a commit, whether they are in the cache or not; undefined if nobody has listed them. */
+  /** All files of a commit, whether they are in the cache or not; undefined if they were never listed. */
   filesOf(commit: string): RepoFile[] | undefined {
     try {
       const { format_version, files }: Tree = JSON.parse(readFileSync(this.#treeOf(commit), 'utf8'))
@@ -107,12 +107,12 @@ export class RepoCache {
       .filter(({ size }) => size >= 0)
   }
 
-  /** Whether a commit's file is in the cache, in its full length. */
+  /** Whether a commit's file is in the cache, at its full length. */
   has(commit: string, { path, size }: { path: string; size: number }): boolean {
     return sizeOf(join(this.snapshotOf(commit), path)) === size
   }
 
-  /** Give a file's bytes their name in a commit. Another process may be reading that file: it is never missing. */
+  /** Link a file's bytes to their name in a commit. Another process may be reading that file, so it is never missing. */
   async addToSnapshot(commit: string, file: RepoFile): Promise<void> {
     const path = join(this.snapshotOf(commit), file.path)
     const blob = this.blobOf(file)
@@ -125,7 +125,7 @@ export class RepoCache {
   }
 }
 
-/** The size of a file, through links; undefined if it is none. */
+/** The size of a file, following links; undefined if it is not a file. */
 export function sizeOf(path: string): number | undefined {
   const stats = statSync(path, { throwIfNoEntry: false })
   return stats?.isFile() ? stats.size : undefined

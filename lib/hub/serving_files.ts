@@ -1,7 +1,7 @@
 /** The files of a repository that serving needs: the graph, the weights beside it, and the JSON files. */
 import { StartError } from '../inference/errors.ts'
 
-/** Where exporters put the graph: Optimum at the top, most repositories of the Hub in onnx/. */
+/** Where exporters put the graph: Optimum at the top, most repositories on the Hub in onnx/. */
 const GRAPHS = ['model.onnx', 'onnx/model.onnx']
 const OTHERS = [
   'config.json',

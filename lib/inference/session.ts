@@ -55,7 +55,7 @@ interface RunningWorker extends GraphInfo {
   exited: Promise<WorkerDied>
 }
 
-/** For a thread's young objects, which V8 would otherwise let fill 48 MB, and Node 24 96 MB, before it collects them. */
+/** Limit for a thread's young generation: V8 would otherwise let it grow to 48 MB, and Node 24 to 96 MB, before collecting. */
 export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 3 }
 
 /** A worker that lived this long is replaced at once; otherwise the delay doubles each time. */
@@ -125,7 +125,7 @@ export async function startSession(
   async function send(task: Task): Promise<Tensor[]> {
     if (isClosed) throw new RequestError(503, 'the server is stopping: send the request elsewhere')
     const worker = await current.catch((error) => {
-      const detail = `the model cannot be loaded at present (${messageOf(error)}): try again later`
+      const detail = `the model cannot be loaded right now (${messageOf(error)}): try again later`
       throw new RequestError(503, detail, { 'retry-after': '5' })
     })
     return worker.send(task)

@@ -12,7 +12,7 @@ const port = parentPort!
 // silence the runtime's own lines on stderr: everything that matters is also thrown
 env.logLevel = 'fatal'
 
-// The event loop goes first when threads compete for a core: it has little to do, and everything waits for it. On Linux
+// The event loop gets priority when threads compete for a core: it has little to do, and everything waits for it. On Linux
 // this applies to this thread and those it starts; elsewhere it would apply to the whole process.
 if (process.platform === 'linux') setPriority(5)
 
@@ -21,8 +21,8 @@ if (process.platform === 'linux') setPriority(5)
 Reflect.deleteProperty(globalThis, 'Float16Array')
 
 /**
- * What is posted to a closed port is freed at once. Left to the garbage collector, a few hundred large inputs would pile
- * up, and delay a batch when they are collected: see `release` in preprocess/, which this thread need not load.
+ * Memory that is posted to a closed port is freed at once. Left to the garbage collector, a few hundred large inputs would
+ * pile up, and delay a batch when they are collected: see `release` in preprocess/, which this thread need not load.
  */
 const { port1: nowhere, port2: otherEnd } = new MessageChannel()
 otherEnd.close()

@@ -97,7 +97,7 @@ export function concatenate(parts: readonly Tensor[], samples: number): Tensor {
   return whole
 }
 
-/** View little-endian bytes as numbers; they are copied only where they are not aligned for the dtype. */
+/** View little-endian bytes as numbers; they are copied only if they are not aligned for the dtype. */
 export function fromBytes(dtype: Dtype, bytes: Uint8Array): TensorData {
   const size = bytesPerElement(dtype)
   // the runtime does not define what other byte values mean

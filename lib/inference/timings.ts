@@ -1,4 +1,4 @@
-/** Where a request's time went. */
+/** How long the steps of a request took. */
 
 /** Durations in milliseconds; absent until they are measured. */
 export interface Timings {

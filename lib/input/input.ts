@@ -4,7 +4,7 @@ import type { Tensor, TensorSpec } from '../inference/tensor.ts'
 import type { ScoreFunction } from '../model/output_spec.ts'
 import type { ThreadFunction } from '../workers/thread_pool.ts'
 
-/** What a request asks of its results, instead of the settings' and the model's own. */
+/** Options of a request, which override the settings and the model's own. */
 export interface ResultOptions {
   /** predictions per input, at least 1 */
   topK?: number
@@ -23,13 +23,16 @@ export type Input = (
 export const MAX_FILES = 100
 
 /**
- * Call it before anything is made of the images: decoding and moving a million of them takes minutes.
+ * Call this before using the images: decoding and moving a million of them takes minutes.
  *
  * @throws RequestError 413
  */
 export function checkImageCount(count: number): void {
   if (count <= MAX_FILES) return
-  throw new RequestError(413, `${count} images are more than ${MAX_FILES}: send them in several requests`)
+  throw new RequestError(
+    413,
+    `${count} images in one request; the limit is ${MAX_FILES}: send several requests`,
+  )
 }
 
 /** Longer text, in bytes, is parsed in a thread: it can take a second. */

@@ -22,7 +22,7 @@ const InstancesSchema = record({ instances: v.pipe(ListSchema, v.minLength(1)), 
 /** TF Serving's column format: the samples of each input, together. */
 const InputsSchema = record({ inputs: v.unknown(), ...Signature })
 
-/** Keys that clients send an image under, as base64; several in a list. */
+/** Keys under which clients send an image, as base64; several as a list. */
 const IMAGE_KEYS = [
   'image',
   'images',
@@ -67,7 +67,7 @@ const BRACKET = 0x5b
 const BRACE = 0x7b
 
 /**
- * Call it before JSON.parse, whose time and memory depend on the lists and objects: a list of 2 bytes becomes 50.
+ * Call this before JSON.parse, whose time and memory grow with the lists and objects: a list of 2 bytes becomes 50.
  *
  * @throws RequestError 413 for more lists and objects than a tensor needs
  */
@@ -94,7 +94,7 @@ function countContainers(json: Uint8Array): number {
 }
 
 /**
- * @throws RequestError 400 when it is no JSON, none of the forms, or does not fit the model, 413 for too many images
+ * @throws RequestError 400 when it is not JSON, none of the forms, or does not fit the model, 413 for too many images
  * or lists
  */
 function readJsonBody({ body, spec }: { body: Uint8Array; spec: TensorSpec }): Input {
@@ -180,7 +180,7 @@ function isEncoded(value: unknown): boolean {
 
 /**
  * @param encoded base64, a data URL, or `{"b64": ...}`
- * @param key that it stands under, for errors
+ * @param key where it was found, for errors
  * @throws RequestError 400
  */
 function decodeImage(encoded: unknown, key: string): Uint8Array {

@@ -12,7 +12,7 @@ export function checkQueryKeys(req: Request): void {
   if (!req.url.includes('?')) return
   for (const key of Object.keys(req.query)) {
     const right = nearest(key, KEYS, 1)
-    if (right) throw new RequestError(400, `?${key}= is not known: did you mean ?${right}=?`)
+    if (right) throw new RequestError(400, `?${key}= is unknown: did you mean ?${right}=?`)
   }
 }
 

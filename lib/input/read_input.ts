@@ -37,7 +37,7 @@ const FORMS =
 export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOptions): InputReader {
   const readForm = createFormReader(maxBodyBytes)
 
-  /** Text takes long to parse: beyond some length, in a thread. */
+  /** Long text is parsed in a thread, because it can take a second. */
   async function parse(reader: TextReader, body: Buffer<ArrayBuffer>, ctx: RequestContext): Promise<Input> {
     if (body.length < LONG_TEXT) return reader.read({ body, spec })
     return threads.run<Input>(reader.inThread, { body, spec }, ctx.signal, [body.buffer])
@@ -70,7 +70,7 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
   }
 }
 
-/** Whether JSON was sent without saying so: `curl -d` calls it a form, as TF Serving's examples do, others say nothing. */
+/** Whether the body is JSON under another Content-Type: `curl -d` sends a form's, as in TF Serving's examples, others none. */
 function looksLikeJson({ req }: RequestContext, body: Buffer): boolean {
   const isUnsaid = !req.get('content-type') || req.is('urlencoded')
   return Boolean(isUnsaid) && /^\s*[[{]/.test(body.toString('latin1', 0, 100))
@@ -78,7 +78,7 @@ function looksLikeJson({ req }: RequestContext, body: Buffer): boolean {
 
 function unsupportedBody(body: Uint8Array, { req }: RequestContext): RequestError {
   const other = otherFormat(body)
-  if (other) return new RequestError(415, `the body is ${other}, which is not decoded here: send ${FORMATS}`)
+  if (other) return new RequestError(415, `the body is ${other}, which is not supported: send ${FORMATS}`)
   const type = req.get('content-type') ?? 'none'
   const hint = type.endsWith('urlencoded')
     ? ' (curl sends a file unchanged with --data-binary, not with -d)'

@@ -1,4 +1,4 @@
-/** Schemas of requests: they check them, and the OpenAPI document is made from them. */
+/** Schemas of requests: requests are checked with them, and the OpenAPI document is made from them. */
 import * as v from 'valibot'
 import { RequestError } from '../inference/errors.ts'
 import { MAX_RANK } from './nested_lists.ts'

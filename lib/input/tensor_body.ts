@@ -1,4 +1,4 @@
-/** A client's numbers, as bytes, as a list or as text, to a tensor that fits the model's input. */
+/** Turns a client's numbers (bytes, a list or text) into a tensor that fits the model's input. */
 import * as v from 'valibot'
 import { RequestError } from '../inference/errors.ts'
 import {
@@ -84,7 +84,7 @@ export function tensorFromText(text: string, spec: TensorSpec): Tensor {
   if (!isScalar(spec)) {
     throw new RequestError(
       400,
-      `the model takes [${shapeOf(spec)}] numbers a sample, not one: send an image or a tensor`,
+      `the model takes [${shapeOf(spec)}] numbers per sample, not one: send an image or a tensor`,
     )
   }
   return tensorFromNumbers([value], undefined, spec)

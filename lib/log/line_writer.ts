@@ -10,7 +10,7 @@ import { write, writeSync } from 'node:fs'
 const BATCH_CHARS = 4096
 /** ...and at most this much later. */
 const LATE_MS = 50
-/** Most characters that wait for a blocked destination: a few thousand lines. */
+/** Characters to keep for a blocked destination, at most: a few thousand lines. */
 const MAX_CHARS = 2 ** 20
 /** Pause after a failed write. */
 const RETRY_MS = 100
@@ -20,7 +20,7 @@ const FLUSH_MS = 500
 const NOTHING = Buffer.alloc(0)
 
 export class LineWriter {
-  /** lines dropped since the start */
+  /** lines dropped since startup */
   dropped = 0
   /** called with the first error of a series; a full pipe is not an error */
   onFailure = (_error: NodeJS.ErrnoException) => {}
@@ -132,7 +132,7 @@ export class LineWriter {
     try {
       writeSync(this.#fd, rest)
     } catch {
-      // there is nowhere to report it
+      // there is nowhere to report this
     }
   }
 }

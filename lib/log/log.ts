@@ -1,4 +1,4 @@
-/** The log on standard output: JSON lines for machines, words on a terminal. A line may be lost, a request never. */
+/** The log on standard output: JSON lines for machines, plain text on a terminal. A line may be lost, a request never. */
 import { write } from 'node:fs'
 import { isatty } from 'node:tty'
 import { type Logger, pino } from 'pino'
@@ -23,7 +23,7 @@ export async function createLog(level: string): Promise<Log> {
   const { toTerminalLine } = isTerminal ? await import('./terminal_line.ts') : {}
   const log = pino({ level, base: undefined, hooks: { streamWrite: toTerminalLine } }, writer)
   writer.onRecovery = (dropped) => {
-    log.warn({ dropped }, `${dropped} log lines were dropped: standard output did not accept them`)
+    log.warn({ dropped }, `${dropped} log lines were dropped: standard output was blocked`)
   }
   return log
 }

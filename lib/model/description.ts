@@ -48,7 +48,7 @@ export function formatDescription(model: ModelInfo): string {
     ['from', source ? [source] : []],
     ['runs on', [`${device}, in batches of up to ${batchSize}`]],
     ['input', [specText(input)]],
-    ['images', steps ?? ['none: it takes tensors']],
+    ['images', steps ?? ['none: the model takes tensors']],
     ['output', outputs.map(specText)],
     ['result', [resultText(outputSpec)]],
     ['labels', [shorten(outputSpec.labels)]],
@@ -68,7 +68,7 @@ function resultText({ kind, scoreFunction, isBinary, threshold, labels, operator
   const scores = scoreFunction === 'none' ? `${output}, as it is` : `${scoreFunction} of ${output}`
   if (kind === 'regression')
     return `${labels.length === 1 ? 'a number' : `${labels.length} numbers`}: ${scores}`
-  if (kind === 'multi-label') return `the labels that score more than ${threshold}: ${scores}`
+  if (kind === 'multi-label') return `the labels with scores above ${threshold}: ${scores}`
   return isBinary ? `${labels[1]} with this score, else ${labels[0]}: ${scores}` : `the best label: ${scores}`
 }
 

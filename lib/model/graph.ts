@@ -104,7 +104,7 @@ export function chooseScores(
     (fitting.length === 1 ? fitting[0] : undefined)
   if (known) return known
   note(
-    `the model has several outputs (${names.join(', ')}): ${names[0]} is taken for the scores; ` +
+    `the model has several outputs (${names.join(', ')}): ${names[0]} is used as the scores; ` +
       `say "output" in ${config.path} if it is another`,
   )
   return outputs[0]

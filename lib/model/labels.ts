@@ -11,7 +11,7 @@ export interface Labels {
 
 /**
  * @param config `{"0": "cat", ...}` or a list, under one of the names that transformers, timm and people use
- * @param own the same from the ONNX file; config.json goes first
+ * @param own the same from the ONNX file; config.json takes precedence
  * @param note called with each list that has no effect
  */
 export function findLabels(

@@ -12,7 +12,7 @@ import {
 import { StartError } from '../inference/errors.ts'
 import { listSamples } from './samples.ts'
 
-/** Files of the folder that are served or compared with, as far as it has them. */
+/** Optional files of the folder that are served or compared with. */
 export interface Extras {
   /** path of an example image */
   samplePath: string | undefined
@@ -23,7 +23,7 @@ export interface Extras {
 }
 
 export interface ModelFolder {
-  /** the folder's own name; that of the model, for one of the Hub's */
+  /** the folder's own name; the model's, if it is from the Hub */
   name: string
   /** `hf://owner/model@commit`, for a folder in the cache of the Hugging Face Hub */
   source: string | undefined
@@ -51,7 +51,7 @@ const SNAPSHOT =
   /[/\\]models--(?<owner>[\w.-]+?)--(?<name>[\w.-]+)[/\\]snapshots[/\\](?<commit>[0-9a-f]{40})$/
 
 /**
- * @param graph its path in the folder; '' for the usual ones
+ * @param graph its path in the folder; '' for the default ones
  * @param note called with each assumption
  * @throws StartError when the folder or its model is missing
  * @throws ConfigError when a file is not valid JSON
@@ -83,13 +83,13 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
   }
 }
 
-/** Add what the ONNX file's metadata says; the folder's own files go first. */
+/** Add the ONNX file's metadata; the folder's own files take precedence. */
 export function addMetadata(folder: ModelFolder, metadata: Record<string, string>): ModelFolder {
   const { preprocessor, names } = readUltralytics(folder.modelPath, metadata) ?? {}
   return { ...folder, preprocessor: folder.preprocessor ?? preprocessor, labels: names }
 }
 
-/** Note the keys of config.json that nobody knows. Before version 0.6, timm wrote its `pretrained_cfg` in its place. */
+/** Note the unknown keys of config.json. Before version 0.6, timm wrote its `pretrained_cfg` as config.json. */
 function noteConfigKeys(config: JsonFile, note: (message: string) => void): void {
   const isTimm = Array.isArray(config.json.input_size)
   noteUnknownKeys(config, SERVED, [...KNOWN_KEYS.config, ...(isTimm ? KNOWN_KEYS.pretrained_cfg : [])], note)

@@ -5,11 +5,11 @@ import type { Tensor, TensorSpec } from '../inference/tensor.ts'
 import type { Extras } from './model_folder.ts'
 import type { OutputSpec } from './output_spec.ts'
 
-/** Everything there is to know about a loaded model. */
+/** The properties of a loaded model. */
 export interface ModelInfo extends Extras {
   name: string
   version: string
-  /** where it comes from, `hf://owner/model@commit`, if it is one of the Hugging Face Hub */
+  /** `hf://owner/model@commit`, if it is from the Hugging Face Hub */
   source: string | undefined
   /** the execution provider it runs on */
   device: string
@@ -19,7 +19,7 @@ export interface ModelInfo extends Extras {
   /** how an image becomes the input; undefined for a model that takes no images */
   recipe: Recipe | undefined
   outputSpec: OutputSpec
-  /** what was assumed about the folder */
+  /** assumptions about the folder */
   notes: readonly string[]
   /** most samples in a batch */
   batchSize: number

@@ -32,7 +32,7 @@ const KINDS: Record<string, OutputSpec['kind']> = {
   regression: 'regression',
 }
 
-/** What is left to apply to the output of an operator. */
+/** The score functions that remain to be applied to the output of an operator. */
 const LEFT_TO_APPLY: Record<string, ScoreFunction> = {
   Softmax: 'none',
   Sigmoid: 'none',
@@ -62,7 +62,7 @@ interface Scores extends Pick<OutputSpec, 'operator'> {
 }
 
 /**
- * Choose the output that has the scores, and read its meaning: from config.json, and what that leaves open from the graph.
+ * Choose the output with the scores, and read its meaning from config.json or, where that leaves it open, from the graph.
  *
  * @param note called with each assumption
  * @returns the meaning, and the outputs with the scores first
@@ -115,7 +115,7 @@ function readKind(
     if (typeof type === 'string' && Object.hasOwn(KINDS, type)) return KINDS[type]
     throw invalidKey(config, 'problem_type', type, Object.keys(KINDS).join(', '))
   }
-  const orSay = `; say problem_type in ${config.path} if it is something else`
+  const orSay = `; set problem_type in ${config.path} if it is something else`
   if (besides === 'labels') return 'multi-label'
   if (classes > 1) {
     if (operator !== 'Sigmoid') return 'single-label'
@@ -127,7 +127,7 @@ function readKind(
     note(`the graph ends in Sigmoid, for one number: served as the score of class 1, against class 0${orSay}`)
     return 'single-label'
   }
-  note(`the model has one output and ${config.path} no problem_type: served as a regression`)
+  note(`the model has one output, and ${config.path} has no problem_type: served as a regression`)
   return 'regression'
 }
 
@@ -148,19 +148,19 @@ function readScoreFunction(
     if (!named) throw invalidKey(config, 'function_to_apply', wanted, SCORE_FUNCTIONS.join(', '))
     if (named !== 'none' && LEFT_TO_APPLY[operator] === 'none')
       note(
-        `the graph ends in ${operator}, and ${config.path} says function_to_apply ${named}: both are applied`,
+        `the graph ends in ${operator}, and ${config.path} sets function_to_apply to ${named}: both are applied`,
       )
     return named
   }
   const orSay = (name: string) =>
     `; if these are logits, set function_to_apply to "${name}" in ${config.path}`
   if (besides === 'label' && !looksLikeScores(values, 'softmax'))
-    note(`the model's probabilities do not sum to 1, and they are taken as they are${orSay('softmax')}`)
+    note(`the model's probabilities do not sum to 1, and are used as they are${orSay('softmax')}`)
   if (kind === 'regression' || besides) return 'none'
   if (LEFT_TO_APPLY[operator]) return LEFT_TO_APPLY[operator]
   const scoreFunction = usual[kind] as ScoreFunction
   if (LINEAR.includes(operator) || !looksLikeScores(values, scoreFunction)) return scoreFunction
-  const applied = `${scoreFunction} was applied already, and it is taken as it is`
+  const applied = `${scoreFunction} has already been applied, so the output is used as it is`
   note(`the model's output looks as if ${applied}${orSay(scoreFunction)}`)
   return 'none'
 }

@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from 'node:fs'
 import { extname, join } from 'node:path'
 
-/** They are kept in memory once they have been asked for. */
+/** Limits, because samples are kept in memory once they have been requested. */
 const MAX_SAMPLES = 12
 const MAX_BYTES = 2 ** 20
 /** as browsers show them */
@@ -10,7 +10,7 @@ const EXTENSIONS = ['.png', '.jpg', '.jpeg', '.webp']
 
 /**
  * @param dir the model folder
- * @param note called with what is left out
+ * @param note called with a line if some are left out
  * @returns paths of images, in the order of their names
  */
 export function listSamples(dir: string, note: (message: string) => void): string[] {

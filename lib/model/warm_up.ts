@@ -1,4 +1,4 @@
-/** The first runs of a graph: anything that would fail at the first request fails at the start instead. */
+/** The first runs of a graph: anything that would fail on the first request fails at startup instead. */
 import { messageOf, StartError } from '../inference/errors.ts'
 import type { Session } from '../inference/session.ts'
 import { type Tensor, type TensorSpec, zeros } from '../inference/tensor.ts'
@@ -92,7 +92,7 @@ function run(session: Session, input: Tensor, specs: TensorSpec[]): Promise<Tens
   )
 }
 
-/** The fastest of several runs, in milliseconds: the machine may be busy at the start. */
+/** The fastest of several runs, in milliseconds: the machine may be busy at startup. */
 async function fastestMs(run: () => Promise<unknown>): Promise<number> {
   let fastest = Number.POSITIVE_INFINITY
   const endAt = performance.now() + 60

@@ -7,10 +7,10 @@ import type { Log } from '../log/log.ts'
 import { isLoopback } from '../security/allowed_hosts.ts'
 import type { Settings } from './settings.ts'
 
-/** How long the exit waits for the last batch and the log; then the process is killed, and its exit code is lost. */
+/** How long exiting waits for the last batch and the log; then the process is killed, and its exit code is lost. */
 const LAST_RUN_MS = 1000
 
-/** A loaded model, which a reload exchanges for another. */
+/** A loaded model, which a reload replaces. */
 interface LoadedModel {
   readonly name: string
   readonly device: string
@@ -31,7 +31,7 @@ interface ServerParts<Loaded extends { model: LoadedModel }> {
 }
 
 /**
- * Load the model and listen; from then on, signals decide.
+ * Load the model and listen; from then on, act on signals.
  *
  * SIGTERM and SIGINT end the process: it is unready at once, accepts connections for DRAIN_MS, and answers open requests
  * within SHUTDOWN_MS; a second signal ends it at once. SIGHUP loads the model folder again: new requests get the new model,
@@ -58,7 +58,7 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
     if (isStopping) return
     isStopping = true
     if (!http) return exit(0)
-    log.info('stopping: open requests are finished first')
+    log.info('stopping once open requests are finished')
     void setTimeout(settings.DRAIN_MS + settings.SHUTDOWN_MS).then(() => exit(http?.isIdle ? 0 : 1))
     await http.stop(settings.DRAIN_MS)
     await exit(0)
@@ -74,7 +74,7 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
     while (isOutdated && !isStopping) {
       isOutdated = false
       await exchangeModel().catch((error) => {
-        log.error(`the model is not reloaded, the old one stays: ${messageOf(error)}`)
+        log.error(`the model was not reloaded, and the old one stays: ${messageOf(error)}`)
       })
     }
     isLoading = false
@@ -96,7 +96,7 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
   // first of all: the first process of a container ignores signals that it does not handle
   onSignals({ stop, exit: () => exit(1), reload })
   process.on('uncaughtException', (error) => {
-    log.fatal(error, 'the process ends')
+    log.fatal(error, 'the process exits after this error')
     void exit(1)
   })
   const loaded = await load()

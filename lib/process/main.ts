@@ -98,7 +98,7 @@ async function run(factories: Factories): Promise<void> {
     const cores = availableParallelism()
     if (processes > cores)
       log.warn(
-        `WEB_CONCURRENCY=${processes}: on ${cores} cores they wait for each other: set ${cores} or less`,
+        `WEB_CONCURRENCY=${processes}: on ${cores} cores, the processes wait for each other: set ${cores} or less`,
       )
     return superviseProcesses(processes, log)
   }
@@ -106,7 +106,7 @@ async function run(factories: Factories): Promise<void> {
 }
 
 /**
- * Settings whose MODEL_DIR is a folder: a model of the Hub is downloaded, once per start.
+ * The settings with MODEL_DIR as a folder: a model on the Hub is downloaded, once per start.
  *
  * @param say called with lines about the download
  * @param note called with each assumption
@@ -184,7 +184,7 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
       }
       readMetrics ??= metricsReader(metrics.registry)
       check(model).catch((error) => {
-        if (model.isRunning) log.warn(`the model is not checked: ${messageOf(error)}`)
+        if (model.isRunning) log.warn(`the model was not compared with check.json: ${messageOf(error)}`)
       })
       return { model, metrics, readMetrics }
     },

@@ -6,7 +6,7 @@ import { type AppInstance, listen } from '../http/http_server.ts'
 import { zeros } from '../inference/tensor.ts'
 import type { ModelInfo } from '../model/model_info.ts'
 
-/** The start takes this much longer, in milliseconds; with a slow model, a request longer. */
+/** Startup takes this much longer, in milliseconds, plus one request of a slow model. */
 const REHEARSAL_MS = 100
 const REQUEST_TIMEOUT_MS = 10_000
 
@@ -28,7 +28,7 @@ interface Upload {
 }
 
 /**
- * Send requests of each kind that the model answers, in turns, on a port that nobody else knows.
+ * Send requests of each kind that the model answers, in turn, on a port that nobody else knows.
  *
  * @param instance an app whose log and metrics are not read
  * @param token API_TOKEN

@@ -1,4 +1,4 @@
-/** The settings: one table, read from the environment (or .env) once, at the start. */
+/** The settings: one table, read from the environment (or .env) once, at startup. */
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { StartError } from '../inference/errors.ts'

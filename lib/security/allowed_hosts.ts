@@ -1,6 +1,6 @@
 /**
  * Protects a server on this machine from web pages of other sites: DNS rebinding (a foreign name that resolves to
- * 127.0.0.1) shows in the Host header, a request from a foreign page in the Origin header.
+ * 127.0.0.1) is visible in the Host header, a request from a foreign page in the Origin header.
  */
 import { isIPv4 } from 'node:net'
 import type { RequestHandler } from 'express'

@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { RequestHandler } from 'express'
 import { RequestError } from '../inference/errors.ts'
 
-/** What orchestrators request every few seconds, without a token. */
+/** Paths that orchestrators request every few seconds, without a token. */
 export const PROBES = ['/livez', '/readyz', '/ping', '/v2/health/live', '/v2/health/ready']
 
 /** What can be read without a token on an open path. */
@@ -11,7 +11,7 @@ const OPEN_METHODS = ['GET', 'HEAD', 'OPTIONS']
 
 /**
  * @param token the secret; '' = none is required
- * @param openPaths more paths that can be read without
+ * @param openPaths more paths that need no token
  */
 export function bearerAuth(token: string, openPaths: string[] = []): RequestHandler {
   const open = new Set([...PROBES, ...openPaths])

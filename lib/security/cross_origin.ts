@@ -12,10 +12,10 @@ const EXPOSED = [
   'retry-after',
 ]
 
-/** Browsers repeat a preflight after this time at the latest, in seconds. */
+/** Browsers may cache a preflight for this long, in seconds. */
 const MAX_AGE_S = 600
 
-/** A middleware that needs nothing of Express. */
+/** A middleware that does not depend on Express. */
 export type Middleware = (...args: [...Parameters<RequestListener>, next: (error?: unknown) => void]) => void
 
 /**

@@ -32,7 +32,7 @@ function startWatch(): NodeJS.Timeout {
   return setInterval(() => {
     const { user, system } = process.cpuUsage(start)
     if ((user + system) / 1000 < MAX_CPU_MS) return
-    const detail = `decoding the image takes more than ${MAX_CPU_MS / 1000} seconds: save it again, as a JPEG or PNG`
+    const detail = `decoding the image takes more than ${MAX_CPU_MS / 1000} seconds: save it again as a JPEG or PNG`
     reply({ status: 422, detail }, die)
   }, CPU_CHECK_MS)
 }

@@ -1,4 +1,4 @@
-/** Up to a few decoder processes, started when they are needed and killed when they are in the way. */
+/** At most a few decoder processes, started when they are needed and killed when they take too long or are idle. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,9 +8,9 @@ import type { FromDecoder, ToDecoder } from './decoder_process.ts'
 import { FairQueue } from './fair_queue.ts'
 import { type ImageResult, type ImageTask, ORDINARY_PIXELS } from './image_task.ts'
 
-/** An image for which a process has not answered by then is given up, whatever processor time it got. */
+/** An image that takes longer than this is given up, however little processor time its process got. */
 const MAX_MS = 20_000
-/** A process that had nothing to do for this long is ended, for its memory; sooner after a large image. */
+/** A process that has been idle for this long is ended, to free its memory; sooner after a large image. */
 const IDLE_MS = 30_000
 const IDLE_AFTER_LARGE_MS = 500
 /** A large image that has waited longer than this is refused, if other requests wait too. */
@@ -60,7 +60,7 @@ export class DecoderProcesses {
   }
 
   #tooManyLarge(): RequestError {
-    const detail = `images of more than ${ORDINARY_PIXELS / 1e6} megapixels are decoded one at a time, and others wait: try again later, or send it smaller`
+    const detail = `images of more than ${ORDINARY_PIXELS / 1e6} megapixels are decoded one at a time, and others are waiting: try again later, or send a smaller one`
     return new RequestError(503, detail, { 'retry-after': String(this.#largeQueue.estimatedWaitSeconds) })
   }
 
@@ -76,7 +76,7 @@ export class DecoderProcesses {
       const timer = setTimeout(() => child.kill('SIGKILL'), MAX_MS)
       const onExit = () => {
         finish(0)
-        reject(new RequestError(422, 'the image made its decoder fail: save it again, as a JPEG or PNG'))
+        reject(new RequestError(422, 'the image made its decoder crash: save it again as a JPEG or PNG'))
       }
       const onMessage = (message: FromDecoder) => {
         finish(task.isLargeAllowed ? IDLE_AFTER_LARGE_MS : IDLE_MS)
@@ -91,7 +91,7 @@ export class DecoderProcesses {
         this.#giveBack(child, idleMs)
       }
       child.once('message', onMessage).once('exit', onExit)
-      child.send(task, () => {}) // an error here is followed by the exit
+      child.send(task, () => {}) // an error here is followed by `exit`
     })
   }
 
@@ -106,7 +106,7 @@ export class DecoderProcesses {
 
   #fork(): ChildProcess {
     const child = fork(MODULE, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
-    child.on('error', () => {}) // followed by the exit
+    child.on('error', () => {}) // followed by `exit`
     child.once('exit', () => {
       clearTimeout(this.#idle.get(child))
       this.#idle.delete(child)
@@ -125,7 +125,7 @@ export class DecoderProcesses {
     this.#idle.set(child, timer)
   }
 
-  /** Kill them all; images that are being decoded are given up. */
+  /** Kill all processes; images that are being decoded are given up. */
   close(): void {
     for (const child of [...this.#idle.keys(), ...this.#busy]) child.kill('SIGKILL')
   }

@@ -1,4 +1,4 @@
-/** Preprocessing one image, as it runs in a thread or in a decoder process. */
+/** Preprocesses one image, in a thread or in a decoder process. */
 import {
   encodePng,
   ImageError,
@@ -28,7 +28,7 @@ export interface ImageTask {
 
 export type ImageResult = Tensor | Uint8Array
 
-/** The result; or why another worker has to do it, and the file, which was transferred, given back. */
+/** The result; or the reason why another worker must do it, and the file, which was transferred, returned. */
 export type ImageOutcome = { result: ImageResult } | { undone: 'large' | 'general'; file: Uint8Array }
 
 /** Larger images are decoded one at a time: several at once would need too much memory. */
@@ -37,8 +37,8 @@ export const ORDINARY_PIXELS = 16_000_000
 const STATUSES = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broken: 422 }
 
 /**
- * With our own decoders of common JPEG and PNG files: their time is bounded by the number of pixels. The file's memory is
- * freed, or given back.
+ * Use our own decoders for common JPEG and PNG files: their time is bounded by the number of pixels. The file's memory is
+ * freed, or returned.
  *
  * @throws RequestError 413, 415
  */
@@ -60,7 +60,7 @@ export function runFast(task: ImageTask): ImageOutcome {
 }
 
 /**
- * With any decoder.
+ * Use any decoder.
  *
  * @param isLargeAllowed whether an image of more than ORDINARY_PIXELS is decoded now
  * @returns undefined for an image that is too large to be decoded now

@@ -5,7 +5,7 @@ import { ConfigError } from '../errors.ts'
 
 export type Json = Record<string, unknown>
 
-/** A JSON file's object, and the path that errors name it by. */
+/** A JSON file's object, and its path for errors. */
 export interface JsonFile {
   path: string
   json: Json
@@ -58,7 +58,9 @@ export function readPreprocessorFile(
     return file
   }
   if (file)
-    note(`${file.path} has no effect: image_processor of ${processor.path} goes first, as in transformers`)
+    note(
+      `${file.path} has no effect: image_processor of ${processor.path} takes precedence, as in transformers`,
+    )
   return { path: `${processor.path}: image_processor`, json: withoutNulls(nested) }
 }
 

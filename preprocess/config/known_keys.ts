@@ -1,9 +1,9 @@
-/** The keys that a model folder's files may have. A key that nobody knows is noted, never ignored in silence. */
+/** The keys that a model folder's files may have. An unknown key is noted, never silently ignored. */
 import { readFileSync } from 'node:fs'
 import type { JsonFile } from './json_file.ts'
 import { nearest } from './nearest.ts'
 
-/** Every key that transformers and timm write, by file; test/fixtures/make_known_keys.py asks the libraries. */
+/** Every key that transformers and timm write, by file; written by test/fixtures/make_known_keys.py from the libraries. */
 export const KNOWN_KEYS: Record<'preprocessor' | 'pretrained_cfg' | 'config', readonly string[]> = JSON.parse(
   readFileSync(new URL('known_keys.json', import.meta.url), 'utf8'),
 )

@@ -4,12 +4,12 @@ import { ConfigError } from '../errors.ts'
 import type { Json, JsonFile } from './json_file.ts'
 import { invalidKey } from './keys.ts'
 
-/** test/fixtures/make_known_keys.py asks the classes themselves. */
+/** Written by test/fixtures/make_known_keys.py, which reads the classes themselves. */
 const { defaults, modelTypes }: { defaults: Record<string, Json>; modelTypes: Record<string, string> } =
   JSON.parse(readFileSync(new URL('processors.json', import.meta.url), 'utf8'))
 
 export interface Processor {
-  /** without ImageProcessor, such as ViT; undefined for a file that names none */
+  /** without `ImageProcessor`, such as `ViT`; undefined for a file that names none */
   name: string | undefined
   /** of the keys that the file lacks */
   defaults: Json
@@ -19,7 +19,7 @@ export interface Processor {
 const UNNAMED: Processor = { name: undefined, defaults: { ...defaults.ViT, crop_size: 224 } }
 
 /**
- * The class that a file names, or that transformers takes for the type of model. `ViTImageProcessor`,
+ * The class that a file names, or that transformers chooses for the model type. `ViTImageProcessor`,
  * `ViTImageProcessorFast`, `ViTImageProcessorPil` and the older `ViTFeatureExtractor` are one.
  *
  * @throws ConfigError for a class that is not served

@@ -7,7 +7,7 @@ import { findProcessor } from './processors.ts'
 import { findTimm, readTimm } from './timm.ts'
 import { readTransformers } from './transformers.ts'
 
-/** The configuration files of a model folder, as far as it has them. */
+/** The configuration files of a model folder; each may be missing. */
 export interface ConfigFiles {
   /** config.json */
   config?: JsonFile
@@ -24,7 +24,7 @@ export interface InputSpec {
 }
 
 export interface RecipeOptions {
-  /** without it only the files count */
+  /** without it, only the files count */
   input?: InputSpec
   /** called with each assumption that was made, one line */
   note?: (message: string) => void
@@ -35,7 +35,7 @@ const FLOATS = ['float32', 'float16', 'float64']
 /**
  * Read the configuration of a folder that transformers, optimum or timm wrote.
  *
- * @returns undefined if `input` is no image
+ * @returns undefined if `input` is not an image
  * @throws ConfigError
  */
 export function loadRecipe(dir: string, options: RecipeOptions = {}): Recipe | undefined {
@@ -44,11 +44,11 @@ export function loadRecipe(dir: string, options: RecipeOptions = {}): Recipe | u
 }
 
 /**
- * The recipe for a graph's input, by what the configuration files say.
+ * The recipe for a graph's input, from the configuration files.
  *
  * A graph of integers gets levels of 0 to 255 (dtype uint8) and is expected to rescale them itself.
  *
- * @returns undefined if `input` is no image
+ * @returns undefined if `input` is not an image
  * @throws ConfigError if a key is invalid, or if the files and the graph contradict each other
  */
 export function readRecipe(
@@ -80,7 +80,7 @@ interface Axes {
   width?: number
 }
 
-/** Channels are the second axis, or the last one if that is 1 or 3 and the second is not; undefined if the input is no image. */
+/** Channels are the second axis, or the last one if that is 1 or 3 and the second is not; undefined if the input is not an image. */
 function imageAxes({ dims }: InputSpec): Axes | undefined {
   if (dims.length !== 4) return undefined
   const isCount = (dim: number | string) => dim === 1 || dim === 3
@@ -104,7 +104,7 @@ function readPreprocessor(
   }
   note(
     `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, -1 to 1; ` +
-      'write one to say otherwise, such as do_rescale and do_normalize false for a graph that does both itself',
+      'write one to change this, such as do_rescale and do_normalize false for a graph that does both itself',
   )
   const json = { size, resample: 'bilinear', image_mean: 0.5, image_std: 0.5 }
   const file = { path: 'default', json }
@@ -174,7 +174,7 @@ function fitInput(
   if (!size && height !== undefined && width !== undefined) {
     note(
       `${source} keeps the ratio of images, but ${graphSize}: images of another ratio will not fit; ` +
-        'say do_center_crop and crop_size, or size with height and width',
+        'set do_center_crop and crop_size, or size with height and width',
     )
   }
   if (size && ((height ?? size.height) !== size.height || (width ?? size.width) !== size.width)) {

@@ -109,7 +109,7 @@ function readShortestEdge(
   }
 }
 
-/** A number is a square, a list is [height, width]. */
+/** A number means a square, a list [height, width]. */
 function readSize(file: JsonFile, key: string, size: unknown): Size {
   const pair = typeof size === 'number' ? [size, size] : size
   const { height, width, ...rest } = Array.isArray(pair)

@@ -35,7 +35,7 @@ export function findTimm(
       throw invalidKey(file, 'pretrained_cfg', nested, 'an object')
     if (preprocessor && file !== preprocessor)
       note(
-        `${preprocessor.path} has no effect: pretrained_cfg of ${file.path} goes first, as in transformers`,
+        `${preprocessor.path} has no effect: pretrained_cfg of ${file.path} takes precedence, as in transformers`,
       )
     return { path: `${file.path}: pretrained_cfg`, json: withoutNulls(nested as object) }
   }
@@ -91,7 +91,7 @@ function single(value: unknown): unknown {
 
 /**
  * timm has two sizes, for training and for testing (larger, `use_test_size`). As in timm's own default and in transformers,
- * images get that of training, unless the graph was exported with the other.
+ * images get the training size, unless the graph was exported with the other.
  */
 function chooseSize(
   file: JsonFile,

@@ -14,7 +14,7 @@ import { readSizing } from './sizing.ts'
 
 type Note = (message: string) => void
 
-/** Done wherever they are set, though in transformers only these classes know them. */
+/** Applied wherever they are set, though in transformers only these classes know them. */
 const SWITCHES: Record<string, string[]> = {
   do_flip_channel_order: ['MobileViT'],
   rescale_offset: ['EfficientNet'],
@@ -59,7 +59,7 @@ const SERVED = [
   'grayscale',
   'crop_rounding',
 ]
-/** Without an effect on the tensor of one image. */
+/** Keys without an effect on the tensor of one image. */
 const QUIET = [
   'image_processor_type',
   'feature_extractor_type',

@@ -1,4 +1,4 @@
-/** What Ultralytics' exporter writes into the metadata of an ONNX file, as the JSON that transformers would have saved. */
+/** Ultralytics' metadata of an ONNX file, as the JSON that transformers would have saved. */
 import { ConfigError } from '../errors.ts'
 import type { JsonFile } from './json_file.ts'
 
@@ -13,7 +13,7 @@ export interface UltralyticsFiles {
  *
  * @param path of the ONNX file
  * @returns undefined if Ultralytics did not write it
- * @throws ConfigError for another task than classification
+ * @throws ConfigError for a task other than classification
  */
 export function readUltralytics(
   path: string,

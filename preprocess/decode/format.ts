@@ -5,7 +5,7 @@ export const FORMATS = 'JPEG, PNG, WebP, GIF, AVIF or TIFF'
 
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'avif' | 'tiff' | 'heic'
 
-/** Formats that are recognized, but not decoded, by what their files start with. */
+/** Formats that are recognized, but not decoded, by the first bytes of their files. */
 const OTHERS: [name: string, ...starts: (string | RegExp)[]][] = [
   ['HEIC', /^.{4}ftyp/s],
   ['BMP', 'BM'],
@@ -18,7 +18,7 @@ const OTHERS: [name: string, ...starts: (string | RegExp)[]][] = [
   ['Photoshop', '8BPS'],
 ]
 
-/** The name of a format that is not decoded here; undefined for bytes of no known one. */
+/** The name of a format that is not decoded here; undefined if the bytes are in no known format. */
 export function otherFormat(bytes: Uint8Array): string | undefined {
   const head = headOf(bytes)
   const isStart = (start: string | RegExp) =>

@@ -17,14 +17,14 @@ const TIMEOUT_SECONDS = 30
 let loading: Promise<typeof import('sharp').default> | undefined
 
 /**
- * Load sharp, which takes a moment: the first image that needs it does it otherwise.
+ * Load sharp, which takes a moment; otherwise the first image that needs it does.
  *
  * In the main thread this also blocks libvips' other loaders, for the whole process. A program that preprocesses in
  * worker threads calls it in the main thread first: blocking again would briefly block every loader.
  */
 export function loadSharp() {
   loading ??= import('sharp').then(({ default: sharp }) => {
-    sharp.cache(false) // an image is seen once
+    sharp.cache(false) // no image is decoded twice
     sharp.concurrency(1) // libvips' threads would compete with those that preprocess
     if (isMainThread) {
       sharp.block({ operation: ['VipsForeignLoad'] })

@@ -1,4 +1,4 @@
-/** What libvips does not say of a GIF file's first image (GIF89a specification, 18 to 23). */
+/** Properties of a GIF file's first image that libvips does not report (GIF89a specification, 18 to 23). */
 import type { Box } from '../pixels.ts'
 
 const EXTENSION = 0x21

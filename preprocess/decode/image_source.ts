@@ -13,7 +13,7 @@ export interface ImageSource extends Size {
    * The stored rows of a box, top to bottom, as interleaved 8-bit pixels.
    *
    * @param box in stored coordinates; rows come at their full width, but only the columns of the box are valid
-   * @returns chunks of one or more rows; each is valid until the next is asked for
+   * @returns chunks of one or more rows; each is valid until the next is requested
    */
   rowChunks(box: Box): Iterable<Uint8Array>
 }

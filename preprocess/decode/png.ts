@@ -28,7 +28,7 @@ const LAST_FILTER = 4
 /**
  * Open a PNG file of 8 bits a sample, not interlaced.
  *
- * @returns its rows; they throw UnsupportedImage where the compressed data prove to be damaged
+ * @returns its rows; reading them throws UnsupportedImage if the compressed data are damaged
  * @throws UnsupportedImage for every other kind, and for malformed chunks
  */
 export function openPng(file: Buffer): ImageSource {

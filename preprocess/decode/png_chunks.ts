@@ -10,7 +10,7 @@ const TAIL_BYTES = 4
 /** Chunks that change what is displayed: orientation, animation. */
 const UNSUPPORTED = ['eXIf', 'acTL']
 const PALETTE = 3
-/** Text, compressed or not, which libpng unpacks and keeps: 100 chunks of 8 kB can take 4 GB. */
+/** Text chunks, compressed or not, which libpng unpacks and keeps: 100 chunks of 8 kB can take 4 GB. */
 const TEXT = ['tEXt', 'zTXt', 'iTXt']
 
 export interface PngFile {

@@ -93,7 +93,7 @@ export function coefficientsOf(
   return relative({ ...axis, weights, stride })
 }
 
-/** As many as the largest weight allows. */
+/** As many fraction bits as the largest weight allows. */
 function torchFractionBits(largest: number): number {
   let bits = 0
   while (bits < FRACTION_BITS && Math.trunc(0.5 + largest * 2 ** (bits + 1)) < TORCH_WEIGHT_LIMIT) bits++

@@ -18,7 +18,7 @@ const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * 
 const HAMMING_A = Math.fround(0.54)
 const HAMMING_B = Math.fround(0.46)
 
-/** Nearest is not among them: it takes one sample, by a rule of its own. */
+/** Nearest is not among them: it takes one sample, by its own rule. */
 export const FILTER_FUNCTIONS: Record<Exclude<Filter, 'nearest'>, FilterFunction> = {
   box: { radius: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
   bilinear: { radius: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },

@@ -10,7 +10,7 @@ import { type Box, collect, type Pixels, type Size } from '../pixels.ts'
 import { mapRows, pieces, pixelArena, rowsPerPiece } from '../wasm/pixel_kernel.ts'
 import { type Coefficients, coefficientsOf, flipped, type Sampling, splitWeights } from './coefficients.ts'
 
-/** Rows on their way through the two passes; each chunk is valid until the next is asked for. */
+/** Rows on their way through the two passes; each chunk is valid until the next is requested. */
 interface Rows {
   chunks: Iterable<Uint8Array>
   rowBytes: number
@@ -20,9 +20,9 @@ interface Rows {
 /**
  * Resize the image, and return only `box` of the result.
  *
- * Two passes, along the displayed x first and rounded to 8 bits in between, of what the box needs and nothing else. With
- * Pillow 13, y is first if the height loses more than twice as many pixels as the width. A source that is turned is resized
- * as it is stored, and only the result is turned.
+ * Two passes over what the box needs and nothing else: along the displayed x first, rounded to 8 bits in between. With
+ * Pillow 13, y is first if the height loses more than twice as many pixels as the width. A rotated source is resized as it
+ * is stored, and only the result is rotated.
  *
  * @param size of the whole resized image
  * @param box within it
@@ -80,7 +80,7 @@ function vertical(rows: Rows, coefficients: Coefficients): Rows {
   return { ...rows, chunks: resampledColumns(rows, coefficients) }
 }
 
-/** Each output row as soon as the last row that it reads has come. */
+/** Each output row as soon as the last row that it reads has arrived. */
 function* resampledColumns({ chunks, rowBytes }: Rows, coefficients: Coefficients): Iterable<Uint8Array> {
   const { first, count, weights, stride } = coefficients
   const maxRows = rowsPerPiece(rowBytes)

@@ -27,7 +27,7 @@ const modules = new Map<string, object>()
 const idle = new Map<string, Memory[]>()
 
 /**
- * A kernel instance for one stage of the work, and its memory, handed out from the start and never freed piece by
+ * A kernel instance for one stage of the work, and its memory, allocated from the beginning and never freed piece by
  * piece. Stages that run interleaved (one reads rows while the previous one makes them) each have an arena.
  */
 export class Arena<Exports extends Memory> {
@@ -64,7 +64,7 @@ export class Arena<Exports extends Memory> {
     return new Uint8Array(this.kernel.memory.buffer, address, bytes)
   }
 
-  /** Leave the instance to the next arena. */
+  /** Return the instance for the next arena. */
   release(): void {
     if (this.kernel.memory.buffer.byteLength > MAX_IDLE_BYTES) return
     const instances = idle.get(this.#name)

@@ -1,4 +1,4 @@
-/** Stages of the work that turn each row into another: pixel_kernel.wasm, fed a few rows at a time. */
+/** Stages that map each row to another with pixel_kernel.wasm, a few rows at a time. */
 import { Arena, type Kernel } from './arena.ts'
 
 type PixelKernel = Kernel<
@@ -33,7 +33,7 @@ interface RowStage {
   chunks: Iterable<Uint8Array>
   rowBytes: number
   outRowBytes: number
-  /** constants that the work needs in the kernel's memory */
+  /** constants that `work` needs in the kernel's memory */
   tables?: ArrayBufferView[]
 }
 

@@ -1,4 +1,4 @@
-/** The request of an inference: the input tensor, and the requested outputs in their forms. */
+/** An inference request: the input tensor, and the requested outputs with their encodings. */
 import * as v from 'valibot'
 import type { AdmittedContext } from '../../lib/http/admission.ts'
 import { RequestError } from '../../lib/inference/errors.ts'
@@ -63,7 +63,7 @@ export interface RequestedOutput {
   classes?: number
 }
 
-/** What a request must fit. */
+/** The interface of the graph, which a request must fit. */
 interface GraphSpec {
   input: TensorSpec
   outputs: readonly TensorSpec[]
@@ -155,7 +155,10 @@ function readTensor(inputs: InferInput[], binary: Buffer, spec: TensorSpec): Ten
   if (inputs.length > 1) throw new RequestError(400, `input ${spec.name} is given ${inputs.length} times`)
   const [{ name, datatype, shape, data, parameters }] = inputs
   if (datatype !== DATATYPES[spec.dtype]) {
-    throw new RequestError(400, `input ${name} is of ${datatype}, expected ${DATATYPES[spec.dtype]}`)
+    throw new RequestError(
+      400,
+      `input ${name} has the datatype ${datatype}, expected ${DATATYPES[spec.dtype]}`,
+    )
   }
   checkShape(shape, spec)
   const size = parameters?.binary_data_size

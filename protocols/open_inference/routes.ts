@@ -97,7 +97,7 @@ function addServerRoutes(service: Service, route: AddRoute): void {
   })
   route('get /v2/health/ready', (ctx) => sendReadiness(ctx, service), {
     ...READINESS,
-    summary: 'Whether requests are answered',
+    summary: 'Whether the server is ready for requests',
     isOpen: true,
   })
 }

@@ -1,4 +1,4 @@
-/** The OpenAPI 3.1 document: the table of routes, with everything they have in common written out. */
+/** The OpenAPI 3.1 document, written from the table of routes and what all routes share. */
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { RequestBody, ResponseBody, Route } from '../../lib/http/routes.ts'
@@ -17,11 +17,11 @@ const MEANINGS: Record<number, string> = {
   404: 'There is no such model, version or file.',
   408: 'The body arrived too slowly.',
   413: 'Too many bytes, pixels, samples or predictions.',
-  415: 'Not a format this server reads, or an image for a model that takes none.',
+  415: 'An unsupported format, or an image for a model that takes none.',
   422: 'The image is broken.',
-  500: 'An error of the server; its log has the cause.',
+  500: 'An error in the server; its log has the cause.',
   503: 'The queue is full, or the server is stopping: try again later.',
-  504: 'The time was up.',
+  504: 'There was no result in time.',
 }
 /** Possible errors of every body. */
 const BODY_ERRORS = [400, 408, 413, 415, 422, 500, 503, 504]
@@ -73,7 +73,7 @@ export async function createDocument(service: Service): Promise<Json> {
     info: {
       title: 'onnxpress',
       version,
-      summary: 'An image classifier behind HTTP.',
+      summary: 'An image classifier over HTTP.',
       description:
         `The model is ${model.name}, version ${model.version}. Limits: ${maxUploadBytes(settings)} bytes per body, ` +
         `${settings.MAX_QUEUE} samples per request, ${settings.MAX_PIXELS} pixels per image.`,
@@ -86,7 +86,7 @@ export async function createDocument(service: Service): Promise<Json> {
     paths,
     components: {
       schemas: schemas(model),
-      headers: { RequestId: { description: "The request's own, or a new one.", schema: TEXT } },
+      headers: { RequestId: { description: "The request's own id, or a new one.", schema: TEXT } },
       responses: document.errors,
       ...(settings.API_TOKEN && { securitySchemes: { token } }),
     },
@@ -175,7 +175,7 @@ function topKQuery(byDefault: number): Json {
   return {
     in: 'query',
     name: 'top_k',
-    description: 'Number of predictions of a single-label result, clipped to the number of classes.',
+    description: 'Number of predictions in a single-label result, clipped to the number of classes.',
     schema: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER, default: byDefault },
   }
 }

@@ -1,4 +1,4 @@
-/** `/openapi.json`, and `/docs`: Swagger UI from its package, without another origin. */
+/** `/openapi.json`, and `/docs`: Swagger UI from its package, so that nothing is loaded from another origin. */
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ import type { Service } from '../service.ts'
 
 const PUBLIC = fileURLToPath(new URL('../../public', import.meta.url))
 
-/** Swagger UI sets styles of elements, and draws its icons from data: URLs. */
+/** Swagger UI sets inline styles, and draws its icons from data: URLs. */
 const POLICY =
   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 

@@ -1,6 +1,6 @@
 /**
- * The JSON schemas of requests and responses. They may be simpler than the truth where a generated client needs it: a
- * response of one input instead of one or several, labels as any string, one form of a body for each route and method.
+ * The JSON schemas of requests and responses. Where generated clients need it, they are simpler than the truth: the
+ * response to one input instead of one or several, labels as any string, one form of a body for each route and method.
  */
 import { toJsonSchema } from '@valibot/to-json-schema'
 import type { GenericSchema } from 'valibot'

@@ -110,8 +110,8 @@ def test_pillow_13(monkeypatch: pytest.MonkeyPatch) -> None:
 
 REFUSALS = {
     "random": ([step("RandomHorizontalFlip"), TO_TENSOR], "RandomHorizontalFlip is a random training step: pass your evaluation transform instead"),
-    "augmentation": ([step("TrivialAugmentWide"), TO_TENSOR], "TrivialAugmentWide is a random step of training"),
-    "random resize of timm": ([step("ResizeKeepRatio", size=(9, 9), longest=0, random_scale_prob=0.5)], "ResizeKeepRatio is a random step of training"),
+    "augmentation": ([step("TrivialAugmentWide"), TO_TENSOR], "TrivialAugmentWide is a random training step"),
+    "random resize of timm": ([step("ResizeKeepRatio", size=(9, 9), longest=0, random_scale_prob=0.5)], "ResizeKeepRatio is a random training step"),
     "unknown": ([step("Pad"), TO_TENSOR], "Pad has no counterpart on the server, which has Resize, CenterCrop, Grayscale, ToTensor, ToImage, ToDtype and Normalize: do it inside the model"),
     "function": ([lambda image: image, TO_TENSOR], "a function or Lambda can do anything: use Grayscale() for grey, and leave out a conversion to RGB, which the server does itself"),
     "another library": ([step("Resize", "albumentations.augmentations", height=28, width=28)], "Resize of albumentations is not known here: use the steps of torchvision.transforms"),

@@ -252,7 +252,7 @@ describe('the fast decoders', () => {
     for (const [name, start] of Object.entries(starts))
       assert.throws(
         () => pixelsOf(Buffer.from(start, 'latin1')),
-        new RegExp(`the image is ${name}, which is not decoded here: send JPEG, PNG`),
+        new RegExp(`the image is ${name}, which is not supported: send JPEG, PNG`),
       )
   })
 })

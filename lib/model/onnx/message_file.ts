@@ -1,4 +1,4 @@
-/** Protobuf messages in a file: fields that nobody asks for are skipped, not read. */
+/** Protobuf messages in a file: fields that are not needed are skipped, not read. */
 import type { FileHandle } from 'node:fs/promises'
 import { PbfReader } from 'pbf'
 

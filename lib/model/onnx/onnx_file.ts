@@ -33,7 +33,7 @@ const MAX_LIST = 2 ** 16
 /** Operators that keep the values and their order. */
 const TRANSPARENT = ['Identity', 'Cast', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Dropout']
 
-/** @throws Error if the path is no ONNX file */
+/** @throws Error if the path is not an ONNX file */
 export async function readOnnxFile(path: string): Promise<OnnxFile> {
   const handle = await open(path)
   try {
@@ -49,7 +49,7 @@ export async function readOnnxFile(path: string): Promise<OnnxFile> {
   }
 }
 
-/** The node that makes a value, before any that keep it as it is; undefined for an input or a constant. */
+/** The node that computes a value, ignoring later ones that keep it as it is; undefined for an input or a constant. */
 export function originOf({ nodes }: Pick<OnnxFile, 'nodes'>, value: string): Node | undefined {
   const node = nodes.get(value)
   return node && TRANSPARENT.includes(node.operator) ? originOf({ nodes }, node.inputs[0]) : node

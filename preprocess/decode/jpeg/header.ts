@@ -141,7 +141,7 @@ function readComponents(
   requireSupported(luma && (chroma.length === 0 || chroma.length === 2))
   if (chroma.length === 0) {
     requireSupported(luma.across > 0 && luma.across <= 4 && luma.down > 0 && luma.down <= 4)
-    return [{ ...luma, across: 1, down: 1 }] // the factors of a single component mean nothing
+    return [{ ...luma, across: 1, down: 1 }] // the factors of a single component have no meaning
   }
   requireSupported(String.fromCharCode(...ids) !== RGB_IDS)
   requireSupported(LUMA_FACTORS.includes(`${luma.across}x${luma.down}`))

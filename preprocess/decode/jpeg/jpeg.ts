@@ -18,13 +18,13 @@ type JpegKernel = Kernel<
 const BLOCK_SIDE = 8
 /** Upsampling and smoothing read this many pixels on each side. */
 const NEIGHBOURS = 2
-/** What the kernel may read past the data before it notices: an MCU of the longest codes. */
+/** How far the kernel may read past the data before it notices: an MCU of the longest codes. */
 const OVERREAD_BYTES = 2 ** 12
 
 /**
  * Open a JPEG file.
  *
- * @returns its rows; they throw UnsupportedImage where the data prove to be damaged
+ * @returns its rows; reading them throws UnsupportedImage if the data are damaged
  * @throws UnsupportedImage, see `readHeader`
  */
 export function openJpeg(file: Buffer): ImageSource {

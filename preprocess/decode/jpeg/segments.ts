@@ -14,7 +14,7 @@ export const COM = 0xfe
 export const SOF0 = 0xc0
 export const SOF1 = 0xc1
 const EOI = 0xd9
-/** 0 is no marker but stuffing in a scan's data; the others are TEM, RST0 to RST7 and SOI */
+/** 0 is not a marker but stuffing in a scan's data; the others are TEM, RST0 to RST7 and SOI */
 const WITHOUT_BODY = [0, 1, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8]
 
 export interface Segment {
@@ -43,7 +43,7 @@ export function* segments(file: Buffer): Iterable<Segment> {
 }
 
 /**
- * How many planes of samples all scans of a file go over: 3 for baseline RGB, 14 for a usual progressive file.
+ * How many planes of samples all scans of a file cover together: 3 for baseline RGB, 14 for a typical progressive file.
  *
  * Scans can be nearly empty: a file of 200 kB can hold thousands of them, each over all of 50 megapixels.
  */
