@@ -11,7 +11,7 @@ RUN npm prune --omit=dev --ignore-scripts \
   && rm -rf node_modules/typescript node_modules/@typescript \
   # onnxruntime-node ships the binaries of every platform: keep this one's
   && find node_modules/onnxruntime-node/bin/napi-v6 -mindepth 2 -maxdepth 2 ! -path "*/linux/$(node -p process.arch)" -exec rm -r {} + \
-  # of the Hub's client: types, sources and the browsers' half
+  # from the Hub client: types, sources and the browser build
   && rm -rf node_modules/@huggingface/tasks node_modules/@huggingface/*/src node_modules/@huggingface/hub/dist/browser \
   && find node_modules/swagger-ui-dist -type f ! -name package.json ! -name LICENSE ! -name swagger-ui.css ! -name swagger-ui-bundle.js -delete \
   && find node_modules -type d \( -name test -o -name tests -o -name benchmarks -o -name docs \) -prune -exec rm -r {} + \
@@ -28,7 +28,7 @@ WORKDIR /app
 ENV NODE_ENV=production HOST=0.0.0.0 ORT_DISABLE_TELEMETRY=1 NODE_OPTIONS=--max-semi-space-size=4 \
     MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 COPY --from=build /app .
-# the user `node`, by its number, which Kubernetes can check
+# the user `node`, by number, so that Kubernetes can check it is not root
 USER 1000
 EXPOSE 8890
 STOPSIGNAL SIGTERM

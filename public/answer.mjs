@@ -1,7 +1,7 @@
 /** The answer: the label, its bars, what the model saw, and where the time went. */
 import { $, element, setBlob, setText } from './dom.mjs'
 
-/** The model is not sure of a label below this score, or when the second score is this close. */
+/** The model is not sure below this score, or when the second score is this close. */
 const SURE = 0.5
 const CLOSE = 0.1
 /** bars that are shown at once; as many as TOP_K is by default */
@@ -142,7 +142,7 @@ $('seen').addEventListener('load', ({ target }) => {
   target.classList.toggle('pixels', naturalWidth < target.width)
 })
 
-/** Tell assistive technology at once that the result is about to change, and everybody after a while. */
+/** Tell assistive technology that the result will change; after a while, tell everybody. */
 export function setBusy(isBusy) {
   $('answer').setAttribute('aria-busy', String(isBusy))
   clearTimeout(slow)

@@ -1,4 +1,4 @@
-/** Short names for what the page's modules do with DOM elements. */
+/** Short helpers for DOM elements. */
 
 /** @param {string} id @returns {HTMLElement} */
 export const $ = (id) => document.getElementById(id)

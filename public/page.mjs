@@ -58,7 +58,7 @@ function show(input) {
   else showCode(input)
 }
 
-/** As before the first answer, with code that sends the visitor's own image or numbers. */
+/** As before the first answer, with code for the visitor's own input. */
 function showNothing() {
   predictor.choose()
   clearAnswer('empty')

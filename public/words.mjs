@@ -57,7 +57,7 @@ function sublineOf(model) {
 function inputText({ takesImages, dtype, dims }) {
   if (!takesImages) return `${dtype} [${dims.join(', ')}]`
   const [channels, height, width] = dims.slice(1)
-  const size = [height, width].every(Number.isInteger) ? `, resized to ${width} × ${height}` : ''
+  const size = [height, width].every(Number.isInteger) ? ` at ${width} × ${height}` : ''
   return `${channels === 1 ? 'grey' : 'colour'} images${size}`
 }
 

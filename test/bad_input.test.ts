@@ -171,7 +171,7 @@ describe('bad input', () => {
         () => [
           SAMPLE,
           400,
-          new RegExp(`^\\?${key}= is not known: did you mean \\?(dims|dtype|top_k)=\\?$`),
+          new RegExp(`^\\?${key}= is unknown: did you mean \\?(dims|dtype|top_k)=\\?$`),
           `?${key}=1`,
         ],
       ],
@@ -331,7 +331,7 @@ describe('bad input', () => {
       }
       const near = await ask('?topk=3')
       assert.equal(near.status, 400, path)
-      assert.match(near.text, /\?topk= is not known: did you mean \?top_k=\?/)
+      assert.match(near.text, /\?topk= is unknown: did you mean \?top_k=\?/)
       for (const query of ['?key=abc&k=3', '?v=1', '?_=1', '?utm_source=x', '?constructor=1'])
         assert.equal((await ask(query)).status, 200, path + query)
     }

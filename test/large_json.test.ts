@@ -22,7 +22,7 @@ describe('JSON of many small values', () => {
       '/v1/models/mnist:predict',
       () => instances('{"b64":"AA"}', 300_000),
       413,
-      /300000 images are more than 100/,
+      /300000 images in one request; the limit is 100/,
     ],
     [
       '1,500,000 images',

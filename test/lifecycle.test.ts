@@ -500,7 +500,7 @@ describe('faults', () => {
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 503)
     const refused = await predict(server, [5])
     assert.equal(refused.status, 503)
-    assert.match(((await refused.json()) as { detail: string }).detail, /cannot be loaded at present/)
+    assert.match(((await refused.json()) as { detail: string }).detail, /cannot be loaded right now/)
     assert.equal((await fetch(`${server.url}/livez`)).status, 200)
     renameSync(join(dir, 'gone.onnx'), join(dir, 'model.onnx'))
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)

@@ -524,7 +524,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
       () => join(MODELS, 'no_preprocessor'),
       /no preprocessor_config\.json: images are resized to 30x20, bilinear/,
     ],
-    ['a softmax of several operators', () => join(MODELS, 'softmax_in_parts'), /softmax was applied already/],
+    ['a softmax of several operators', () => join(MODELS, 'softmax_in_parts'), /softmax has already been applied/],
     [
       'several outputs, and none that is known',
       () => folder('outputs', { 'config.json': '{}' }),
@@ -533,7 +533,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
     [
       'a function that is applied twice',
       () => folder('softmaxed', { 'config.json': { function_to_apply: 'softmax' } }),
-      /ends in Softmax, and .* says function_to_apply softmax: both are applied/,
+      /ends in Softmax, and .* sets function_to_apply to softmax: both are applied/,
     ],
     [
       'two lists of labels',

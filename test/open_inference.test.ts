@@ -227,7 +227,7 @@ describe('an image classifier', () => {
       400,
       /input image is unknown: the model's input is pixel_values/,
     ],
-    ['another datatype', () => fault({ datatype: 'FP64' }), 400, /is of FP64, expected FP32/],
+    ['another datatype', () => fault({ datatype: 'FP64' }), 400, /has the datatype FP64, expected FP32/],
     ['an unknown datatype', () => fault({ datatype: 'FP8' }), 400, /datatype/],
     [
       'another shape',
@@ -436,7 +436,7 @@ describe('several outputs', () => {
     [
       'texts',
       { inputs: [{ ...inputs[0], datatype: 'BYTES', data: ['a', 'b', 'c', 'd', 'e', 'f'] }] },
-      /input x is of BYTES, expected FP32/,
+      /input x has the datatype BYTES, expected FP32/,
     ],
     ['an output without a batch axis', { inputs, outputs: [{ name: 'shape' }] }, /output shape is unknown/],
     ['an output of text', { inputs, outputs: [{ name: 'echo' }] }, /output echo is unknown/],

@@ -351,7 +351,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       const outcomes = await page.locator('#tiles .outcome').allInnerTexts()
       const { label, score } = await predict<Prediction>(mnist, bytes)
       for (const [k, outcome] of outcomes.entries()) {
-        if (k === 50) assert.match(outcome, /^not read: .*does not start as an image/)
+        if (k === 50) assert.match(outcome, /^not read: .*is not in a known format/)
         else assert.equal(outcome, `${label}\n${(100 * score).toFixed(1)}%`)
       }
       assert.equal(outcomes.length, 100)
@@ -359,7 +359,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       assert.equal(requests.filter((request) => request === 'POST /predict').length, 100)
       // each can be shown again without a new request
       await page.locator('#tiles button').nth(50).click()
-      assert.match(await page.locator('#message').innerText(), /does not start as an image/)
+      assert.match(await page.locator('#message').innerText(), /is not in a known format/)
       await page.locator('#tiles button').nth(7).click()
       assert.equal(await page.locator('#label').innerText(), '2')
       assert.match(await page.locator('#snippet').innerText(), /7\.png/)
@@ -716,7 +716,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         .trimEnd()
         .split('\r\n')
       assert.equal(header, 'file,prediction,score,error')
-      assert.match(failed, /^notes\.png,,,.*does not start as an image/)
+      assert.match(failed, /^notes\.png,,,.*is not in a known format/)
       assert.deepEqual(
         rows,
         results.map(({ label, score }, i) => {
@@ -728,7 +728,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       )
 
       await page.getByText('notes.png').click()
-      assert.match(await page.locator('#message.bad').innerText(), /does not start as an image/)
+      assert.match(await page.locator('#message.bad').innerText(), /is not in a known format/)
       assert.ok(await page.locator('#code').isHidden())
       await page.locator('#gallery-close').focus()
       await page.keyboard.press('Enter')

@@ -258,7 +258,7 @@ test('keys of ours choose the arithmetic', () => {
   )
 })
 
-test('processor_config.json: its image_processor goes first, as in transformers', (t) => {
+test('processor_config.json: its image_processor takes precedence, as in transformers', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'onnxpress-processor-'))
   t.after(() => rmSync(dir, { recursive: true }))
   const write = (name: string, json: object) => writeFileSync(join(dir, name), JSON.stringify(json))
@@ -275,7 +275,7 @@ test('processor_config.json: its image_processor goes first, as in transformers'
   assert.deepEqual(load().recipe.resize, { to: 'shortest edge', edge: 96, filter: 'bicubic' })
   assert.equal(load().notes, '')
   write('preprocessor_config.json', WHOLE)
-  assert.match(load().notes, /preprocessor_config\.json has no effect: image_processor of .* goes first/)
+  assert.match(load().notes, /preprocessor_config\.json has no effect: image_processor of .* takes precedence/)
   write('processor_config.json', { processor_class: 'BlipProcessor', num_query_tokens: null })
   assert.match(load().notes, /processor_config\.json has no image_processor, and no effect$/)
   assert.equal(load().recipe.resize?.to, 'size')
