@@ -53,7 +53,7 @@ async function check(
 
 const keys = (json: Json) => ({ 'preprocessor_config.json': json })
 
-test('what Python made is equal, to the bit and to a hundred-thousandth', async (t) => {
+test('what Python made is equal, bit for bit and to a hundred-thousandth', async (t) => {
   const { isEqual, lines } = await check(t, CHECKS.base, keys(BASE), { recipe: recipeOf(BASE) })
   assert.ok(isEqual)
   assert.deepEqual(lines.slice(0, 2), ['case       tensor  scores', 'landscape  equal   equal'])

@@ -524,7 +524,11 @@ describe('a folder that cannot be served stops the start with one line', () => {
       () => join(MODELS, 'no_preprocessor'),
       /no preprocessor_config\.json: images are resized to 30x20, bilinear/,
     ],
-    ['a softmax of several operators', () => join(MODELS, 'softmax_in_parts'), /softmax has already been applied/],
+    [
+      'a softmax of several operators',
+      () => join(MODELS, 'softmax_in_parts'),
+      /softmax has already been applied/,
+    ],
     [
       'several outputs, and none that is known',
       () => folder('outputs', { 'config.json': '{}' }),

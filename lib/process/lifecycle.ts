@@ -73,23 +73,23 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
     isLoading = true
     while (isOutdated && !isStopping) {
       isOutdated = false
-      await exchangeModel().catch((error) => {
+      await replaceModel().catch((error) => {
         log.error(`the model was not reloaded, and the old one stays: ${messageOf(error)}`)
       })
     }
     isLoading = false
   }
 
-  async function exchangeModel(): Promise<void> {
+  async function replaceModel(): Promise<void> {
     const next = await load()
     const previous = model
     model = next.model
     // not awaited: one slow request must not delay the next reload
-    void http?.swap(instanceOf(next)).then(() => previous?.close())
+    void http?.swap(instanceFor(next)).then(() => previous?.close())
     log.info(`reloaded ${model.name} on ${model.device}`)
   }
 
-  function instanceOf(loaded: Loaded): AppInstance {
+  function instanceFor(loaded: Loaded): AppInstance {
     return createInstance(loaded, () => !isStopping && loaded.model.isRunning)
   }
 
@@ -102,7 +102,7 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
   const loaded = await load()
   model = loaded.model
   const { HOST: host, PORT: port, REQUEST_TIMEOUT_MS: requestTimeoutMs } = settings
-  http = await listen(instanceOf(loaded), { host, port, requestTimeoutMs })
+  http = await listen(instanceFor(loaded), { host, port, requestTimeoutMs })
   if (!settings.API_TOKEN && !isLoopback(host)) {
     log.warn(`HOST=${host} without API_TOKEN: everyone who can reach this machine can send requests`)
   }

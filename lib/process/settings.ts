@@ -28,7 +28,7 @@ function path(help: string): Setting<string> {
   return { default: '', shownDefault: 'none', range: 'a path that starts with /', help, parse }
 }
 
-function whole(
+function wholeNumber(
   defaultValue: number,
   min: number,
   max: number,
@@ -86,7 +86,7 @@ const BYTES_PER_PIXEL = 20
 
 export const SETTINGS = {
   HOST: text('127.0.0.1', 'address', 'address to listen on; 0.0.0.0 for every interface'),
-  PORT: whole(8890, 0, 65535, 'port to listen on; 0 picks a free one'),
+  PORT: wholeNumber(8890, 0, 65535, 'port to listen on; 0 picks a free one'),
   MODEL_DIR: text(
     BUNDLED_MODEL,
     'folder',
@@ -104,23 +104,23 @@ export const SETTINGS = {
   },
   MODEL_NAME: text('', 'text', 'name of the model in responses', "the folder's name"),
   DEVICE: oneOf('auto', DEVICES, 'device to run the model on; auto is cuda if it loads, else cpu'),
-  MAX_BATCH_SIZE: whole(
+  MAX_BATCH_SIZE: wholeNumber(
     32,
     1,
     4096,
     'largest batch, in samples; on a CPU at most 8 if a sample takes more than 1 ms',
   ),
-  MAX_BATCH_DELAY_MS: whole(0, 0, 10_000, 'milliseconds an incomplete batch waits for more samples'),
-  MAX_QUEUE: whole(1000, 1, 1_000_000, 'samples that may wait in the queue; further requests get 503'),
-  MAX_UPLOAD_MB: whole(20, 1, 1024, 'largest request body; 1 MB = 2^20 bytes'),
-  MAX_PIXELS: whole(
+  MAX_BATCH_DELAY_MS: wholeNumber(0, 0, 10_000, 'milliseconds an incomplete batch waits for more samples'),
+  MAX_QUEUE: wholeNumber(1000, 1, 1_000_000, 'samples that may wait in the queue; further requests get 503'),
+  MAX_UPLOAD_MB: wholeNumber(20, 1, 1024, 'largest request body; 1 MB = 2^20 bytes'),
+  MAX_PIXELS: wholeNumber(
     Math.min(50_000_000, Math.floor(availableMemory() / BYTES_PER_PIXEL)),
     1,
     1_000_000_000,
     'largest image, width x height',
     '50000000; less where memory is under 1 GB',
   ),
-  TOP_K: whole(5, 1, 100_000, 'number of predictions in a single-label result'),
+  TOP_K: wholeNumber(5, 1, 100_000, 'number of predictions in a single-label result'),
   API_TOKEN: {
     default: '',
     shownDefault: 'none',
@@ -134,13 +134,13 @@ export const SETTINGS = {
   ),
   CORS_ORIGINS: originList('origins whose web pages may call the server; * for any origin'),
   LOG_LEVEL: oneOf('info', LOG_LEVELS, 'lowest level that is logged'),
-  INFERENCE_THREADS: whole(
+  INFERENCE_THREADS: wholeNumber(
     0,
     0,
     1024,
     "ONNX Runtime's threads; 0 means one per core of the process, or a single one if the model runs in under 1 ms",
   ),
-  PREPROCESS_THREADS: whole(
+  PREPROCESS_THREADS: wholeNumber(
     CORES,
     1,
     1024,
@@ -149,20 +149,25 @@ export const SETTINGS = {
   ),
   AIP_HEALTH_ROUTE: path('health route, set by Vertex AI'),
   AIP_PREDICT_ROUTE: path('predict route, set by Vertex AI'),
-  REQUEST_TIMEOUT_MS: whole(
+  REQUEST_TIMEOUT_MS: wholeNumber(
     30_000,
     1,
     3_600_000,
     'milliseconds for a request, from its header to its response; then 408 or 504',
   ),
-  WEB_CONCURRENCY: whole(1, 1, 1024, 'processes that share the port, each with its own copy of the model'),
-  DRAIN_MS: whole(
+  WEB_CONCURRENCY: wholeNumber(
+    1,
+    1,
+    1024,
+    'processes that share the port, each with its own copy of the model',
+  ),
+  DRAIN_MS: wholeNumber(
     0,
     0,
     3_600_000,
     'milliseconds after SIGTERM during which new connections are still accepted, with /readyz at 503',
   ),
-  SHUTDOWN_MS: whole(
+  SHUTDOWN_MS: wholeNumber(
     10_000,
     0,
     3_600_000,

@@ -275,7 +275,10 @@ test('processor_config.json: its image_processor takes precedence, as in transfo
   assert.deepEqual(load().recipe.resize, { to: 'shortest edge', edge: 96, filter: 'bicubic' })
   assert.equal(load().notes, '')
   write('preprocessor_config.json', WHOLE)
-  assert.match(load().notes, /preprocessor_config\.json has no effect: image_processor of .* takes precedence/)
+  assert.match(
+    load().notes,
+    /preprocessor_config\.json has no effect: image_processor of .* takes precedence/,
+  )
   write('processor_config.json', { processor_class: 'BlipProcessor', num_query_tokens: null })
   assert.match(load().notes, /processor_config\.json has no image_processor, and no effect$/)
   assert.equal(load().recipe.resize?.to, 'size')

@@ -24,7 +24,7 @@ function recipeOf(path: string, json: Record<string, unknown>, channels: 1 | 3) 
   return readRecipe({ preprocessor: { path, json } }, { input, note: assert.fail })!
 }
 
-test('every tensor is the one that Pillow and NumPy make, to the bit', async () => {
+test('every tensor is the one that Pillow and NumPy make, bit for bit', async () => {
   const wrong: string[] = []
   for (const { name, offset, length, channels, config, dims, sha256 } of goldens) {
     const recipe = recipeOf(name, config, channels)

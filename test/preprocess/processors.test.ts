@@ -12,7 +12,7 @@ const comparisons: Comparison[] = []
 
 for (const golden of cases) {
   const name = JSON.stringify(golden.preprocessor ?? golden.config).slice(0, 150)
-  test(`the real processor's tensors, to the bit: ${name}`, async () => {
+  test(`the real processor's tensors, bit for bit: ${name}`, async () => {
     const comparison = await compare(golden, (message) => assert.match(message, EXPECTED_NOTE))
     comparisons.push(comparison)
     assert.deepEqual(comparison.differing, [], 'numbers of the photos')

@@ -17,7 +17,7 @@ const files = images.map((image) => {
 })
 
 for (const { recipe, tensors } of cases)
-  test(`Python's tensors, to the bit: ${JSON.stringify(recipe)}`, async () => {
+  test(`Python's tensors, bit for bit: ${JSON.stringify(recipe)}`, async () => {
     const wrong: number[] = []
     for (const [i, [height, width, sha256]] of tensors.entries()) {
       const { data, dims } = await preprocess(files[i], recipe, { maxPixels: 50_000_000 })
