@@ -240,7 +240,7 @@ describe('bad input', () => {
     ['invalid base64', () => ['{"instances":[{"b64":"!!"}]}', 400, /base64/, '', json]],
     [
       'base64 of no image',
-      () => [JSON.stringify(Buffer.from('hello').toString('base64')), 415, /image file/, '', json],
+      () => [JSON.stringify(Buffer.from('hello').toString('base64')), 415, /not in a known format/, '', json],
     ],
     [
       'a compressed form',
