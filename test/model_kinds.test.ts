@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { allocate, type Dtype, toBytes } from '../lib/inference/tensor.ts'
+import { findLabels, inClassOrder, prefixOf } from '../lib/model/labels.ts'
 import { readModelFolder } from '../lib/model/model_folder.ts'
 import { KNOWN_KEYS } from '../preprocess/index.ts'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
@@ -363,7 +364,21 @@ describe('a folder that cannot be served stops the start with one line', () => {
       () => folder('linear', { 'model.onnx': 'not a graph' }),
       /model\.onnx cannot be loaded on cpu/,
     ],
-    ['an empty model.onnx', () => folder('linear', { 'model.onnx': '' }), /model\.onnx cannot be loaded/],
+    ['an empty model.onnx', () => folder('linear', { 'model.onnx': '' }), /model\.onnx is empty: export or/],
+    [
+      'a pointer to a graph',
+      () => folder('linear', { 'model.onnx': 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n' }),
+      /model\.onnx is a Git LFS pointer, not the model: run git lfs pull/,
+    ],
+    [
+      'two graphs of other names',
+      () => {
+        const dir = folder('linear', { 'b.onnx': 'x' })
+        renameSync(join(dir, 'model.onnx'), join(dir, 'a.onnx'))
+        return dir
+      },
+      /there is no model\.onnx in \S+, choose one with MODEL_FILE or --file: a\.onnx, b\.onnx/,
+    ],
     ['an operator the runtime lacks', () => join(MODELS, 'unknown_operator'), /cannot be loaded.*Shine/],
     [
       'an unsupported rank',
@@ -581,6 +596,32 @@ describe('a folder that cannot be served stops the start with one line', () => {
       assert.equal(server.log.length, 1)
       await server.stop()
     }
+  })
+
+  test('labels as transformers reads them', () => {
+    const labels = (json: object) => {
+      const config = { path: 'config.json', json: json as Record<string, unknown> }
+      return inClassOrder(
+        findLabels(config, undefined, () => {}),
+        2,
+        prefixOf(config),
+      )
+    }
+    assert.deepEqual(labels({}), ['0', '1'])
+    assert.deepEqual(labels({ model_type: 'vit' }), ['LABEL_0', 'LABEL_1'])
+    assert.deepEqual(labels({ model_type: 'timm_wrapper' }), ['0', '1'])
+    assert.deepEqual(labels({ label2id: { dog: 1, cat: 0 } }), ['cat', 'dog'])
+    assert.deepEqual(labels({ id2label: { '00': 3, '01': 'b' }, label2id: { c: 0 } }), ['3', 'b'])
+    assert.throws(() => labels({ id2label: { 0: 'a', 1: {} } }), /id2label has no label for class 1/)
+  })
+
+  test('the only graph of a folder is served, with a note', async () => {
+    const dir = folder('linear', {})
+    renameSync(join(dir, 'model.onnx'), join(dir, 'resnet.onnx'))
+    const server = await startServer({ env: { MODEL_DIR: dir } })
+    const { notes } = (await (await fetch(`${server.url}/model`)).json()) as { notes: string[] }
+    assert.deepEqual(notes, ['there is no model.onnx: resnet.onnx is served'])
+    await server.stop()
   })
 
   test('GET /model has the notes, without the path of the folder', async () => {

@@ -10,7 +10,7 @@ export interface Labels {
 }
 
 /**
- * @param config `{"0": "cat", ...}` or a list, under one of the names that transformers, timm and people use
+ * @param config `{"0": "cat", ...}` or a list, under one of the names that transformers, timm and people use; else label2id
  * @param own the same from the ONNX file; config.json takes precedence
  * @param note called with each list that has no effect
  */
@@ -19,27 +19,48 @@ export function findLabels(
   own: Record<string, string> | string[] | undefined,
   note: (message: string) => void,
 ): Labels | undefined {
-  const { id2label, labels, label_names, pretrained_cfg } = config.json
+  const { id2label, labels, label_names, pretrained_cfg, label2id } = config.json
   const timm = pretrained_cfg as JsonFile['json'] | undefined
   const lists = { id2label, labels, label_names, 'pretrained_cfg.label_names': timm?.label_names }
   const [first, ...others] = Object.entries(lists).filter(([, list]) => list !== undefined && list !== null)
-  if (!first) return own && { source: 'the ONNX file', byNumber: new Map(Object.entries(own)) }
+  if (!first) {
+    const inverted = Object.fromEntries(
+      Object.entries(Object(label2id)).map(([name, i]) => [String(i), name]),
+    )
+    if (label2id) return { source: `${config.path}: label2id`, byNumber: byNumber(inverted) }
+    return own && { source: 'the ONNX file', byNumber: byNumber(own) }
+  }
   const [key, names] = first
   if (typeof names !== 'object') throw invalidKey(config, key, names, '{"0": "name", ...} or a list of names')
   const text = (list: unknown) => JSON.stringify(Object.entries(Object(list)))
   for (const [other, list] of others)
     if (text(list) !== text(names)) note(`${config.path}: ${other} has no effect beside ${key}`)
-  return { source: `${config.path}: ${key}`, byNumber: new Map(Object.entries(Object(names))) }
+  return { source: `${config.path}: ${key}`, byNumber: byNumber(Object(names)) }
+}
+
+/** As transformers reads `id2label`: a key may be "00", a name may be a number. */
+function byNumber(names: object): Labels['byNumber'] {
+  const entries = Object.entries(names).map(([key, name]): [string, unknown] => [
+    /^\d+$/.test(key) ? String(Number(key)) : key,
+    typeof name === 'number' ? String(name) : name,
+  ])
+  return new Map(entries)
+}
+
+/** The name that transformers gives to a class without one begins with this; other libraries' are the class numbers. */
+export function prefixOf({ json: { model_type: type } }: JsonFile): string {
+  return typeof type === 'string' && type !== 'timm_wrapper' ? 'LABEL_' : ''
 }
 
 /**
  * @param labels absent: the class numbers
+ * @param prefix of the class numbers
  * @returns one per class, in the order of the output
  * @throws StartError unless there is one for each class
  */
-export function inClassOrder(labels: Labels | undefined, classes: number): readonly string[] {
+export function inClassOrder(labels: Labels | undefined, classes: number, prefix = ''): readonly string[] {
   const numbers = Array.from({ length: classes }, (_, index) => String(index))
-  if (!labels) return numbers
+  if (!labels) return numbers.map((number) => prefix + number)
   const { source, byNumber } = labels
   if (byNumber.size !== classes) {
     throw new StartError(

@@ -1,5 +1,5 @@
 /** The files of a model folder as Optimum, transformers and timm write them. */
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import {
   type JsonFile,
@@ -63,8 +63,8 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
     throw new StartError(`MODEL_DIR=${dir}: ${folder} is a file: name the folder that holds model.onnx`)
   }
   const find = (names: string[]) => names.map((name) => join(folder, name)).find((path) => existsSync(path))
-  const modelPath = find(graph ? [graph] : MODELS)
-  if (!modelPath) throw new StartError(`MODEL_DIR=${dir}: there is no ${graph || 'model.onnx'} in ${folder}`)
+  const modelPath = find(graph ? [graph] : MODELS) ?? join(folder, onlyGraph(dir, graph, note))
+  checkContent(modelPath)
   const { owner, name = basename(folder), commit } = SNAPSHOT.exec(folder)?.groups ?? {}
   const configPath = join(folder, 'config.json')
   const config = readJsonFile(configPath) ?? { path: configPath, json: {} }
@@ -81,6 +81,42 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
       checkPath: find(['check.json']),
     },
   }
+}
+
+/** The .onnx files of a folder and of its onnx/, relative to it. */
+function listGraphs(folder: string): string[] {
+  const list = (at: string) => {
+    const path = join(folder, at)
+    return existsSync(path) ? readdirSync(path).map((name) => (at ? `${at}/${name}` : name)) : []
+  }
+  return [...list(''), ...list('onnx')].filter((name) => name.endsWith('.onnx'))
+}
+
+/**
+ * The only .onnx file of a folder without a model.onnx.
+ *
+ * @param wanted '' if none was asked for
+ * @throws StartError that lists them unless there is one
+ */
+function onlyGraph(dir: string, wanted: string, note: (message: string) => void): string {
+  const folder = resolve(dir)
+  const graphs = listGraphs(folder)
+  if (!wanted && graphs.length === 1) {
+    note(`there is no model.onnx: ${graphs[0]} is served`)
+    return graphs[0]
+  }
+  const names = graphs.slice(0, 10).join(', ')
+  const hint = names ? `choose one with MODEL_FILE or --file: ${names}` : 'and no other .onnx file'
+  throw new StartError(`MODEL_DIR=${dir}: there is no ${wanted || 'model.onnx'} in ${folder}, ${hint}`)
+}
+
+/** @throws StartError for a file that was not downloaded: ONNX Runtime would call it unparsable */
+function checkContent(path: string): void {
+  const { size } = statSync(path)
+  if (size === 0) throw new StartError(`${path} is empty: export or download it again`)
+  if (size > 1000) return
+  if (readFileSync(path, 'latin1').startsWith('version https://git-lfs'))
+    throw new StartError(`${path} is a Git LFS pointer, not the model: run git lfs pull in its repository`)
 }
 
 /** Add the ONNX file's metadata; the folder's own files take precedence. */

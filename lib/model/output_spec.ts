@@ -3,7 +3,7 @@ import { invalidKey } from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
 import { sizeOf, type Tensor, type TensorSpec, toNumbers } from '../inference/tensor.ts'
 import { chooseScores, type FirstOutput, isProbabilities } from './graph.ts'
-import { findLabels, inClassOrder } from './labels.ts'
+import { findLabels, inClassOrder, prefixOf } from './labels.ts'
 import type { ModelFolder } from './model_folder.ts'
 import { labelsOf, type OnnxFile, originOf } from './onnx/onnx_file.ts'
 
@@ -37,10 +37,15 @@ const LEFT_TO_APPLY: Record<string, ScoreFunction> = {
   Softmax: 'none',
   Sigmoid: 'none',
   LogSoftmax: 'softmax',
+  // of ONNX Runtime's quantizer
+  QLinearSoftmax: 'none',
+  QLinearSigmoid: 'none',
 }
 
 /** Operators that make logits. */
-const LINEAR = ['Gemm', 'MatMul', 'Add', 'Conv']
+const LINEAR = ['Gemm', 'MatMul', 'Add', 'Conv', 'QGemm', 'QLinearMatMul', 'QLinearAdd', 'QLinearConv']
+/** Operators that make the score of each class by itself. */
+const SIGMOIDS = ['Sigmoid', 'QLinearSigmoid']
 
 export interface ModelOutputs {
   folder: ModelFolder
@@ -52,8 +57,7 @@ export interface ModelOutputs {
 }
 
 /** The output that has the scores, before its meaning is known. */
-interface Scores extends Pick<OutputSpec, 'operator'> {
-  values: Tensor
+interface Scores extends Pick<OutputSpec, 'operator'>, Pick<FirstOutput, 'values' | 'noiseValues'> {
   classes: number
   /** of the labels that the folder or the graph has */
   labelCount: number | undefined
@@ -78,7 +82,7 @@ export function readOutputSpec(
   const labelCount = labels?.byNumber.size
   const scores = chooseScores(outputs, config, labelCount, note)
   const { name } = scores.spec
-  const { values } = scores
+  const { values, noiseValues } = scores
   const classes = sizeOf(values.dims.slice(1))
   if (classes !== (values.dims[1] ?? 1)) {
     throw new StartError(
@@ -87,7 +91,7 @@ export function readOutputSpec(
   }
   const operator = originOf(file, name)?.operator
   const others = outputs.filter((output) => output !== scores)
-  const read: Scores = { values, classes, labelCount, operator }
+  const read: Scores = { values, noiseValues, classes, labelCount, operator }
   if (names.length > 1 && isProbabilities(scores.spec))
     read.besides = others.some((other) => classes > 1 && other.values.dims[1] === classes)
       ? 'labels'
@@ -98,7 +102,7 @@ export function readOutputSpec(
     kind,
     scoreFunction: readScoreFunction(folder, read, kind, note),
     isBinary,
-    labels: inClassOrder(labels, isBinary ? 2 : classes),
+    labels: inClassOrder(labels, isBinary ? 2 : classes, kind === 'regression' ? '' : prefixOf(config)),
     threshold: readThreshold(folder, kind, note),
     operator,
   }
@@ -107,7 +111,7 @@ export function readOutputSpec(
 
 function readKind(
   { config }: ModelFolder,
-  { classes, operator, labelCount, besides }: Scores,
+  { classes, operator = '', labelCount, besides }: Scores,
   note: Note,
 ): OutputSpec['kind'] {
   const { problem_type: type } = config.json
@@ -116,14 +120,15 @@ function readKind(
     throw invalidKey(config, 'problem_type', type, Object.keys(KINDS).join(', '))
   }
   const orSay = `; set problem_type in ${config.path} if it is something else`
+  const isSigmoid = SIGMOIDS.includes(operator)
   if (besides === 'labels') return 'multi-label'
   if (classes > 1) {
-    if (operator !== 'Sigmoid') return 'single-label'
+    if (!isSigmoid) return 'single-label'
     note(`the graph ends in Sigmoid, for ${classes} classes: served as multi-label${orSay}`)
     return 'multi-label'
   }
   if (labelCount === 2) return 'single-label'
-  if (operator === 'Sigmoid') {
+  if (isSigmoid) {
     note(`the graph ends in Sigmoid, for one number: served as the score of class 1, against class 0${orSay}`)
     return 'single-label'
   }
@@ -133,7 +138,7 @@ function readKind(
 
 function readScoreFunction(
   { config }: ModelFolder,
-  { values, classes, operator = '', besides }: Scores,
+  { values, noiseValues = values, classes, operator = '', besides }: Scores,
   kind: OutputSpec['kind'],
   note: Note,
 ): ScoreFunction {
@@ -159,7 +164,8 @@ function readScoreFunction(
   if (kind === 'regression' || besides) return 'none'
   if (LEFT_TO_APPLY[operator]) return LEFT_TO_APPLY[operator]
   const scoreFunction = usual[kind] as ScoreFunction
-  if (LINEAR.includes(operator) || !looksLikeScores(values, scoreFunction)) return scoreFunction
+  if (LINEAR.includes(operator)) return scoreFunction
+  if (![values, noiseValues].every((output) => looksLikeScores(output, scoreFunction))) return scoreFunction
   const applied = `${scoreFunction} has already been applied, so the output is used as it is`
   note(`the model's output looks as if ${applied}${orSay(scoreFunction)}`)
   return 'none'
@@ -169,6 +175,7 @@ function readScoreFunction(
 function looksLikeScores(output: Tensor, scoreFunction: ScoreFunction): boolean {
   const numbers = toNumbers(output)
   const scores = Array.from(numbers.subarray(0, numbers.length / output.dims[0]))
+  if (scores.some(Number.isNaN)) return true // noise can overflow an exponential: it says nothing
   if (!scores.every((score) => score >= 0 && score <= 1)) return false
   return scoreFunction === 'sigmoid' || Math.abs(scores.reduce((a, b) => a + b, 0) - 1) < 1e-3
 }

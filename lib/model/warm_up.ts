@@ -1,7 +1,7 @@
 /** The first runs of a graph: anything that would fail on the first request fails at startup instead. */
 import { messageOf, StartError } from '../inference/errors.ts'
 import type { Session } from '../inference/session.ts'
-import { type Tensor, type TensorSpec, zeros } from '../inference/tensor.ts'
+import { convert, type Dtype, sizeOf, type Tensor, type TensorSpec, zeros } from '../inference/tensor.ts'
 import type { FirstOutput, Graph } from './graph.ts'
 
 export interface WarmUp {
@@ -33,7 +33,7 @@ interface Runnable {
 }
 
 /**
- * Run the graph once, on zeros.
+ * Run the graph on zeros, and on noise.
  *
  * @returns the outputs with one row per sample, at least one
  * @throws StartError when the graph does not run, or no output has a batch axis
@@ -44,7 +44,8 @@ export async function firstRun({ session, graph, sampleDims }: Runnable): Promis
   const results = await run(session, zeros(input.dtype, shape), outputs).catch((error) => {
     throw new StartError(`the model does not run on an input of [${shape}]: ${messageOf(error)}`)
   })
-  const all = outputs.map((spec, index) => ({ spec, values: results[index] }))
+  const noisy = await run(session, noise(input.dtype, shape), outputs).catch(() => undefined)
+  const all = outputs.map((spec, i) => ({ spec, values: results[i], noiseValues: noisy?.[i] }))
   const batched = all.filter(({ values }) => values.dims[0] === samples)
   if (batched.length > 0) return batched
   throw new StartError(
@@ -90,6 +91,16 @@ function run(session: Session, input: Tensor, specs: TensorSpec[]): Promise<Tens
     input,
     specs.map(({ name }) => name),
   )
+}
+
+/** Values from -3 to 3, as of a normalized image; for whole numbers levels, 0 to 255. The same each time. */
+function noise(dtype: Dtype, dims: readonly number[]): Tensor {
+  let state = 1
+  const data = Float32Array.from({ length: sizeOf(dims) }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0 // the generator of Numerical Recipes
+    return dtype.startsWith('float') ? (state / 2 ** 32) * 6 - 3 : state >>> 24
+  })
+  return convert({ dtype: 'float32', dims, data }, dtype)
 }
 
 /** The fastest of several runs, in milliseconds: the machine may be busy at startup. */

@@ -12,12 +12,11 @@ export interface JsonFile {
 }
 
 /**
- * Keys that are null are left out, as transformers does.
- *
+ * @param keepsNulls otherwise keys that are null are left out
  * @returns undefined if there is no such file
  * @throws ConfigError if it cannot be read, is not valid JSON, or not an object
  */
-export function readJsonFile(path: string): JsonFile | undefined {
+export function readJsonFile(path: string, keepsNulls = false): JsonFile | undefined {
   if (!existsSync(path)) return undefined
   let text: string
   try {
@@ -36,7 +35,7 @@ export function readJsonFile(path: string): JsonFile | undefined {
   if (json === null || typeof json !== 'object' || Array.isArray(json)) {
     throw new ConfigError(`${path}: expected a JSON object`)
   }
-  return { path, json: withoutNulls(json) }
+  return { path, json: keepsNulls ? (json as Json) : withoutNulls(json) }
 }
 
 /**
@@ -49,7 +48,7 @@ export function readPreprocessorFile(
   dir: string,
   note: (message: string) => void = () => {},
 ): JsonFile | undefined {
-  const file = readJsonFile(join(dir, 'preprocessor_config.json'))
+  const file = readJsonFile(join(dir, 'preprocessor_config.json'), true)
   const processor = readJsonFile(join(dir, 'processor_config.json'))
   if (!processor) return file
   const nested = processor.json.image_processor
@@ -61,7 +60,7 @@ export function readPreprocessorFile(
     note(
       `${file.path} has no effect: image_processor of ${processor.path} takes precedence, as in transformers`,
     )
-  return { path: `${processor.path}: image_processor`, json: withoutNulls(nested) }
+  return { path: `${processor.path}: image_processor`, json: nested as Json }
 }
 
 export function withoutNulls(object: object): Json {

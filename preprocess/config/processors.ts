@@ -19,13 +19,14 @@ export interface Processor {
 const UNNAMED: Processor = { name: undefined, defaults: { ...defaults.ViT, crop_size: 224 } }
 
 /**
- * The class that a file names, or that transformers chooses for the model type. `ViTImageProcessor`,
+ * The class that a file or config.json names, or that transformers chooses for the model type. `ViTImageProcessor`,
  * `ViTImageProcessorFast`, `ViTImageProcessorPil` and the older `ViTFeatureExtractor` are one.
  *
  * @throws ConfigError for a class that is not served
  */
 export function findProcessor(file: JsonFile, config?: JsonFile): Processor {
-  const type = file.json.image_processor_type ?? file.json.feature_extractor_type
+  const type =
+    file.json.image_processor_type ?? config?.json.image_processor_type ?? file.json.feature_extractor_type
   if (type === undefined) {
     const modelType = config?.json.model_type as string
     return Object.hasOwn(modelTypes, modelType) ? processorOf(file, modelTypes[modelType]) : UNNAMED

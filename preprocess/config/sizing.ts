@@ -59,10 +59,11 @@ function readResize(
     case 'ConvNext': {
       // below 384 a larger resize and a crop, from 384 on a stretch
       const edge = needed()
-      const cropPct = readCropPct(file, json)
-      return edge < 384 ? toEdge(Math.trunc(edge / cropPct)) : toSize({ width: edge, height: edge })
+      if (edge >= 384) return toSize({ width: edge, height: edge })
+      return toEdge(Math.trunc(edge / readCropPct(file, json)))
     }
     case 'PoolFormer': {
+      if (json.crop_pct === undefined) break
       const cropPct = readCropPct(file, json)
       if (shortest) return toEdge(Math.trunc(shortest.edge / cropPct))
       const { width, height } = readSize(file, 'size', json.size)

@@ -6,7 +6,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { ConfigError } from '../errors.ts'
 import type { Recipe } from '../recipe.ts'
-import type { Json, JsonFile } from './json_file.ts'
+import { type Json, type JsonFile, withoutNulls } from './json_file.ts'
 import { checkMean, divisors, invalidKey, oneOf, perChannel, readPillowVersion } from './keys.ts'
 import { noteUnknownKeys } from './known_keys.ts'
 import type { Processor } from './processors.ts'
@@ -87,8 +87,8 @@ export function readTransformers(
   note: Note,
 ): Recipe {
   const { name, defaults } = processor
-  const file = withAliases(written)
-  const json: Json = { ...defaults, ...file.json }
+  const file = withAliases({ ...written, json: withoutNulls(written.json) })
+  const json: Json = { ...defaults, ...nullValues(written.json), ...file.json }
   checkKeys(file, json, processor, note)
   const recipe: Recipe = { channels, normalize: [], dtype: 'float32', ...readSizing(file, json, name) }
 
@@ -143,6 +143,12 @@ function readBackend(file: JsonFile, json: Json, { resize, rescale }: Recipe, no
   if (json.fuse_normalize !== undefined)
     note(`${file.path}: fuse_normalize has no effect without "backend": "torchvision"`)
   return readPillowVersion(file)
+}
+
+/** A key that is null turns its step off, whatever the class's default; a filter that is null is Pillow's bilinear. */
+function nullValues(json: Json): Json {
+  const nulls = Object.keys(json).filter((key) => json[key] === null)
+  return Object.fromEntries(nulls.map((key) => [key, key === 'resample' ? 2 : undefined]))
 }
 
 /** `mean` and `std` are other names of image_mean and image_std. */

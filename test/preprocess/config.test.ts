@@ -258,6 +258,30 @@ test('keys of ours choose the arithmetic', () => {
   )
 })
 
+test('null turns a step off, as in transformers, and does not mean the default of the class', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'onnxpress-nulls-'))
+  t.after(() => rmSync(dir, { recursive: true }))
+  const load = (json: object) => {
+    writeFileSync(join(dir, 'preprocessor_config.json'), JSON.stringify(json))
+    return loadRecipe(dir)!
+  }
+  const siglip = { image_processor_type: 'SiglipImageProcessor' }
+  assert.equal(load(siglip).alpha, 'white')
+  assert.equal(load({ ...siglip, do_convert_rgb: null }).alpha, undefined)
+  assert.equal(load({ ...siglip, do_resize: null }).resize, undefined)
+  assert.equal(load({ ...siglip, resample: null }).resize?.filter, 'bilinear')
+  assert.throws(() => load({ ...siglip, image_mean: null }), /image_mean is missing/)
+  const poolformer = { image_processor_type: 'PoolFormerImageProcessor', size: { shortest_edge: 90 } }
+  assert.deepEqual(load(poolformer).resize, { to: 'shortest edge', edge: 100, filter: 'bicubic' })
+  assert.deepEqual(load({ ...poolformer, crop_pct: null }).resize, {
+    to: 'shortest edge',
+    edge: 90,
+    filter: 'bicubic',
+  })
+  const convnext = { image_processor_type: 'ConvNextImageProcessor', crop_pct: null }
+  assert.equal(load({ ...convnext, size: { shortest_edge: 384 } }).resize?.to, 'size')
+})
+
 test('processor_config.json: its image_processor takes precedence, as in transformers', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'onnxpress-processor-'))
   t.after(() => rmSync(dir, { recursive: true }))
@@ -269,6 +293,7 @@ test('processor_config.json: its image_processor takes precedence, as in transfo
   const image_processor = {
     image_processor_type: 'CLIPImageProcessor',
     size: { shortest_edge: 96 },
+    do_center_crop: false,
     crop_size: null,
   }
   write('processor_config.json', { image_processor, processor_class: 'CLIPProcessor' })

@@ -30,8 +30,11 @@ const TENSOR = { int32Data: 5, stringData: 6, int64Data: 7, name: 8 }
 /** Longest list of labels, in bytes. */
 const MAX_LIST = 2 ** 16
 
-/** Operators that keep the values and their order. */
-const TRANSPARENT = ['Identity', 'Cast', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Dropout']
+/** Operators that keep the values, apart from their precision, and their order. */
+const TRANSPARENT = [
+  ...['Identity', 'Cast', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Dropout'],
+  ...['QuantizeLinear', 'DequantizeLinear'],
+]
 
 /** @throws Error if the path is not an ONNX file */
 export async function readOnnxFile(path: string): Promise<OnnxFile> {
