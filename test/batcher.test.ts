@@ -198,3 +198,23 @@ test('with a delay, an incomplete batch waits for more samples, a full one does 
   await Promise.all([1, 2, 3, 4].map((value) => forEver.predict(tensor([[value]]), ['sum'], context())))
   assert.deepEqual(batches, [3, 4])
 })
+
+test('outputs that lack a row for each sample are refused, and the others of the batch are answered', async () => {
+  const model = fakeModel()
+  // drops samples that begin with 0, as Compress would
+  const dropping = async (input: Tensor, outputs: readonly string[]): Promise<Tensor[]> => {
+    const results = await model(input, outputs)
+    const kept = Array.from(results[0].data as Float32Array).filter((sum) => sum !== 0)
+    return [{ ...results[0], dims: [kept.length], data: Float32Array.from(kept) }]
+  }
+  const batcher = new Batcher(dropping, OPTIONS)
+  const ask = (row: number[]) => batcher.predict(tensor([row]), ['sum'], context())
+  const [first, ...others] = [ask([9]), ask([1]), ask([0]), ask([2])]
+  assert.deepEqual([...(await first)[0].data], [9])
+  const [one, none, two] = await Promise.allSettled(others)
+  assert.deepEqual([...(one as PromiseFulfilledResult<Tensor[]>).value[0].data], [1])
+  assert.deepEqual([...(two as PromiseFulfilledResult<Tensor[]>).value[0].data], [2])
+  const { reason } = none as PromiseRejectedResult
+  assert.ok(reason instanceof RequestError && reason.status === 400)
+  assert.match(reason.message, /its output for 1 samples is \[0\], expected \[1,/)
+})

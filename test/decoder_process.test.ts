@@ -85,6 +85,18 @@ describe('images that our own decoders do not support', { skip: !hasProc && 'the
     assert.equal(await server.stop(), 0)
   })
 
+  test('an image that comes when an idle process is ended is decoded by another', async () => {
+    const server = await startServer({ env: { PREPROCESS_THREADS: '1' } })
+    const small = await sharp(SAMPLE).webp().toBuffer()
+    const large = await largeWebp()
+    for (const earlyMs of [0, 1, 2, 3]) {
+      assert.equal((await predict(server, large)).status, 200)
+      await setTimeout(500 - earlyMs) // when the process of a large image is ended, which no event marks
+      assert.equal((await predict(server, small)).status, 200)
+    }
+    assert.equal(await server.stop(), 0)
+  })
+
   test('a request with several large ones gives way to others after 2 seconds', async (t) => {
     const server = await start(t)
     const large = await largeWebp()
@@ -104,15 +116,20 @@ describe('images that our own decoders do not support', { skip: !hasProc && 'the
   test('shutdown does not wait for a decoder', async (t) => {
     const server = await startServer({ env: { SHUTDOWN_MS: '100' } })
     t.after(() => server.process.kill('SIGKILL'))
-    const given = Promise.all(
-      [1, 2, 3, 4].map(async () => predict(server, await largeWebp()).catch(() => 'cut off')),
+    const image = await largeWebp()
+    const statuses = [1, 2, 3, 4].map(() =>
+      predict(server, image).then(
+        ({ status }) => status,
+        () => 0,
+      ),
     )
     await until(() => childrenOf(server.process.pid!).length > 0)
     const startedAt = performance.now()
+    server.process.ref()
     const exited = once(server.process, 'exit')
     server.process.kill('SIGTERM')
     await exited
     assert.ok(performance.now() - startedAt < 2100)
-    await given
+    for (const status of await Promise.all(statuses)) assert.ok([0, 503].includes(status), String(status))
   })
 })

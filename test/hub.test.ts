@@ -17,6 +17,7 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { fetchModel } from '../lib/hub/fetch_model.ts'
 import { parseHubReference } from '../lib/hub/reference.ts'
+import { RepoCache } from '../lib/hub/repo_cache.ts'
 import { servingFiles } from '../lib/hub/serving_files.ts'
 import { readCommand } from '../lib/process/command_line.ts'
 import { readSettings } from '../lib/process/settings.ts'
@@ -229,6 +230,14 @@ test('a cache without a list of files, from an older library, serves what is in 
   hub.requests.length = 0
   assert.deepEqual(await fetchHere(), [])
   assert.deepEqual(hub.downloaded, [])
+})
+
+test('a hash that is a path is refused', () => {
+  const file = { path: 'sample.png', size: 9, gitSha1: '../../../id_rsa' }
+  assert.throws(
+    () => new RepoCache(tmpdir(), 'owner/model').blobOf(file),
+    /sample\.png: the Hub lists it with the hash "\.\.\/.*, expected hexadecimal digits/,
+  )
 })
 
 test('what the Hub refuses is one line', async (t) => {

@@ -144,6 +144,8 @@ describe('arrays in files', () => {
     ['Fortran order', npy('<f4', '1, 28, 28', bytes, 'True'), 'application/x-npy', /ascontiguousarray/],
     ['big-endian', npy('>f4', '1, 28, 28', bytes), 'application/x-npy', /astype\("float32"\)/],
     ['objects', npy('|O', '1', bytes), 'application/x-npy', /dtype is \|O/],
+    ['a dtype that JavaScript knows', npy('<constructor', '1', bytes), 'application/x-npy', /dtype is <cons/],
+    ['no samples', npy('<f4', '0, 1, 28, 28', bytes.subarray(0, 0)), 'application/x-npy', /dims/],
     ['cut off', npy('<f4', '1, 28, 28', bytes).subarray(0, 9), 'application/x-npy', /cut off/],
     ['too few values', npy('<f4', '1, 28, 28', bytes.subarray(4)), 'application/x-npy', /3136 bytes/],
     ['words in CSV', 'a,b', 'text/csv', /line 1 of the CSV has "a"/],
@@ -156,4 +158,10 @@ describe('arrays in files', () => {
       assert.match((answer.body as { detail: string }).detail, detail)
     })
   }
+
+  test('413: more lines of CSV than lists of JSON are allowed', async () => {
+    const answer = await post('/predict', '1\n'.repeat(600_000), { 'content-type': 'text/csv' })
+    assert.equal(answer.status, 413)
+    assert.match((answer.body as { detail: string }).detail, /600000 lines; the limit is 500000/)
+  })
 })

@@ -461,15 +461,24 @@ describe('SIGHUP', () => {
     rmSync(dir, { recursive: true })
   })
 
+  test('SIGTERM while a model is loaded again waits for it, since ONNX Runtime would abort', async (t) => {
+    for (const delayMs of [5, 10, 20, 30, 45, 60, 80, 100]) {
+      const server = await start(t)
+      server.process.kill('SIGHUP')
+      await setTimeout(delayMs) // moments of a load, which no event marks
+      assert.equal(await server.stop(), 0)
+    }
+  })
+
   test('a broken folder changes nothing, and the log says why', async (t) => {
     const dir = folder('linear')
     const server = await start(t, { MODEL_DIR: dir })
-    renameSync(join(dir, 'model.onnx'), join(dir, 'gone.onnx'))
+    renameSync(join(dir, 'model.onnx'), join(dir, 'gone'))
     server.process.kill('SIGHUP')
     const line = await logged(server, ({ msg }) => String(msg).includes('not reloaded'))
     assert.match(line.msg, /the old one stays: .*there is no model\.onnx/)
     await assertRight(await predict(server, [5]), [9])
-    renameSync(join(dir, 'gone.onnx'), join(dir, 'model.onnx'))
+    renameSync(join(dir, 'gone'), join(dir, 'model.onnx'))
     server.process.kill('SIGHUP')
     await logged(server, ({ msg }) => String(msg).startsWith('reloaded'))
     await assertRight(await predict(server, [5]), [9])

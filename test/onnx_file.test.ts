@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -59,6 +59,23 @@ test('the operator that makes an output is found behind operators that keep its 
   assert.equal(await operatorOf(join(MODELS, 'softmaxed/model.onnx'), 'y'), 'Softmax') // then Cast
   assert.equal(await operatorOf(join(MODELS, 'fashion/model.onnx'), 'y'), 'Gemm')
   assert.equal(await operatorOf(join(MODELS, 'dtypes/int8/model.onnx'), 'y'), undefined) // the input itself
+})
+
+test('a chain of operators that keep the values may be long', () => {
+  const node = (i: number) => ({ operator: 'Identity', inputs: [`v${i}`], outputs: [`v${i + 1}`] })
+  const nodes = new Map(Array.from({ length: 100_000 }, (_, i) => [`v${i + 1}`, node(i)]))
+  assert.equal(originOf({ nodes }, 'v100000'), undefined)
+})
+
+test('a file that announces more bytes than it has is read to its end', async () => {
+  const path = join(mkdtempSync(join(tmpdir(), 'onnxpress-short-')), 'model.onnx')
+  // field 1 is a number; field 7, the graph, would have 2^62 bytes
+  writeFileSync(path, Buffer.from('08093affffffffffffffff3f0a01', 'hex'))
+  const reading = readOnnxFile(path).then(
+    () => 'read',
+    () => 'refused',
+  )
+  assert.ok(['read', 'refused'].includes(await reading))
 })
 
 test("scikit-learn's labels are an attribute or a list, of words or of numbers", async () => {

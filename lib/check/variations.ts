@@ -14,7 +14,7 @@ export interface Variation {
 type Size = { width: number; height: number }
 
 /**
- * All variations of a recipe, except its numbers (mean, std and factor), which `explainNumbers` finds by itself.
+ * All variations of a recipe, except its numbers (mean, std and factor), which `numberVariationsOf` finds by itself.
  *
  * @param size of the expected tensor
  * @param isTimm whether the folder has timm's keys

@@ -10,6 +10,7 @@
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { link, mkdir, rename, rm, symlink } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
+import { StartError } from '../inference/errors.ts'
 
 /** A file of a commit. */
 export interface RepoFile {
@@ -49,8 +50,12 @@ export class RepoCache {
   }
 
   /** Where a file's bytes are kept. */
-  blobOf({ sha256, gitSha1 }: RepoFile): string {
-    return join(this.#folder, 'blobs', sha256 ?? gitSha1)
+  blobOf({ path, sha256, gitSha1 }: RepoFile): string {
+    const hash = sha256 ?? gitSha1
+    if (/^[0-9a-f]{40,64}$/.test(hash)) return join(this.#folder, 'blobs', hash)
+    throw new StartError(
+      `${path}: the Hub lists it with the hash ${JSON.stringify(hash).slice(0, 80)}, expected hexadecimal digits`,
+    )
   }
 
   /** The commit that a revision pointed to when it was last downloaded. */

@@ -1,9 +1,7 @@
-/**
- * The batch queue: everything that waits when the session becomes free is the next batch. No request waits for others to
- * arrive, and batches grow with the load.
- */
+/** The batch queue: what waits when the session becomes free is the next batch, so batches grow with the load. */
 import { RequestError, WorkerDied } from './errors.ts'
 import { Rate } from './rate.ts'
+import { requireRows } from './session.ts'
 import type { Signal } from './signal.ts'
 import { concatenate, slice, type Tensor } from './tensor.ts'
 import type { Timings } from './timings.ts'
@@ -136,10 +134,8 @@ export class Batcher {
   /** Whether an incomplete batch should go on waiting; if so, sets a timer for its end. */
   #isDelayed(): boolean {
     const { maxBatchSize, maxDelayMs } = this.#options
-    const leftMs =
-      maxDelayMs > 0 && this.#waiting < maxBatchSize
-        ? this.#queue[0].arrivedAt + maxDelayMs - performance.now()
-        : 0
+    const isFull = this.#waiting >= maxBatchSize
+    const leftMs = isFull ? 0 : this.#queue[0].arrivedAt + maxDelayMs - performance.now()
     if (leftMs <= 0) {
       clearTimeout(this.#delay)
       this.#delay = undefined
@@ -180,7 +176,9 @@ export class Batcher {
   async #runSlices(slices: Slice[]): Promise<void> {
     const startedAt = performance.now()
     try {
-      const outputs = await this.#run(this.#gather(slices), slices[0].job.outputs)
+      const input = this.#gather(slices)
+      const outputs = await this.#run(input, slices[0].job.outputs)
+      requireRows(outputs, input.dims[0])
       this.#recordBatch(slices, performance.now() - startedAt)
       deliver(slices, outputs)
     } catch (error) {

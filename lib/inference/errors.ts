@@ -25,6 +25,11 @@ export class RequestError extends Error {
   }
 }
 
+/** For requests whose work is dropped because the process exits. */
+export function serverStopping(): RequestError {
+  return new RequestError(503, 'the server is stopping: send the request elsewhere')
+}
+
 /** The server cannot start as configured; the message is the one line the operator sees. */
 export class StartError extends Error {
   override name = 'StartError'

@@ -2,7 +2,7 @@
 import { extname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { messageOf, RequestError, StartError, WorkerDied } from './errors.ts'
+import { messageOf, RequestError, StartError, serverStopping, WorkerDied } from './errors.ts'
 import type { Tensor, TensorSpec } from './tensor.ts'
 
 export interface SessionOptions {
@@ -72,6 +72,17 @@ function modelFailure(message: string): RequestError {
   return new RequestError(400, `the model failed on this input: ${message.replace(/\s*\n\s*/g, ' ')}`)
 }
 
+/**
+ * A graph may drop rows, as Compress does: then nobody knows whose are left.
+ *
+ * @throws RequestError 400 unless each output has a row for each sample
+ */
+export function requireRows(outputs: readonly Tensor[], samples: number): void {
+  const other = outputs.find(({ dims }) => dims[0] !== samples)
+  if (other)
+    throw modelFailure(`its output for ${samples} samples is [${other.dims}], expected [${samples},...]`)
+}
+
 /** The first line of the runtime's message says what is wrong. */
 function loadFailure({ modelPath, devices }: SessionOptions, message: string): StartError {
   const device = devices.at(-1)
@@ -123,7 +134,7 @@ export async function startSession(
   }
 
   async function send(task: Task): Promise<Tensor[]> {
-    if (isClosed) throw new RequestError(503, 'the server is stopping: send the request elsewhere')
+    if (isClosed) throw serverStopping()
     const worker = await current.catch((error) => {
       const detail = `the model cannot be loaded right now (${messageOf(error)}): try again later`
       throw new RequestError(503, detail, { 'retry-after': '5' })

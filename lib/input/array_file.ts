@@ -3,7 +3,11 @@ import { RequestError } from '../inference/errors.ts'
 import { type Dtype, type Tensor, type TensorSpec, toBytes } from '../inference/tensor.ts'
 import { threadFunction } from '../workers/thread_pool.ts'
 import { type Input, memoryOf, type TextReader } from './input.ts'
-import { tensorFromBytes, tensorFromNumbers } from './tensor_body.ts'
+import { checkMetadata, tensorFromBytes, tensorFromNumbers } from './tensor_body.ts'
+
+/** A line becomes a list: ten million of them take a gigabyte. */
+const MAX_LINES = 500_000
+const LINE_FEED = 0x0a
 
 const MAGIC = '\x93NUMPY'
 
@@ -46,7 +50,8 @@ export function tensorFromNpy(body: Buffer, spec: TensorSpec): Tensor {
   if (/'fortran_order': *True/.test(header)) {
     throw invalid("its values are in Fortran's order: save numpy.ascontiguousarray(array)")
   }
-  const dtype = DTYPES[descr.slice(1)]
+  const code = descr.slice(1)
+  const dtype = Object.hasOwn(DTYPES, code) ? DTYPES[code] : undefined
   if (!dtype || descr.startsWith('>')) {
     throw invalid(`its dtype is ${descr}, expected little-endian numbers: save array.astype("${spec.dtype}")`)
   }
@@ -54,7 +59,11 @@ export function tensorFromNpy(body: Buffer, spec: TensorSpec): Tensor {
     .split(',')
     .filter((dim) => dim.trim() !== '')
     .map(Number)
-  return tensorFromBytes(body.subarray(end), { dims: dims.length > 0 ? dims : [1], dtype }, spec)
+  return tensorFromBytes(
+    body.subarray(end),
+    checkMetadata({ dims: dims.length > 0 ? dims : [1], dtype }),
+    spec,
+  )
 }
 
 function invalid(reason: string): RequestError {
@@ -67,6 +76,9 @@ function invalid(reason: string): RequestError {
  * @throws RequestError 400 when it has anything but numbers, lines of different lengths, or does not fit the model
  */
 function readCsv({ body, spec }: { body: Uint8Array; spec: TensorSpec }): Input {
+  const ends = body.reduce((count, byte) => (byte === LINE_FEED ? count + 1 : count), 0)
+  if (ends > MAX_LINES)
+    throw new RequestError(413, `the CSV has ${ends} lines; the limit is ${MAX_LINES}: send several requests`)
   const lines = toBytes(body).toString().trim().split(/\r?\n/)
   const rows = lines.map((line, row) =>
     line.split(',').map((cell) => {

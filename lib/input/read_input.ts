@@ -1,4 +1,5 @@
 /** A request's input, image files or a tensor, in any form of the HTTP contract. Every predicting route reads it here. */
+import { constants } from 'node:buffer'
 import { FORMATS, imageFormat, otherFormat } from '../../preprocess/index.ts'
 import type { AdmittedContext } from '../http/admission.ts'
 import type { RequestContext } from '../http/context.ts'
@@ -40,6 +41,10 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
   /** Long text is parsed in a thread, because it can take a second. */
   async function parse(reader: TextReader, body: Buffer<ArrayBuffer>, ctx: RequestContext): Promise<Input> {
     if (body.length < LONG_TEXT) return reader.read({ body, spec })
+    if (body.length > constants.MAX_STRING_LENGTH) {
+      const limit = Math.floor(constants.MAX_STRING_LENGTH / 2 ** 20)
+      throw new RequestError(413, `text may have at most ${limit} MB: send the tensor as bytes, with dims`)
+    }
     return threads.run<Input>(reader.inThread, { body, spec }, ctx.signal, [body.buffer])
   }
 

@@ -7,7 +7,7 @@ import type { Log } from '../log/log.ts'
 import { isLoopback } from '../security/allowed_hosts.ts'
 import type { Settings } from './settings.ts'
 
-/** How long exiting waits for the last batch and the log; then the process is killed, and its exit code is lost. */
+/** How long exiting waits for the last batch and the log. */
 const LAST_RUN_MS = 1000
 
 /** A loaded model, which a reload replaces. */
@@ -42,26 +42,26 @@ interface ServerParts<Loaded extends { model: LoadedModel }> {
 export async function runServer<Loaded extends { model: LoadedModel }>(
   parts: ServerParts<Loaded>,
 ): Promise<void> {
-  const { settings, log, load, createInstance } = parts
+  const { settings, log, createInstance } = parts
   let isStopping = false
   let http: HttpServer | undefined
   let model: LoadedModel | undefined
 
-  async function exit(code: number): Promise<void> {
+  const loads = createLoader(parts.load, () => isStopping)
+
+  function exit(code: number, limitMs = LAST_RUN_MS): Promise<void> {
     const flushed = new Promise<void>((resolve) => log.flush(() => resolve()))
-    const closed = Promise.all([flushed, parts.close(), model?.close()]).then(() => true)
-    if (await Promise.race([closed, setTimeout(LAST_RUN_MS, false)])) process.exit(code)
-    process.kill(process.pid, 'SIGKILL')
+    return exitAfter([flushed, parts.close(), model?.close(), loads.settled], code, limitMs)
   }
 
   async function stop(): Promise<void> {
     if (isStopping) return
     isStopping = true
-    if (!http) return exit(0)
+    if (!http) return exit(0, settings.SHUTDOWN_MS)
     log.info('stopping once open requests are finished')
     void setTimeout(settings.DRAIN_MS + settings.SHUTDOWN_MS).then(() => exit(http?.isIdle ? 0 : 1))
     await http.stop(settings.DRAIN_MS)
-    await exit(0)
+    await exit(0, isLoading ? settings.SHUTDOWN_MS : LAST_RUN_MS)
   }
 
   /** whether a reload was requested during the current load */
@@ -81,7 +81,8 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
   }
 
   async function replaceModel(): Promise<void> {
-    const next = await load()
+    const next = await loads.next()
+    if (isStopping) return
     const previous = model
     model = next.model
     // not awaited: one slow request must not delay the next reload
@@ -99,15 +100,46 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
     log.fatal(error, 'the process exits after this error')
     void exit(1)
   })
-  const loaded = await load()
+  const loaded = await loads.next()
+  if (isStopping) return // `stop` exits
   model = loaded.model
   const { HOST: host, PORT: port, REQUEST_TIMEOUT_MS: requestTimeoutMs } = settings
   http = await listen(instanceFor(loaded), { host, port, requestTimeoutMs })
-  if (!settings.API_TOKEN && !isLoopback(host)) {
-    log.warn(`HOST=${host} without API_TOKEN: everyone who can reach this machine can send requests`)
-  }
+  warnIfOpen(settings, log)
   log.info(`serving ${model.name} on ${model.device} at ${http.url}`)
   log.flush()
   isLoading = false
   if (isOutdated) await reload()
+}
+
+function warnIfOpen({ API_TOKEN: token, HOST: host }: Settings, log: Log): void {
+  if (token || isLoopback(host)) return
+  log.warn(`HOST=${host} without API_TOKEN: everyone who can reach this machine can send requests`)
+}
+
+/** @param limitMs then the process is killed, and its exit code is lost */
+async function exitAfter(work: unknown[], code: number, limitMs: number): Promise<void> {
+  const done = Promise.all(work).then(() => true)
+  if (await Promise.race([done, setTimeout(limitMs, false)])) process.exit(code)
+  process.kill(process.pid, 'SIGKILL')
+}
+
+function createLoader<Loaded extends { model: LoadedModel }>(
+  load: () => Promise<Loaded>,
+  isStopping: () => boolean,
+) {
+  let settled: Promise<void> = Promise.resolve()
+  return {
+    /** Load a model, and close it if the process is stopping by then. */
+    next(): Promise<Loaded> {
+      const loading = load()
+      const closeIfStopping = ({ model }: Loaded) => (isStopping() ? model.close() : undefined)
+      settled = loading.then(closeIfStopping, () => {})
+      return loading
+    },
+    /** resolves when no model is being loaded: ONNX Runtime aborts a process that exits meanwhile */
+    get settled() {
+      return settled
+    },
+  }
 }

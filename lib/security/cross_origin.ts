@@ -2,7 +2,7 @@
 import type { RequestListener } from 'node:http'
 import cors from 'cors'
 
-/** Headers that a page may read besides the harmless ones; the last four describe tensors and refusals. */
+/** Headers that a page may read besides the harmless ones. */
 const EXPOSED = [
   'x-request-id',
   'server-timing',

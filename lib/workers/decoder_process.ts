@@ -10,7 +10,7 @@ export type ToDecoder = ImageTask & { isLargeAllowed: boolean }
 
 export type FromDecoder =
   | { result: ImageResult | undefined }
-  | { status: number; detail: string }
+  | { status: number; detail: string; isLast?: true }
   | { fault: string }
 
 /** Processor time for one image: several times what the largest allowed photo takes. */
@@ -33,7 +33,7 @@ function startWatch(): NodeJS.Timeout {
     const { user, system } = process.cpuUsage(start)
     if ((user + system) / 1000 < MAX_CPU_MS) return
     const detail = `decoding the image takes more than ${MAX_CPU_MS / 1000} seconds: save it again as a JPEG or PNG`
-    reply({ status: 422, detail }, die)
+    reply({ status: 422, detail, isLast: true }, die)
   }, CPU_CHECK_MS)
 }
 

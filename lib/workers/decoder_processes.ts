@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { RequestError } from '../inference/errors.ts'
+import { RequestError, serverStopping } from '../inference/errors.ts'
 import type { Signal } from '../inference/signal.ts'
 import type { FromDecoder, ToDecoder } from './decoder_process.ts'
 import { FairQueue } from './fair_queue.ts'
@@ -23,6 +23,7 @@ export class DecoderProcesses {
   readonly #largeQueue = new FairQueue(1)
   readonly #idle = new Map<ChildProcess, NodeJS.Timeout>()
   readonly #busy = new Set<ChildProcess>()
+  #isClosed = false
 
   /**
    * @param limit most processes, and images that are decoded at once
@@ -70,16 +71,24 @@ export class DecoderProcesses {
     return result
   }
 
-  #runIn(task: ToDecoder): Promise<ImageResult | undefined> {
+  async #runIn(task: ToDecoder): Promise<ImageResult | undefined> {
+    if (this.#isClosed) throw serverStopping()
     const child = this.#take()
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => child.kill('SIGKILL'), MAX_MS)
       const onExit = () => {
         finish(0)
-        reject(new RequestError(422, 'the image made its decoder crash: save it again as a JPEG or PNG'))
+        const detail = 'the image made its decoder crash: save it again as a JPEG or PNG'
+        reject(this.#isClosed ? serverStopping() : new RequestError(422, detail))
+      }
+      const onError = () => {
+        finish(0)
+        const detail = 'no process to decode this image can be started: try again later'
+        reject(new RequestError(503, detail, { 'retry-after': '5' }))
       }
       const onMessage = (message: FromDecoder) => {
-        finish(task.isLargeAllowed ? IDLE_AFTER_LARGE_MS : IDLE_MS)
+        const idleMs = task.isLargeAllowed ? IDLE_AFTER_LARGE_MS : IDLE_MS
+        finish('isLast' in message ? 0 : idleMs)
         if ('result' in message) return resolve(message.result)
         reject(
           'fault' in message ? new Error(message.fault) : new RequestError(message.status, message.detail),
@@ -87,11 +96,11 @@ export class DecoderProcesses {
       }
       const finish = (idleMs: number) => {
         clearTimeout(timer)
-        child.off('message', onMessage).off('exit', onExit)
+        child.off('message', onMessage).off('exit', onExit).off('error', onError)
         this.#giveBack(child, idleMs)
       }
-      child.once('message', onMessage).once('exit', onExit)
-      child.send(task, () => {}) // an error here is followed by `exit`
+      child.once('message', onMessage).once('exit', onExit).once('error', onError)
+      child.send?.(task, () => {}) // an error here is followed by `exit`
     })
   }
 
@@ -106,7 +115,7 @@ export class DecoderProcesses {
 
   #fork(): ChildProcess {
     const child = fork(MODULE, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
-    child.on('error', () => {}) // followed by `exit`
+    child.on('error', () => {}) // it was not started, or is followed by `exit`
     child.once('exit', () => {
       clearTimeout(this.#idle.get(child))
       this.#idle.delete(child)
@@ -119,14 +128,18 @@ export class DecoderProcesses {
 
   #giveBack(child: ChildProcess, idleMs: number): void {
     this.#busy.delete(child)
-    if (!child.connected) return void child.kill('SIGKILL')
-    const timer = setTimeout(() => child.kill('SIGKILL'), idleMs)
+    if (!child.connected || idleMs === 0) return void child.kill('SIGKILL')
+    const timer = setTimeout(() => {
+      this.#idle.delete(child) // it exits a moment later
+      child.kill('SIGKILL')
+    }, idleMs)
     timer.unref()
     this.#idle.set(child, timer)
   }
 
   /** Kill all processes; images that are being decoded are given up. */
   close(): void {
+    this.#isClosed = true
     for (const child of [...this.#idle.keys(), ...this.#busy]) child.kill('SIGKILL')
   }
 }

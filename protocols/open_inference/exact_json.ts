@@ -18,16 +18,14 @@ export interface ExactJson {
 export function parseExactly(text: string, what: string): ExactJson {
   const json = parseJson(text, what)
   if (!/\d{16}/.test(text)) return { json, exact: json }
-  // strings are skipped, except very long ones, which would make the expression run out of memory
-  const marked = text.replace(/"(?:[^"\\]|\\.){0,1000}"|(?<=[[,\s])-?\d{16,20}(?=[\s,\]])/gs, (found) =>
-    found.startsWith('"') ? found : `"${MARK}${found}"`,
-  )
+  let inString = false
+  const marked = text.replace(/\\.|"|(?<=[[,\s])-?\d{16,20}(?=[\s,\]])/gs, (found) => {
+    if (found === '"') inString = !inString
+    else if (!inString && found[0] !== '\\') return `"${MARK}${found}"`
+    return found
+  })
   if (marked === text) return { json, exact: json }
-  try {
-    return { json, exact: JSON.parse(marked) }
-  } catch {
-    return { json, exact: json } // a very long string with such a number in it
-  }
+  return { json, exact: JSON.parse(marked) }
 }
 
 /** Whether a value of `exact` is a marked integer. */

@@ -41,7 +41,7 @@ export class MessageFile {
       if (pbf.type === LENGTH_DELIMITED) end += pbf.readVarint()
       else pbf.skip(pbf.type)
       const start = position + pbf.pos
-      end += pbf.pos
+      end = Math.min(end + pbf.pos, this.#size) // a damaged file announces more than it has
       yield { number, start, end }
       position = end
     }

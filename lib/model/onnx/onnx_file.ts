@@ -54,8 +54,9 @@ export async function readOnnxFile(path: string): Promise<OnnxFile> {
 
 /** The node that computes a value, ignoring later ones that keep it as it is; undefined for an input or a constant. */
 export function originOf({ nodes }: Pick<OnnxFile, 'nodes'>, value: string): Node | undefined {
-  const node = nodes.get(value)
-  return node && TRANSPARENT.includes(node.operator) ? originOf({ nodes }, node.inputs[0]) : node
+  let node = nodes.get(value)
+  while (node && TRANSPARENT.includes(node.operator)) node = nodes.get(node.inputs[0])
+  return node
 }
 
 /** The labels that an output of labels chooses from, in class order; undefined where the graph does not say. */
