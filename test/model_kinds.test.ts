@@ -599,13 +599,11 @@ describe('a folder that cannot be served stops the start with one line', () => {
   })
 
   test('labels as transformers reads them', () => {
-    const labels = (json: object) => {
+    const notes: string[] = []
+    const labels = (json: object, classes = 2) => {
       const config = { path: 'config.json', json: json as Record<string, unknown> }
-      return inClassOrder(
-        findLabels(config, undefined, () => {}),
-        2,
-        prefixOf(config),
-      )
+      const found = findLabels(config, undefined, (note) => notes.push(note))
+      return inClassOrder(found, classes, prefixOf(config))
     }
     assert.deepEqual(labels({}), ['0', '1'])
     assert.deepEqual(labels({ model_type: 'vit' }), ['LABEL_0', 'LABEL_1'])
@@ -613,6 +611,13 @@ describe('a folder that cannot be served stops the start with one line', () => {
     assert.deepEqual(labels({ label2id: { dog: 1, cat: 0 } }), ['cat', 'dog'])
     assert.deepEqual(labels({ id2label: { '00': 3, '01': 'b' }, label2id: { c: 0 } }), ['3', 'b'])
     assert.throws(() => labels({ id2label: { 0: 'a', 1: {} } }), /id2label has no label for class 1/)
+    assert.deepEqual(notes, [])
+    const imageNet = labels({ architecture: 'resnet18', num_classes: 1000 }, 1000)
+    assert.deepEqual(
+      [imageNet[0], imageNet[281], imageNet[999]],
+      ['tench, Tinca tinca', 'tabby, tabby cat', 'toilet tissue, toilet paper, bathroom tissue'],
+    )
+    assert.match(notes.join(), /^there are no labels: ImageNet-1k's are used/)
   })
 
   test('the only graph of a folder is served, with a note', async () => {

@@ -1,4 +1,5 @@
 /** The names of the classes. */
+import { readFileSync } from 'node:fs'
 import { invalidKey, type JsonFile } from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
 
@@ -28,7 +29,8 @@ export function findLabels(
       Object.entries(Object(label2id)).map(([name, i]) => [String(i), name]),
     )
     if (label2id) return { source: `${config.path}: label2id`, byNumber: byNumber(inverted) }
-    return own && { source: 'the ONNX file', byNumber: byNumber(own) }
+    if (own) return { source: 'the ONNX file', byNumber: byNumber(own) }
+    return isImageNet(config) ? imageNetLabels(note) : undefined
   }
   const [key, names] = first
   if (typeof names !== 'object') throw invalidKey(config, key, names, '{"0": "name", ...} or a list of names')
@@ -36,6 +38,17 @@ export function findLabels(
   for (const [other, list] of others)
     if (text(list) !== text(names)) note(`${config.path}: ${other} has no effect beside ${key}`)
   return { source: `${config.path}: ${key}`, byNumber: byNumber(Object(names)) }
+}
+
+/** timm leaves out the labels of ImageNet-1k, and adds them when it loads such a folder. */
+function isImageNet({ json: { architecture, num_classes: classes } }: JsonFile): boolean {
+  return typeof architecture === 'string' && classes === 1000
+}
+
+function imageNetLabels(note: (message: string) => void): Labels {
+  note("there are no labels: ImageNet-1k's are used, as timm and transformers do for 1000 classes")
+  const names = JSON.parse(readFileSync(new URL('imagenet_labels.json', import.meta.url), 'utf8'))
+  return { source: "timm's list of ImageNet-1k", byNumber: byNumber(names) }
 }
 
 /** As transformers reads `id2label`: a key may be "00", a name may be a number. */

@@ -71,6 +71,7 @@ const QUIET = [
   'return_tensors',
   'input_data_format',
   'do_reduce_labels',
+  'reduce_labels',
   'image_seq_length',
 ]
 
@@ -142,6 +143,11 @@ function readBackend(file: JsonFile, json: Json, { resize, rescale }: Recipe, no
   }
   if (json.fuse_normalize !== undefined)
     note(`${file.path}: fuse_normalize has no effect without "backend": "torchvision"`)
+  const { image_processor_type: type } = file.json
+  if (typeof type === 'string' && type.endsWith('Fast') && file.json.backend === undefined)
+    note(
+      `${file.path}: images are resized by Pillow; for the pixels of ${type} with torchvision, set "backend": "torchvision"`,
+    )
   return readPillowVersion(file)
 }
 
