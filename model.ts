@@ -53,7 +53,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
     const recipe = readRecipe(folder, { input, note })
     const runnable = { session, graph, sampleDims: sampleDims(input, recipe) }
     const names = session.outputs.map(({ name }) => name)
-    const output = readOutputSpec({ folder, file, names, outputs: await firstRun(runnable) }, note)
+    const output = await readOutputSpec({ folder, file, names, outputs: await firstRun(runnable) }, note)
     const warm = await warmUp(runnable, output.specs, settings.MAX_BATCH_SIZE, note)
     const { outputs, batchSize, isFixed } = warm
     // for a small graph, waking other threads takes longer than they save

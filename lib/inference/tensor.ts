@@ -150,19 +150,17 @@ function toBools(bytes: Uint8Array): Uint8Array {
 function float16ToNumbers(bits: Uint16Array): Float32Array {
   const numbers = new Float32Array(bits.length)
   for (let i = 0; i < numbers.length; i++) {
-    const exponent = (bits[i] >> 10) & 31
-    const fraction = bits[i] & 1023
-    const size =
-      exponent === 31
-        ? fraction === 0
-          ? Number.POSITIVE_INFINITY
-          : Number.NaN
-        : exponent === 0
-          ? fraction * 2 ** -24
-          : (1024 + fraction) * POWERS[exponent]
+    const size = sizeOfHalf((bits[i] >> 10) & 31, bits[i] & 1023)
     numbers[i] = bits[i] & 0x8000 ? -size : size
   }
   return numbers
+}
+
+/** A half-precision number without its sign, from the bits of its exponent and its fraction. */
+function sizeOfHalf(exponent: number, fraction: number): number {
+  if (exponent === 0) return fraction * 2 ** -24
+  if (exponent < 31) return (1024 + fraction) * POWERS[exponent]
+  return fraction === 0 ? Number.POSITIVE_INFINITY : Number.NaN
 }
 
 /** By the exponent's bits: the value of the last bit of a half-precision fraction. */

@@ -14,13 +14,13 @@ export interface Graph {
   fixedBatch: number | undefined
 }
 
-/** An output as the graph declares it, and its values in the first runs. */
+/** An output as the graph declares it, and its values in the first run. */
 export interface FirstOutput {
   spec: TensorSpec
   /** for zeros, [n, ...] */
   values: Tensor
   /** for noise, [n, ...]; undefined if the graph fails on it */
-  noiseValues?: Tensor
+  runNoise: () => Promise<Tensor | undefined>
 }
 
 /** @throws StartError for a graph that is not a classifier of one input */

@@ -25,10 +25,10 @@ export function findLabels(
   const lists = { id2label, labels, label_names, 'pretrained_cfg.label_names': timm?.label_names }
   const [first, ...others] = Object.entries(lists).filter(([, list]) => list !== undefined && list !== null)
   if (!first) {
-    const inverted = Object.fromEntries(
-      Object.entries(Object(label2id)).map(([name, i]) => [String(i), name]),
-    )
-    if (label2id) return { source: `${config.path}: label2id`, byNumber: byNumber(inverted) }
+    if (label2id) {
+      const inverted = Object.entries(label2id).map(([name, number]) => [String(number), name])
+      return { source: `${config.path}: label2id`, byNumber: byNumber(Object.fromEntries(inverted)) }
+    }
     if (own) return { source: 'the ONNX file', byNumber: byNumber(own) }
     return isImageNet(config) ? imageNetLabels(note) : undefined
   }

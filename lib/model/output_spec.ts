@@ -57,7 +57,7 @@ export interface ModelOutputs {
 }
 
 /** The output that has the scores, before its meaning is known. */
-interface Scores extends Pick<OutputSpec, 'operator'>, Pick<FirstOutput, 'values' | 'noiseValues'> {
+interface Scores extends Pick<OutputSpec, 'operator'>, Pick<FirstOutput, 'values' | 'runNoise'> {
   classes: number
   /** of the labels that the folder or the graph has */
   labelCount: number | undefined
@@ -72,17 +72,17 @@ interface Scores extends Pick<OutputSpec, 'operator'>, Pick<FirstOutput, 'values
  * @returns the meaning, and the outputs with the scores first
  * @throws StartError or ConfigError naming the key, what was expected and what was received
  */
-export function readOutputSpec(
+export async function readOutputSpec(
   { folder, file, names, outputs }: ModelOutputs,
   note: Note,
-): { spec: OutputSpec; specs: TensorSpec[] } {
+): Promise<{ spec: OutputSpec; specs: TensorSpec[] }> {
   const { config } = folder
   const ownLabels = folder.labels ?? names.map((name) => labelsOf(file, name)).find((list) => list)
   const labels = findLabels(config, ownLabels, note)
   const labelCount = labels?.byNumber.size
   const scores = chooseScores(outputs, config, labelCount, note)
   const { name } = scores.spec
-  const { values, noiseValues } = scores
+  const { values, runNoise } = scores
   const classes = sizeOf(values.dims.slice(1))
   if (classes !== (values.dims[1] ?? 1)) {
     throw new StartError(
@@ -91,7 +91,7 @@ export function readOutputSpec(
   }
   const operator = originOf(file, name)?.operator
   const others = outputs.filter((output) => output !== scores)
-  const read: Scores = { values, noiseValues, classes, labelCount, operator }
+  const read: Scores = { values, runNoise, classes, labelCount, operator }
   if (names.length > 1 && isProbabilities(scores.spec))
     read.besides = others.some((other) => classes > 1 && other.values.dims[1] === classes)
       ? 'labels'
@@ -100,7 +100,7 @@ export function readOutputSpec(
   const isBinary = kind === 'single-label' && classes === 1 && labelCount !== 1
   const spec: OutputSpec = {
     kind,
-    scoreFunction: readScoreFunction(folder, read, kind, note),
+    scoreFunction: await readScoreFunction(folder, read, kind, note),
     isBinary,
     labels: inClassOrder(labels, isBinary ? 2 : classes, kind === 'regression' ? '' : prefixOf(config)),
     threshold: readThreshold(folder, kind, note),
@@ -136,12 +136,12 @@ function readKind(
   return 'regression'
 }
 
-function readScoreFunction(
+async function readScoreFunction(
   { config }: ModelFolder,
-  { values, noiseValues = values, classes, operator = '', besides }: Scores,
+  { values, runNoise, classes, operator = '', besides }: Scores,
   kind: OutputSpec['kind'],
   note: Note,
-): ScoreFunction {
+): Promise<ScoreFunction> {
   const usual = {
     'single-label': classes === 1 ? 'sigmoid' : 'softmax',
     'multi-label': 'sigmoid',
@@ -164,8 +164,10 @@ function readScoreFunction(
   if (kind === 'regression' || besides) return 'none'
   if (LEFT_TO_APPLY[operator]) return LEFT_TO_APPLY[operator]
   const scoreFunction = usual[kind] as ScoreFunction
-  if (LINEAR.includes(operator)) return scoreFunction
-  if (![values, noiseValues].every((output) => looksLikeScores(output, scoreFunction))) return scoreFunction
+  if (LINEAR.includes(operator) || !looksLikeScores(values, scoreFunction)) return scoreFunction
+  // logits can look like scores by chance, but hardly twice
+  const noisy = await runNoise()
+  if (noisy && !looksLikeScores(noisy, scoreFunction)) return scoreFunction
   const applied = `${scoreFunction} has already been applied, so the output is used as it is`
   note(`the model's output looks as if ${applied}${orSay(scoreFunction)}`)
   return 'none'

@@ -33,7 +33,7 @@ interface Runnable {
 }
 
 /**
- * Run the graph on zeros, and on noise.
+ * Run the graph once, on zeros.
  *
  * @returns the outputs with one row per sample, at least one
  * @throws StartError when the graph does not run, or no output has a batch axis
@@ -44,8 +44,12 @@ export async function firstRun({ session, graph, sampleDims }: Runnable): Promis
   const results = await run(session, zeros(input.dtype, shape), outputs).catch((error) => {
     throw new StartError(`the model does not run on an input of [${shape}]: ${messageOf(error)}`)
   })
-  const noisy = await run(session, noise(input.dtype, shape), outputs).catch(() => undefined)
-  const all = outputs.map((spec, i) => ({ spec, values: results[i], noiseValues: noisy?.[i] }))
+  const runNoise = async (spec: TensorSpec) => (await run(session, noise(input.dtype, shape), [spec]))[0]
+  const all = outputs.map((spec, index) => ({
+    spec,
+    values: results[index],
+    runNoise: () => runNoise(spec).catch(() => undefined),
+  }))
   const batched = all.filter(({ values }) => values.dims[0] === samples)
   if (batched.length > 0) return batched
   throw new StartError(
