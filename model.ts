@@ -65,7 +65,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       onWait,
       onBatch,
     })
-    const uncounted = new Batcher(session.run, { ...size, maxDelayMs: 0 })
+    const unmetered = new Batcher(session.run, { ...size, maxDelayMs: 0 })
     const [{ name: scores }] = outputs
     return {
       name: settings.MODEL_NAME || folder.name,
@@ -91,9 +91,9 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       },
       predict: async (tensor, ctx) => (await batcher.predict(tensor, [scores], ctx))[0],
       infer: (tensor, names, ctx) => batcher.predict(tensor, names, ctx),
-      predictUncounted: async (tensor) => {
+      predictUnmetered: async (tensor) => {
         const job = { signal: new Signal(), timings: {} }
-        return (await uncounted.predict(tensor, [scores], job))[0]
+        return (await unmetered.predict(tensor, [scores], job))[0]
       },
       close: session.close,
     }

@@ -16,7 +16,7 @@ export function addHuggingFace({ model, routes, admit, classify }: Service): voi
   const ranked: OutputSpec = { ...model.outputSpec, kind: 'single-label' }
   const predict = admit(async (ctx) => {
     const results = await classify(ctx, ranked)
-    ctx.noteResults(results)
+    ctx.recordResults(results)
     const lists = results.map(predictionsOf)
     ctx.res.json(lists.length === 1 ? lists[0] : lists)
   })

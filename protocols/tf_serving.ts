@@ -35,9 +35,9 @@ export function predictInstances(service: Service): Handler {
   const { admit, readTensors, predict } = service
   return admit(async (ctx) => {
     const { tensors, input } = await readTensors(ctx)
-    if (input.isColumnar) return sendColumns(service, tensors, ctx)
+    if (input.isColumnFormat) return sendColumns(service, tensors, ctx)
     const predictions = await predict(tensors, ctx, input.options)
-    ctx.noteResults(predictions)
+    ctx.recordResults(predictions)
     ctx.res.json({ predictions })
   })
 }

@@ -47,7 +47,7 @@ export function addTorchServe(service: Service): void {
     const { req, res } = ctx
     if (req.accepts(['json', 'text/plain']) === 'text/plain') return ctx.replyText(await classify(ctx))
     const results = await classify(ctx, spec)
-    ctx.noteResults(results)
+    ctx.recordResults(results)
     const bodies = results.map(resultJson)
     res.type('json').send(bodies.length === 1 ? bodies[0] : `[${bodies}]`)
   })

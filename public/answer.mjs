@@ -51,7 +51,7 @@ function numberText(number) {
 
 /** @param {import('./predictor.mjs').Input} input with a result or an error */
 export function showAnswer({ result, error, times, seen }, model) {
-  say(error ?? '', Boolean(error))
+  showMessage(error ?? '', Boolean(error))
   if (!result) return clearAnswer('failed')
   $('answer').dataset.state = 'result'
   showLabel(result, model)
@@ -146,11 +146,11 @@ $('seen').addEventListener('load', ({ target }) => {
 export function setBusy(isBusy) {
   $('answer').setAttribute('aria-busy', String(isBusy))
   clearTimeout(slow)
-  if (isBusy) slow = setTimeout(() => $('message').textContent || say(WORKING), SLOW_MS)
-  else if ($('message').textContent === WORKING) say('')
+  if (isBusy) slow = setTimeout(() => $('message').textContent || showMessage(WORKING), SLOW_MS)
+  else if ($('message').textContent === WORKING) showMessage('')
 }
 
-export function say(text, isBad = false) {
+export function showMessage(text, isBad = false) {
   clearTimeout(slow)
   setText($('message'), text)
   $('message').classList.toggle('bad', isBad)

@@ -1,14 +1,14 @@
 /** The page: takes a drawing, images or numbers, has them predicted, and shows the results. */
-import { clearAnswer, say, setBusy, showAnswer, showSeen } from './answer.mjs'
+import { clearAnswer, setBusy, showAnswer, showMessage, showSeen } from './answer.mjs'
 import { createCamera, hasCamera } from './camera.mjs'
 import { hideCode, showCode } from './code.mjs'
 import { $, setBlob } from './dom.mjs'
 import { createDrawing } from './drawing.mjs'
 import { createGallery } from './gallery.mjs'
 import { createPredictor } from './predictor.mjs'
-import { ask, hasToken, Refusal, Unreachable, untilReady, useToken } from './server.mjs'
+import { HttpError, hasToken, request, Unreachable, untilReady, useToken } from './server.mjs'
 import { listenForImages } from './sources.mjs'
-import { canDraw, numbersWanted, wordsFor } from './words.mjs'
+import { canDraw, numbersWanted, textsFor } from './texts.mjs'
 
 /** @typedef {import('./predictor.mjs').Input} Input */
 
@@ -33,10 +33,10 @@ let timer
 const predictor = createPredictor({
   maxBytes: () => model.limits.maxUploadBytes,
   onBusy: (isBusy) => setBusy(isBusy || timer !== undefined),
-  onWait: (text) => say(text, true),
+  onWait: (text) => showMessage(text, true),
   onReconnect: async () => {
     await describe() // it may have come back with another model
-    say('')
+    showMessage('')
   },
   onDone(input) {
     if (gallery.has(input)) gallery.update(input)
@@ -62,28 +62,28 @@ function show(input) {
 function showNothing() {
   predictor.choose()
   clearAnswer('empty')
-  say('')
+  showMessage('')
   const numbers = numbersWanted(model)
   if (model.input.takesImages) showCode({ name: 'image.png' })
   else if (numbers !== undefined) showCode({ numbers: new Array(numbers || 1).fill(5) })
   else hideCode()
 }
 
-// ---- the stage shows one face at a time
+// ---- the stage shows one view at a time
 
-/** @param {string} id of the face */
-function showFace(id) {
+/** @param {string} id of the view */
+function showView(id) {
   if (id !== 'camera') camera.close()
   if (id !== 'gallery') gallery.show([])
-  for (const face of document.querySelectorAll('.face')) face.hidden = face.id !== id
+  for (const view of document.querySelectorAll('.view')) view.hidden = view.id !== id
   scrollTo(0, 0) // on a phone, the samples are below the stage
 }
 
 /** Back to where the visitor began. */
 function showHome() {
-  if (canDraw(model)) showFace('draw')
-  else if (model.input.takesImages) showFace('drop')
-  else showFace(numbersWanted(model) === undefined ? 'no-input' : 'numbers-form')
+  if (canDraw(model)) showView('draw')
+  else if (model.input.takesImages) showView('drop')
+  else showView(numbersWanted(model) === undefined ? 'no-input' : 'numbers-form')
   if (!canDraw(model) || drawing.isEmpty) showNothing()
   else schedule(sendDrawing, 0)
 }
@@ -95,19 +95,19 @@ function takeFiles(files) {
     return
   }
   if (files.length === 0) return
-  if (!model.input.takesImages) return say(`${model.name} takes no images`, true)
+  if (!model.input.takesImages) return showMessage(`${model.name} takes no images`, true)
   if (files.length === 1) return takeImage({ name: files[0].name, image: files[0] })
   const inputs = files.slice(0, MAX_FILES).map((file) => ({ name: file.name, image: file }))
-  showFace('gallery')
+  showView('gallery')
   gallery.show(inputs)
   clearAnswer('empty')
   predictor.choose(...inputs)
-  say(files.length > MAX_FILES ? `Only the first ${MAX_FILES} of ${files.length} files are used` : '')
+  showMessage(files.length > MAX_FILES ? `Only the first ${MAX_FILES} of ${files.length} files are used` : '')
 }
 
 /** @param {Input} input one image, shown in place of the canvas */
 function takeImage(input) {
-  showFace('photo')
+  showView('photo')
   setBlob($('sent'), input.image)
   $('sent-name').textContent = input.name
   predictor.choose(input)
@@ -129,7 +129,7 @@ const drawing = createDrawing($('canvas'), {
 
 function drawn(ms) {
   const isSmall = !drawing.isDrawing && drawing.extent < SMALL
-  const hint = drawing.isEmpty ? wordsFor(model).drawHint : isSmall ? 'Draw it larger' : ''
+  const hint = drawing.isEmpty ? textsFor(model).drawHint : isSmall ? 'Draw it larger' : ''
   if (hint) $('draw-hint').textContent = hint
   $('draw').classList.toggle('hinted', hint !== '')
   $('draw').classList.toggle('drawn', !drawing.isEmpty)
@@ -176,13 +176,13 @@ function sendFrame() {
 $('camera-open').addEventListener('click', async () => {
   if (!hasCamera) return $('capture').click()
   try {
-    showFace('camera')
+    showView('camera')
     clearAnswer('empty')
     await camera.open()
     sendFrame()
   } catch (error) {
     showHome()
-    say(error.message, true)
+    showMessage(error.message, true)
   }
 })
 $('shoot').addEventListener('click', async () => {
@@ -200,7 +200,7 @@ $('numbers-form').addEventListener('submit', (event) => {
   const numbers = words.map(Number)
   const wanted = numbersWanted(model) || numbers.length
   if (numbers.some(Number.isNaN) || numbers.length !== wanted) {
-    return say(`Enter ${wanted === 1 ? 'one number' : `${wanted} numbers`}, such as 0.5`, true)
+    return showMessage(`Enter ${wanted === 1 ? 'one number' : `${wanted} numbers`}, such as 0.5`, true)
   }
   predictor.choose({ numbers })
 })
@@ -210,8 +210,8 @@ $('numbers-form').addEventListener('submit', (event) => {
 /** Ask what the server serves, and adapt the page to it. */
 async function describe() {
   const before = model
-  model = await (await ask('model')).json()
-  const { headline, subline, about, drawHint } = wordsFor(model)
+  model = await (await request('model')).json()
+  const { headline, subline, about, drawHint } = textsFor(model)
   document.title = `${model.name}: onnxpress`
   $('name').textContent = model.name
   $('headline').textContent = headline
@@ -243,7 +243,7 @@ function askForToken() {
   $('headline').textContent = 'This server is private'
   $('subline').textContent = ''
   $('token-form').hidden = false
-  say(hasToken() ? 'The server does not accept this token: use the value of its API_TOKEN' : '', true)
+  showMessage(hasToken() ? 'The server does not accept this token: use the value of its API_TOKEN' : '', true)
   $('token').focus()
 }
 
@@ -251,7 +251,7 @@ $('token-form').addEventListener('submit', (event) => {
   event.preventDefault()
   useToken($('token').value)
   $('token').value = ''
-  say('')
+  showMessage('')
   start()
 })
 
@@ -261,11 +261,11 @@ async function start() {
     predictor.resume()
     takeFiles(early.splice(0))
   } catch (error) {
-    if (error instanceof Refusal && error.status === 401) return askForToken()
-    say(error.message, true)
+    if (error instanceof HttpError && error.status === 401) return askForToken()
+    showMessage(error.message, true)
     if (!(error instanceof Unreachable)) return
     await untilReady()
-    say('')
+    showMessage('')
     start()
   }
 }

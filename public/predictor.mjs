@@ -1,5 +1,5 @@
 /** Asks the server for predictions, one input at a time. A newer choice replaces the waiting inputs. */
-import { ask, Refusal, timesOf, Unreachable, untilReady, wait } from './server.mjs'
+import { HttpError, request, timesOf, Unreachable, untilReady, wait } from './server.mjs'
 
 /**
  * @typedef {object} Input one input to predict
@@ -26,7 +26,7 @@ const MAX_BREAKS = 3
  * @param {() => Promise<void>} page.onReconnect awaited before the request is repeated
  * @param {(input: Input) => void} page.onDone called with a result or an error
  * @param {(input: Input) => void} page.onSeen called with the preprocessed image
- * @param {(refusal: Refusal) => void} page.onUnauthorized called when a token is required; `resume` goes on
+ * @param {(error: HttpError) => void} page.onUnauthorized called when a token is required; `resume` goes on
  */
 export function createPredictor(page) {
   /** @type {Input[]} the waiting inputs */
@@ -44,7 +44,7 @@ export function createPredictor(page) {
       try {
         await predict(current, stop.signal)
       } catch (error) {
-        if (error instanceof Refusal && error.status === 401) {
+        if (error instanceof HttpError && error.status === 401) {
           queue.unshift(current)
           current = undefined
           return page.onUnauthorized(error)
@@ -67,32 +67,32 @@ export function createPredictor(page) {
         `${input.name} is ${megabytes(input.image.size)}; the limit is ${megabytes(maxBytes)}: send a smaller one`,
       )
     }
-    const request = requestOf(input)
+    const init = requestOf(input)
     const begun = performance.now()
-    const response = await askPatiently('predict', { ...request, signal })
+    const response = await sendPatiently('predict', { ...init, signal })
     input.result = await response.json()
     input.times = timesOf(response, performance.now() - begun)
     if (isStale()) return
     page.onDone(input)
     if (!input.image) return
     const headers = { accept: 'image/png' }
-    const picture = await askPatiently('preprocess', { ...request, headers, signal })
+    const picture = await sendPatiently('preprocess', { ...init, headers, signal })
     input.seen = await picture.blob()
     if (!isStale()) page.onSeen(input)
   }
 
   /** Retry when the server was busy or unreachable. */
-  async function askPatiently(path, options) {
+  async function sendPatiently(path, options) {
     for (let breaks = 0; ; ) {
       try {
-        return await ask(path, options)
+        return await request(path, options)
       } catch (error) {
         if (error instanceof Unreachable && breaks < MAX_BREAKS) {
           breaks++
           page.onWait('The server is not responding. Waiting for it')
           await untilReady(options.signal)
           await page.onReconnect()
-        } else if (error instanceof Refusal && error.status === 503) {
+        } else if (error instanceof HttpError && error.status === 503) {
           const seconds = error.retryAfter || 1
           page.onWait(`${error.message} (asking again in ${seconds} s)`)
           await wait(seconds * 1000, options.signal)

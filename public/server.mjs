@@ -3,7 +3,7 @@
 const TOKEN = 'onnxpress token'
 
 /** An error response, with its problem details. */
-export class Refusal extends Error {
+export class HttpError extends Error {
   /**
    * @param {number} status
    * @param {string} detail
@@ -32,9 +32,9 @@ export function hasToken() {
  * @param {string} path relative to the page
  * @param {RequestInit} options
  * @returns {Promise<Response>} with a status below 300
- * @throws {Refusal | Unreachable | DOMException} the last when `options.signal` is aborted
+ * @throws {HttpError | Unreachable | DOMException} the last when `options.signal` is aborted
  */
-export async function ask(path, options = {}) {
+export async function request(path, options = {}) {
   const token = sessionStorage.getItem(TOKEN)
   const headers = { ...options.headers, ...(token && { authorization: `Bearer ${token}` }) }
   const response = await fetch(path, { ...options, headers }).catch((error) => {
@@ -44,7 +44,7 @@ export async function ask(path, options = {}) {
   if (response.ok) return response
   const { detail } = await response.json().catch(() => ({}))
   const retryAfter = Number(response.headers.get('retry-after')) || 0
-  throw new Refusal(
+  throw new HttpError(
     response.status,
     detail ?? `the server says ${response.status} ${response.statusText}`,
     retryAfter,
@@ -85,6 +85,6 @@ export async function untilReady(signal) {
 export function timesOf(response, total) {
   const measured = [...(response.headers.get('server-timing') ?? '').matchAll(/(\w+);dur=([\d.]+)/g)]
   const parts = measured.map(([, name, ms]) => [name, Number(ms)])
-  const upload = parts.reduce((left, [, ms]) => left - ms, total)
-  return [['upload', Math.max(0, upload)], ...parts]
+  const transfer = parts.reduce((left, [, ms]) => left - ms, total)
+  return [['transfer', Math.max(0, transfer)], ...parts]
 }

@@ -1,6 +1,6 @@
 /** Where images come from: chosen, dropped, pasted, photographed, or a sample of the model's folder. */
 import { $, element, setBlob } from './dom.mjs'
-import { ask } from './server.mjs'
+import { request } from './server.mjs'
 
 /** most samples shown at once */
 const MAX_SAMPLES = 6
@@ -43,7 +43,7 @@ export function listenForImages({ onFiles, onSample }) {
 /** @param {string} path from GET /model @returns {Promise<File | undefined>} undefined when it cannot be read */
 async function readSample(path) {
   try {
-    const response = await ask(path.slice(1)) // relative, as all of the page's paths are
+    const response = await request(path.slice(1)) // relative, as all of the page's paths are
     const blob = await response.blob()
     const name = decodeURIComponent(path.split('/').at(-1))
     const extension = blob.type.split('/')[1].replace('jpeg', 'jpg')

@@ -133,7 +133,14 @@ describe('bad input', () => {
     ],
     ['metadata that is a list', () => [form({ data: TENSOR, metadata: '[1]' }), 400, /dims/]],
     ['metadata that is null', () => [form({ data: TENSOR, metadata: 'null' }), 400, /dims/]],
-    ['missing dims', () => [form({ data: TENSOR, metadata: '{}' }), 400, /dims/]],
+    [
+      'missing dims',
+      () => [
+        form({ data: TENSOR, metadata: '{}' }),
+        400,
+        /dims is missing in metadata: send \{"dims":\[1,28,28\]\}/,
+      ],
+    ],
     ['dims that are not a list', () => [metadata('1,28,28'), 400, /dims/]],
     ['negative dims', () => [metadata([1, -28, -28]), 400, /dims/]],
     ['zero dims', () => [metadata([0, 28, 28]), 400, /dims/]],

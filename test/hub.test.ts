@@ -296,9 +296,10 @@ test('--file chooses a variant, on the Hub and in a folder', async (t) => {
   const missing = await describe(env, 'models/mnist', '--file', 'other.onnx')
   assert.match(missing.stderr, /^onnxpress: MODEL_DIR=models\/mnist: there is no other\.onnx in /)
   assert.throws(
-    () => readSettings({ MODEL_FILE: '../mnist/model.onnx' }),
+    () => readSettings({ MODEL_FILE: './../mnist/model.onnx' }),
     /MODEL_FILE=.*: expected a path inside the model folder/,
   )
+  assert.equal(readSettings({ MODEL_FILE: './onnx/model.onnx' }).MODEL_FILE, 'onnx/model.onnx')
 })
 
 test('several processes download once, and all serve the commit that was found first', async (t) => {

@@ -176,7 +176,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         assert.ok(Math.abs(shares[0] - predictions[0].score) < 0.02 && shares[1] < 0.1, shares.join())
         assert.equal(await page.locator('#seen-size').innerText(), '28 × 28')
         assert.equal(await styleOf(page, '#seen', 'imageRendering'), 'pixelated')
-        for (const name of ['upload', 'preprocess', 'queue', 'inference']) {
+        for (const name of ['transfer', 'preprocess', 'queue', 'inference']) {
           assert.match(await page.locator('#times').innerText(), new RegExp(`${name}\\s+[\\d.]+ ms`))
         }
         assert.ok(await page.locator('#canvas').isHidden())

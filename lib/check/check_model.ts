@@ -36,7 +36,7 @@ async function withThread<T>(
       // copied, since the thread takes the memory
       preprocess: (image, varied, dtype) =>
         workers.preprocess(Uint8Array.from(image), { recipe: varied, dtype }, new Signal()),
-      predict: model.predictUncounted,
+      predict: model.predictUnmetered,
     })
   } finally {
     await workers.close()

@@ -71,7 +71,7 @@ export class RequestContext {
 
   /** Respond with predictions: as JSON, or as text if the client prefers it; one input gives one object. */
   reply(results: Result[]): void {
-    this.noteResults(results)
+    this.recordResults(results)
     const { req, res } = this
     if (req.accepts(['json', 'text/plain']) === 'text/plain') this.replyText(results)
     else res.json(results.length === 1 ? results[0] : results)
@@ -79,7 +79,7 @@ export class RequestContext {
 
   /** Respond with the labels alone, one line per input. */
   replyText(results: Result[]): void {
-    this.noteResults(results)
+    this.recordResults(results)
     this.res.type('text/plain').send(toText(results))
   }
 
@@ -108,7 +108,7 @@ export class RequestContext {
   }
 
   /** Keep the first label for the log, and set the Server-Timing header. */
-  noteResults(results: Result[]): void {
+  recordResults(results: Result[]): void {
     this.label = toText(results.slice(0, 1))
     this.res.setHeader('server-timing', serverTiming(this.timings))
   }

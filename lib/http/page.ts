@@ -21,7 +21,7 @@ const MODULES = [
   'predictor',
   'server',
   'sources',
-  'words',
+  'texts',
 ]
 const FILES = ['page.css', ...MODULES.map((name) => `${name}.mjs`)]
 

@@ -17,7 +17,7 @@ export type Input = (
 ) & {
   options?: ResultOptions
   /** sent as TF Serving's columns, `{"inputs":...}`, which are answered with the graph's outputs */
-  isColumnar?: boolean
+  isColumnFormat?: boolean
 }
 
 export const MAX_FILES = 100

@@ -133,7 +133,7 @@ function readObject(json: Record<string, unknown>, spec: TensorSpec): Input {
   if ('inputs' in json && typeof [json.inputs].flat()[0] !== 'string') {
     const samples = unwrap(checkSchema(InputsSchema, json, 'the JSON').inputs, spec)
     const isList = Array.isArray(samples) && samples.length > 0
-    return { ...readInstances(isList ? samples : [samples], spec), isColumnar: true }
+    return { ...readInstances(isList ? samples : [samples], spec), isColumnFormat: true }
   }
   const key = IMAGE_KEYS.find((name) => isEncoded(json[name]))
   if (key) {

@@ -32,18 +32,21 @@ export function record<E extends v.ObjectEntries>(entries: E, expected = 'an obj
  * Check JSON against a schema.
  *
  * @param what its name in errors
+ * @param example of it, for the error about a missing key
  * @throws RequestError 400 naming the key, what was received and what was expected
  */
 export function checkSchema<S extends v.GenericSchema>(
   schema: S,
   json: unknown,
   what: string,
+  example?: string,
 ): v.InferOutput<S> {
   const result = v.safeParse(schema, json, { abortEarly: true, abortPipeEarly: true })
   if (result.success) return result.output
   const [{ path, received, expected, message }] = result.issues
   const key = path?.map((item) => String(item.key)).join('.') || what
-  if (received === 'undefined') throw new RequestError(400, `${key} is missing`)
+  const fix = example ? `: send ${example}` : ''
+  if (received === 'undefined') throw new RequestError(400, `${key} is missing in ${what}${fix}`)
   // the library's own messages begin with this word; ours say what was expected
   const wanted = message.startsWith('Invalid') ? expected : message
   throw new RequestError(400, `${key} is ${received.slice(0, 40)}, expected ${wanted}`)

@@ -22,7 +22,7 @@ export type Metadata = v.InferOutput<typeof MetadataSchema>
 
 /** @throws RequestError 400 naming the key */
 export function checkMetadata(json: unknown): Metadata {
-  return checkSchema(MetadataSchema, json, 'metadata')
+  return checkSchema(MetadataSchema, json, 'metadata', '{"dims":[1,28,28]}')
 }
 
 /**

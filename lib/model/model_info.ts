@@ -50,6 +50,6 @@ export interface Model extends ModelInfo {
    */
   infer(input: Tensor, outputs: readonly string[], ctx: JobContext): Promise<Tensor[]>
   /** `predict` outside the queue and the metrics, for the check of the folder: it runs between two batches. */
-  predictUncounted(input: Tensor): Promise<Tensor>
+  predictUnmetered(input: Tensor): Promise<Tensor>
   close(): Promise<void>
 }

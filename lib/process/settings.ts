@@ -100,7 +100,10 @@ export const SETTINGS = {
       'the graph, relative to the model folder',
       'model.onnx, else onnx/model.onnx',
     ),
-    parse: (value: string) => (/^\.\.?[/\\]|[/\\]\.\.[/\\]|^[/\\]/.test(value) ? undefined : value),
+    parse: (value: string) => {
+      const path = value.replace(/^(\.[/\\]+)+/, '')
+      return /^\.\.[/\\]|[/\\]\.\.[/\\]|^[/\\]/.test(path) ? undefined : path
+    },
   },
   MODEL_NAME: text('', 'text', 'name of the model in responses', "the folder's name"),
   DEVICE: oneOf('auto', DEVICES, 'device to run the model on; auto is cuda if it loads, else cpu'),

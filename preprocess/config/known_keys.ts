@@ -12,17 +12,17 @@ export const KNOWN_KEYS: Record<'preprocessor' | 'pretrained_cfg' | 'config', re
  * Note each key that has no effect, with the nearest one that has.
  *
  * @param served keys that have an effect
- * @param quiet keys that are known and need none, such as the model's own
+ * @param ignored keys that are known and need none, such as the model's own
  * @param note called with one line per key
  */
 export function noteUnknownKeys(
   { path, json }: JsonFile,
   served: readonly string[],
-  quiet: readonly string[],
+  ignored: readonly string[],
   note: (message: string) => void,
 ): void {
   for (const key of Object.keys(json)) {
-    if (served.includes(key) || quiet.includes(key)) continue
+    if (served.includes(key) || ignored.includes(key)) continue
     const near = nearest(key, served)
     note(`${path}: ${key} has no effect${near ? `: did you mean ${near}?` : ''}`)
   }

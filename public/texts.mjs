@@ -1,4 +1,4 @@
-/** The page's words for a model: what it is for, what to do, and the footnote. */
+/** The page's texts for a model: what it is for, what to do, and the footnote. */
 
 const MAX_NAMES = 3
 /** most numbers that a visitor would type */
@@ -22,7 +22,7 @@ export function canDraw({ input }) {
  * @param {object} model the response of GET /model
  * @returns {{ headline: string, subline: string, about: string, drawHint: string }}
  */
-export function wordsFor(model) {
+export function textsFor(model) {
   const { name, version, device, input, kind, labels } = model
   return {
     headline: headlineOf(model),
