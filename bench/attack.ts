@@ -270,20 +270,21 @@ async function measure(attack: Attack): Promise<Result> {
 
 // ----------------------------------------------------------------------------------------------------- the table
 
-const COLUMNS: [title: string, limit: keyof typeof LIMITS | undefined, value: (result: Result) => number][] = [
-  ['/livez ms', 'livezMs', ({ livezMs }) => livezMs],
-  ['PNG ms', 'honestMs', ({ pngMs }) => pngMs],
-  ['tensor ms', 'honestMs', ({ tensorMs }) => tensorMs],
-  ['failed', 'failed', ({ failed }) => failed],
-  ['MB', 'memoryMb', (result) => result.memoryMb],
-  ['slowest ms', 'slowestMs', ({ slowestMs }) => slowestMs],
-  ['illegal', 'illegal', ({ illegal }) => illegal],
-  ['files', 'files', (result) => result.files],
-  ['+MB', 'growthMb', ({ growthMb }) => growthMb],
-  ['+files', 'growthFiles', ({ growthFiles }) => growthFiles],
-  ['+threads', 'growthThreads', ({ growthThreads }) => growthThreads],
-  ['shutdown ms', 'shutdownMs', ({ shutdownMs }) => shutdownMs],
-]
+const COLUMNS: [title: string, limit: keyof typeof LIMITS | undefined, value: (result: Result) => number][] =
+  [
+    ['/livez ms', 'livezMs', ({ livezMs }) => livezMs],
+    ['PNG ms', 'honestMs', ({ pngMs }) => pngMs],
+    ['tensor ms', 'honestMs', ({ tensorMs }) => tensorMs],
+    ['failed', 'failed', ({ failed }) => failed],
+    ['MB', 'memoryMb', (result) => result.memoryMb],
+    ['slowest ms', 'slowestMs', ({ slowestMs }) => slowestMs],
+    ['illegal', 'illegal', ({ illegal }) => illegal],
+    ['files', 'files', (result) => result.files],
+    ['+MB', 'growthMb', ({ growthMb }) => growthMb],
+    ['+files', 'growthFiles', ({ growthFiles }) => growthFiles],
+    ['+threads', 'growthThreads', ({ growthThreads }) => growthThreads],
+    ['shutdown ms', 'shutdownMs', ({ shutdownMs }) => shutdownMs],
+  ]
 const NAME_WIDTH = Math.max(...ATTACKS.map(({ name }) => name.length))
 
 function row(name: string, cells: string[], rest: string): string {

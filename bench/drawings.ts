@@ -89,9 +89,9 @@ for (const height of HEIGHTS) {
   console.log(`${height * 100} % of the canvas's height: ${cells.join(', ')}`)
 }
 
-function reportScores(subject: string, scores: number[]) {
+function reportScores(name: string, scores: number[]) {
   const mean = scores.reduce((sum, score) => sum + score) / scores.length
-  console.log(`top score of ${subject}: ${mean.toFixed(2)} on average, ${Math.max(...scores).toFixed(2)} at most`)
+  console.log(`top score of ${name}: mean ${mean.toFixed(2)}, at most ${Math.max(...scores).toFixed(2)}`)
 }
 
 const dots: number[] = []

@@ -79,7 +79,7 @@ async function disconnects(): Promise<void> {
   const server = await startServer({ env: SLOW })
   const stop = healthyClients(server, 4)
   const { hostname, port } = new URL(server.url)
-  const disconnect = async (index: number) => {
+  const leave = async (index: number) => {
     const socket = connect(Number(port), hostname).on('error', () => {})
     await once(socket, 'connect')
     const samples = 20
@@ -90,7 +90,7 @@ async function disconnects(): Promise<void> {
     if (index % 3 === 0) socket.resetAndDestroy()
     else socket.destroy()
   }
-  for (let i = 0; i < 1000; i += 20) await Promise.all(Array.from({ length: 20 }, (_, k) => disconnect(i + k)))
+  for (let i = 0; i < 1000; i += 20) await Promise.all(Array.from({ length: 20 }, (_, k) => leave(i + k)))
   await report('1,000 clients disconnected', server, stop)
   await server.stop()
 }

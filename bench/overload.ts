@@ -81,7 +81,7 @@ async function overload(name: string, env: Record<string, string>, payload: Payl
 const number = Buffer.from(Float32Array.of(5).buffer)
 const SLOW = { MODEL_DIR: 'test/fixtures/models/slow' }
 await overload('a slow model', SLOW, { path: '/predict?dims=1,1', body: number })
-await overload('a slow model without batches', { ...SLOW, MAX_BATCH_SIZE: '1' }, { path: '/predict?dims=1,1', body: number })
+await overload('no batching', { ...SLOW, MAX_BATCH_SIZE: '1' }, { path: '/predict?dims=1,1', body: number })
 const photo = await sharp({
   create: {
     width: 1200,

@@ -31,7 +31,7 @@ interface Prediction {
   score: number
 }
 
-/** Wait until the result's text is this. */
+/** Wait until the result shows this label. */
 async function untilLabel(page: Page, label: string): Promise<void> {
   await page.locator('#label').getByText(label, { exact: true }).waitFor()
 }
@@ -48,18 +48,17 @@ function plain(background: string): Promise<Buffer> {
     .toBuffer()
 }
 
-/** What the server answers to an image, without the page. */
+/** The server's result for an image, without the page. */
 async function predict<Result>({ url }: RunningServer, image: Buffer): Promise<Result> {
   const response = await fetch(`${url}/predict`, { method: 'POST', body: new Uint8Array(image) })
   return (await response.json()) as Result
 }
 
-/** A computed style. */
 async function styleOf(page: Page, selector: string, property: string): Promise<string> {
   return String(await page.evaluate(`getComputedStyle(document.querySelector('${selector}')).${property}`))
 }
 
-/** Whether all of an element is in the window, without scrolling. */
+/** Whether an element is entirely visible without scrolling. */
 async function isInView(page: Page, selector: string): Promise<boolean> {
   const { x, y, width, height } = (await page.locator(selector).boundingBox())!
   const { width: right, height: bottom } = page.viewportSize()!
@@ -127,7 +126,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     const seen = await visit(browser, url, options)
     seen.page.setDefaultTimeout(20_000)
     await work(seen.page, seen)
-    await seen.end()
+    await seen.close()
   }
 
   before(async () => {
@@ -138,7 +137,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     await Promise.all(servers.map((server) => server.stop()))
   })
 
-  test('recognises drawn digits: all ten, in three handwritings', async () => {
+  test('recognises all but two of thirty drawn digits: all ten, in three handwritings', async () => {
     const misread: string[] = []
     await during(mnist, async (page) => {
       for (const [name, style] of Object.entries(STYLES)) {
@@ -244,7 +243,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     )
   })
 
-  test('takes a file that is really dragged, and an image from the real clipboard', async () => {
+  test('takes a file that the browser drags, and an image from the clipboard', async () => {
     const permissions = ['clipboard-read', 'clipboard-write']
     await during(
       mnist,
@@ -440,16 +439,16 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('a multi-label model: all labels over the threshold, which is marked', async () => {
     const faces = await start({ MODEL_DIR: join(MODELS, 'faces') })
-    const grey = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#a86' } })
+    const image = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#a86' } })
       .png()
       .toBuffer()
     const form = new FormData()
-    form.set('image', new Blob([new Uint8Array(grey)]))
+    form.set('image', new Blob([new Uint8Array(image)]))
     const answer = await (await fetch(`${faces.url}/predict`, { method: 'POST', body: form })).json()
     const { predictions } = answer as { predictions: { label: string; score: number }[] }
     await during(faces, async (page) => {
       assert.ok(await page.locator('#draw').isHidden())
-      await page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: grey })
+      await page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: image })
       await untilIdle(page)
       const shown = await page.locator('#bars .name').allInnerTexts()
       assert.deepEqual(
@@ -465,7 +464,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('models of numbers and of features', async () => {
+  test('models of one number and of features', async () => {
     const linear = await start({ MODEL_DIR: join(MODELS, 'linear') })
     await during(linear, async (page) => {
       assert.ok(await page.locator('#sources').isHidden())
@@ -497,7 +496,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('by keyboard only: samples, images, tabs of the code', async () => {
+  test('by keyboard alone: samples, images, tabs of the code', async () => {
     await during(mnist, async (page) => {
       await page.locator('#samples button').first().waitFor()
       const focused = () =>
@@ -565,7 +564,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     )
   })
 
-  test('everything that counts is in one view, on a phone and on a desktop', async () => {
+  test('input and result are visible without scrolling, on a phone and on a desktop', async () => {
     const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
     const parts = ['#label', '#bars li:nth-child(1)', '#bars li:nth-child(3)']
     for (const device of [PHONE, DESKTOP]) {
@@ -594,7 +593,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     }
   })
 
-  test('says what to do where the eye is: draw here, draw it larger, drop an image', async () => {
+  test('shows hints in place: draw here, draw it larger, drop an image', async () => {
     await during(
       mnist,
       async (page) => {
