@@ -6,7 +6,7 @@ import { ROOT, run, startServer } from './running_server.ts'
 
 const EXPORTS = join(ROOT, 'test/fixtures/exports')
 
-/** The author's Python, see conformance/exporters.py. */
+/** Python's scores, from conformance/exporters.py. */
 interface Truth {
   /** of the scores, in their order */
   labels: string[] | 'multi-label' | string
@@ -24,7 +24,7 @@ function readTruth(name: string): Truth {
   return JSON.parse(readFileSync(join(EXPORTS, name, 'truth.json'), 'utf8'))
 }
 
-describe("a model gets its author's scores, whoever exported it", () => {
+describe('an exported model gets the scores of its library in Python', () => {
   const names = readdirSync(EXPORTS)
   assert.ok(names.length > 10)
   for (const name of names) {

@@ -64,7 +64,7 @@ function texts(...values: string[]): Buffer {
   )
 }
 
-/** Float32 1/8, 2/8, ..., exact in every notation. */
+/** Multiples of 1/8, exact in every notation. */
 function ramp(count: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => ((i * 7) % 23) / 8)
 }
@@ -204,7 +204,7 @@ describe('an image classifier', () => {
   const binarySize = (size: number) => ({ data: undefined, parameters: { binary_data_size: size } })
 
   const refused: [string, () => Promise<Response>, number, RegExp][] = [
-    ['no JSON', () => post('{"inputs":'), 400, /not JSON/],
+    ['invalid JSON', () => post('{"inputs":'), 400, /not JSON/],
     ['an empty body', () => post(''), 400, /not JSON/],
     ['NaN', () => post('{"inputs":[{"name":"pixel_values","data":[NaN]}]}'), 400, /not JSON/],
     ['400,000 brackets', () => post(`{"inputs":${'['.repeat(4e5)}${']'.repeat(4e5)}}`), 400, /inputs/],
@@ -248,7 +248,7 @@ describe('an image classifier', () => {
     ],
     ['too few values', () => fault({ data: [1, 2, 3] }), 400, /784 elements, but the data has 3/],
     ['no data', () => fault({ data: undefined }), 400, /either data or/],
-    ['data that is no list', () => fault({ data: 7 }), 400, /expected a list/],
+    ['data that is not a list', () => fault({ data: 7 }), 400, /expected a list/],
     ['an empty list', () => fault({ data: [] }), 400, /empty list/],
     ['uneven depth', () => fault({ data: [[[1, 2], [3]]] }), 400, /nested as/],
     [
@@ -266,13 +266,13 @@ describe('an image classifier', () => {
       /either data or/,
     ],
     [
-      'fewer bytes than said',
+      'fewer bytes than announced',
       () => fault(binarySize(3136), new Uint8Array(100)),
       400,
       /binary_data_size is 3136, but 100 bytes follow/,
     ],
     [
-      'more bytes than said',
+      'more bytes than announced',
       () => fault(binarySize(3136), new Uint8Array(3137)),
       400,
       /binary_data_size is 3136, but 3137 bytes follow/,
@@ -292,7 +292,7 @@ describe('an image classifier', () => {
     ],
     ['JSON longer than the body', () => post('{}', { [HEADER]: '3' }), 400, /at most the 2 bytes/],
     ['a negative length of JSON', () => post('{}', { [HEADER]: '-1' }), 400, /whole number/],
-    ['a length of JSON that is none', () => post('{}', { [HEADER]: '1e9' }), 400, /whole number/],
+    ['an invalid length of JSON', () => post('{}', { [HEADER]: '1e9' }), 400, /whole number/],
     [
       'raw bytes of another size',
       () => post(new Uint8Array(3137), { [HEADER]: '0' }),
@@ -336,13 +336,13 @@ describe('an image classifier', () => {
       /classification/,
     ],
     [
-      'a million inputs',
+      '300,000 inputs',
       () => infer(server, 'digits', { inputs: Array(300_000).fill({ name: 'a' }) }),
       400,
       /expected a list of up to 100/,
     ],
     [
-      'a million outputs',
+      '300,000 outputs',
       () => infer(server, 'digits', { inputs: [input], outputs: Array(300_000).fill({ name: 'a' }) }),
       400,
       /expected a list of up to 100/,
@@ -374,7 +374,7 @@ describe('several outputs', () => {
   // the model: scores x0, x1 + 0.5, x2, 2 * (x0 + x1 + x2) - 20 of ant, bee, cat, dog; twice x as whole numbers; x > 0
   const inputs = [{ name: 'x', shape: [2, 3], datatype: 'FP32', data: [1, 2, 3, -4, 50, 6] }]
 
-  test('all numeric outputs that have a batch axis, in the order of the graph', async () => {
+  test('all numeric outputs with a batch axis, in the order of the graph', async () => {
     assert.deepEqual((await answerOf(await infer(server, 'outputs', { inputs }))).outputs, [
       { name: 'scores', datatype: 'FP32', shape: [2, 4], data: [1, 2.5, 3, -8, -4, 50.5, 6, 84] },
       { name: 'twice', datatype: 'INT64', shape: [2, 3], data: [2, 4, 6, -8, 100, 12] },
@@ -403,7 +403,7 @@ describe('several outputs', () => {
     assert.deepEqual(bytes.twice, Buffer.from(BigInt64Array.of(2n, 4n, 6n, -8n, 100n, 12n).buffer))
   })
 
-  test('requests for different outputs at once each get their own', async () => {
+  test('concurrent requests for different outputs each get their own', async () => {
     const asks = Array.from({ length: 60 }, async (_, i) => {
       const rows = 1 + (i % 3)
       const request = {
@@ -460,7 +460,7 @@ describe('64-bit integers', () => {
   const request = (data: string, rest = '') =>
     `{"inputs":[{"name":"x","shape":[2,2],"datatype":"INT64","data":${data}}]${rest}}`
 
-  test('they keep every digit in JSON', async () => {
+  test('keep every digit in JSON', async () => {
     const data = '[[9223372036854775807, -9223372036854775808],\n[9007199254740993,1]]'
     const text = await (await send(request(data))).text()
     assert.match(text, /"data":\[9223372036854775807,-9223372036854775808,9007199254740993,1\]/)

@@ -67,7 +67,7 @@ test('the packed package: small, a command, types, and an app to mount', async (
   const [tarball] = readdirSync(folder)
   assert.ok(statSync(join(folder, tarball)).size < 3_000_000)
 
-  // installed by hand with this checkout's dependencies, without the registry
+  // install by hand with this checkout's dependencies, without a registry
   const modules = join(folder, 'node_modules')
   execFileSync('mkdir', ['-p', join(modules, 'onnxpress')])
   execFileSync('tar', [
@@ -152,7 +152,7 @@ test('the packed package: small, a command, types, and an app to mount', async (
   })
 })
 
-test('--help names every setting', async () => {
+test('--help lists settings and flags', async () => {
   const { code, stdout } = await run(['server.js', '--help'])
   assert.equal(code, 0)
   for (const name of ['MODEL_DIR', 'MAX_QUEUE', 'API_TOKEN', '--port'])

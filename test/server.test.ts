@@ -15,7 +15,7 @@ const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
 /** PyTorch's scores, made by fixtures/make_scores.py; the inputs are 28x28 bytes. */
 const truth: { scores: number[][] } = JSON.parse(readFileSync(join(FIXTURES, 'scores.json'), 'utf8'))
 
-/** The input number k of make_scores.py: 784 bytes. */
+/** Input k of make_scores.py: 784 bytes. */
 function inputBytes(k: number): Uint8Array<ArrayBuffer> {
   const [ink, paper] = k % 4 ? [200 + k, k] : [k, 250 - k]
   const radius = 3 + (k % 5)
@@ -93,7 +93,7 @@ describe('the running server', () => {
     assertScores(await predict(form), truth.scores[3])
   })
 
-  test('so does a raw body with ?dims=, and another dtype is converted', async () => {
+  test('a raw body needs ?dims=, and another dtype is converted', async () => {
     assertScores(await predict(inputFloats(4), '?dims=1,28,28'), truth.scores[4])
     const doubles = new Uint8Array(Float64Array.from(inputFloats(5)).buffer)
     assertScores(await predict(doubles, '?dims=1,28,28&dtype=float64'), truth.scores[5])
@@ -130,7 +130,7 @@ describe('the running server', () => {
     })
   })
 
-  test('an image is read in every form', async () => {
+  test('an image is read from a form, from a raw body, and by PUT', async () => {
     assert.equal((await predict(imageForm(SAMPLE))).label, '2')
     assert.equal((await predict(new Uint8Array(SAMPLE))).label, '2')
     const put = await fetch(`${server.url}/predict`, { method: 'PUT', body: new Uint8Array(SAMPLE) })
@@ -243,7 +243,7 @@ describe('the running server', () => {
     assert.equal(options.headers.get('x-powered-by'), null)
   })
 
-  test('the client prints the digit of the sample, both ways', async () => {
+  test('the client prints the digit of the sample, sent as a tensor or as a file', async () => {
     const expected = { code: 0, stdout: 'Predicted digit : 2\n', stderr: '' }
     assert.deepEqual(await run(['make_request.js', '--url', server.url]), expected)
     assert.deepEqual(await run(['make_request.js', '--url', `${server.url}/predict`, '--upload']), expected)
@@ -251,7 +251,7 @@ describe('the running server', () => {
   })
 
   test('the client reports an error in one line', async () => {
-    for (const [args, said] of [
+    for (const [args, pattern] of [
       [['README.md', '--url', server.url], /is not in a known format/],
       [['README.md', '--url', server.url, '--upload'], /answered 415: .*is not in a known format/],
       [['no-such-file.png', '--url', server.url], /there is no file no-such-file\.png/],
@@ -262,7 +262,7 @@ describe('the running server', () => {
       const { code, stdout, stderr } = await run(['make_request.js', ...args])
       assert.equal(code, 1)
       assert.equal(stdout, '')
-      assert.match(stderr, said)
+      assert.match(stderr, pattern)
       assert.equal(stderr.trim().split('\n').length, 1, stderr)
     }
   })
@@ -290,7 +290,7 @@ describe('starting and stopping', () => {
     })
   }
 
-  for (const [what, env, said] of [
+  for (const [what, env, pattern] of [
     ['a wrong setting', { PORT: 'abc' }, /^onnxpress: PORT=abc: expected a whole number/],
     ['no folder', { MODEL_DIR: 'nowhere' }, /^onnxpress: MODEL_DIR=nowhere: there is no folder/],
     [
@@ -304,7 +304,7 @@ describe('starting and stopping', () => {
     test(`${what} stops the start with one line and code 1`, async () => {
       const { code, stderr } = await run(['server.js'], { ...env })
       assert.equal(code, 1)
-      assert.match(stderr, said)
+      assert.match(stderr, pattern)
       assert.equal(stderr.trim().split('\n').length, 1, stderr)
     })
   }
