@@ -1,4 +1,4 @@
-/** The ceiling of /predict: the same HTTP server, Express, admission, log, metrics and multer, with a constant response. */
+/** The ceiling of /predict: the same HTTP server, Express, admission, log, metrics and multer; a constant response. */
 import express from 'express'
 import { Admission } from '../lib/http/admission.ts'
 import { listen } from '../lib/http/http_server.ts'

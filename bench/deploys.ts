@@ -40,9 +40,9 @@ let before = answered()
 for (let i = 0; i < TIMES; i++) {
   for (const server of servers) {
     const reloads = () => server.log.filter((line) => line.includes('reloaded')).length
-    const had = reloads()
+    const previous = reloads()
     server.process.kill('SIGHUP')
-    while (reloads() === had) await setTimeout(20)
+    while (reloads() === previous) await setTimeout(20)
   }
 }
 report(`${TIMES} reloads of both processes`, before)

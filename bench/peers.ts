@@ -15,7 +15,7 @@ import { bestRate, load, median } from './load.ts'
 import { openLoop, summary } from './open_loop.ts'
 import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
-import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readAnswer } from './servers.ts'
+import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readPrediction } from './servers.ts'
 import { WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
@@ -41,13 +41,13 @@ async function start(contender: Contender, { model, kind }: Workload): Promise<S
       headers: { 'content-type': contentType, ...headers },
       body: new Uint8Array(body),
     }
-    const answer = await fetch(url + path, options).then(
+    const response = await fetch(url + path, options).then(
       async (response) => ({ isOk: response.ok, text: await response.text() }),
       () => undefined,
     )
-    if (answer?.isOk) {
+    if (response?.isOk) {
       const startMs = performance.now() - startedAt
-      checkAnswer(contender, model, answer.text)
+      checkPrediction(contender, model, response.text)
       return {
         contender,
         running,
@@ -57,14 +57,14 @@ async function start(contender: Contender, { model, kind }: Workload): Promise<S
     }
     if (performance.now() - startedAt > 120_000 || running.child.exitCode !== null) {
       await stop(running)
-      throw new Error(`${contender.name} did not start: ${answer?.text ?? ''} ${running.output()}`)
+      throw new Error(`${contender.name} did not start: ${response?.text ?? ''} ${running.output()}`)
     }
     await setTimeout(5)
   }
 }
 
-function checkAnswer({ name }: Contender, model: string, text: string): void {
-  const { label, score } = readAnswer(text)
+function checkPrediction({ name }: Contender, model: string, text: string): void {
+  const { label, score } = readPrediction(text)
   const expected = expectedOf(model)
   // decoders and resizes differ by a level in places
   if (label === expected.label && Math.abs(score - expected.score) < 0.02 * expected.score) return

@@ -1,4 +1,4 @@
-/** The results of bench/peers.ts, kept in results.jsonl: a line about the run, then a line per workload and per server. */
+/** The results of bench/peers.ts in results.jsonl: a line about the run, then one per workload and per server. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Workload } from './workloads.ts'
 

@@ -33,13 +33,13 @@ export interface Contender {
   request(kind: Kind, model: string): Payload | undefined
 }
 
-interface Answer {
+interface Prediction {
   label: string
   score: number
 }
 
 /** PyTorch's result for the model's input. */
-export function expectedOf(model: string): Answer {
+export function expectedOf(model: string): Prediction {
   return JSON.parse(readFileSync(join(MODELS, model, 'expected.json'), 'utf8'))
 }
 
@@ -55,10 +55,10 @@ function form(kind: Kind, model: string, path = '/predict'): Payload {
 }
 
 /** Find the label and its score, wherever the protocol puts them. */
-export function readAnswer(text: string): Answer {
-  const [answer] = [JSON.parse(text)].flat()
-  if (!answer.outputs) return answer
-  const logits: number[] = answer.outputs[0].data
+export function readPrediction(text: string): Prediction {
+  const [result] = [JSON.parse(text)].flat()
+  if (!result.outputs) return result
+  const logits: number[] = result.outputs[0].data
   const best = Math.max(...logits)
   const sum = logits.reduce((total, logit) => total + Math.exp(logit - best), 0)
   return { label: String(logits.indexOf(best)), score: 1 / sum }

@@ -99,9 +99,9 @@ describe('on a loopback address', () => {
     test(`a POST or PUT from ${what} gets ${status}`, async () => {
       const all = headers(new URL(server.url).host)
       for (const method of ['POST', 'PUT']) {
-        const answer = await ask(server, method, PREDICT, all)
-        assert.equal(answer.status, status, answer.text)
-        if (status === 403) assert.match(answer.type!, /^application\/problem\+json/)
+        const response = await ask(server, method, PREDICT, all)
+        assert.equal(response.status, status, response.text)
+        if (status === 403) assert.match(response.type!, /^application\/problem\+json/)
       }
       assert.equal((await ask(server, 'GET', '/model', all)).status, 200)
     })

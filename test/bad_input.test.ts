@@ -350,9 +350,9 @@ describe('bad input', () => {
     const body = form({ data, metadata: '{"dims":[1,28,28]}' })
     const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
     assert.equal(response.status, 200)
-    const answer = (await response.json()) as { predictions: { score: number | null }[] }
-    assert.equal(answer.predictions.length, 5)
-    assert.ok(answer.predictions.every(({ score }) => score === null || Number.isFinite(score)))
+    const result = (await response.json()) as { predictions: { score: number | null }[] }
+    assert.equal(result.predictions.length, 5)
+    assert.ok(result.predictions.every(({ score }) => score === null || Number.isFinite(score)))
   })
 
   test('100 MB are refused before they are sent, with Expect: 100-continue', async () => {
@@ -360,8 +360,8 @@ describe('bad input', () => {
     socket.write(
       `POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${100 * MB}\r\nexpect: 100-continue\r\n\r\n`,
     )
-    const [answer] = await once(socket, 'data')
-    assert.match(String(answer), /^HTTP\/1\.1 413 /)
+    const [response] = await once(socket, 'data')
+    assert.match(String(response), /^HTTP\/1\.1 413 /)
     socket.destroy()
   })
 

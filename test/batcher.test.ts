@@ -64,13 +64,13 @@ test('any mix of single samples, batches, shapes and outputs gets the right resu
     fc.asyncProperty(requests, options, async (mix, { maxBatchSize, isFixed }) => {
       const batches: number[] = []
       const batcher = new Batcher(fakeModel(batches), { ...OPTIONS, maxBatchSize, isFixed })
-      const answers = await Promise.all(
+      const results = await Promise.all(
         mix.map(async (samples, index) => {
           if (index % 3 === 2) await setImmediate() // some arrive while others run
           return batcher.predict(tensor(samples), WANTED[(index + samples.length) % 3], context())
         }),
       )
-      answers.forEach((outputs, index) => {
+      results.forEach((outputs, index) => {
         assert.deepEqual(
           outputs.map(({ data }) => Array.from<unknown>(data as Float32Array)),
           expected(mix[index], WANTED[(index + mix[index].length) % 3]),

@@ -129,14 +129,14 @@ test('a browser on a page of another origin classifies an image', { skip: NO_BRO
   const page = await browser.newPage()
   await page.goto(origin)
   const base64 = JSON.stringify(SAMPLE.toString('base64'))
-  const answer = await page.evaluate(`(async () => {
+  const result = await page.evaluate(`(async () => {
     const body = Uint8Array.from(atob(${base64}), (character) => character.charCodeAt(0))
     const headers = { authorization: 'Bearer secret' }
     const response = await fetch('${server.url}/predict', { method: 'PUT', body, headers })
     const { label } = await response.json()
     return { label, id: response.headers.get('x-request-id'), timing: response.headers.get('server-timing') }
   })()`)
-  const { label, id, timing } = answer as Record<string, string>
+  const { label, id, timing } = result as Record<string, string>
   assert.equal(label, '2')
   assert.match(id, /^[\da-f-]{36}$/)
   assert.match(timing, /inference;dur=/)

@@ -82,9 +82,9 @@ describe('/docs', { skip: NO_BROWSER }, () => {
     const proxy = createServer((req, res) => {
       const path = req.url!.replace(/^\/api\/v1/, '')
       const { method, headers } = req
-      const inner = request(server.url + path, { method, headers }, (answer) => {
-        res.writeHead(answer.statusCode!, answer.headers)
-        answer.pipe(res)
+      const inner = request(server.url + path, { method, headers }, (response) => {
+        res.writeHead(response.statusCode!, response.headers)
+        response.pipe(res)
       })
       req.pipe(inner)
     }).listen(0, '127.0.0.1')

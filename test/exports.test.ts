@@ -15,7 +15,7 @@ interface Truth {
   scores: number[][]
 }
 
-interface Answer {
+interface Result {
   label?: string
   predictions: { label: string; score: number }[]
 }
@@ -39,17 +39,17 @@ describe('an exported model gets the scores of its library in Python', () => {
     }
     test(name, async () => {
       const server = await startServer({ env: { MODEL_DIR: join(EXPORTS, name) } })
-      const answers = await Promise.all(
+      const results = await Promise.all(
         inputs.map(async (input) => {
           const body = JSON.stringify(typeof input === 'string' ? input : { data: [input] })
           const headers = { 'content-type': 'application/json' }
           const response = await fetch(`${server.url}/predict`, { method: 'POST', headers, body })
           assert.equal(response.status, 200)
-          return (await response.json()) as Answer
+          return (await response.json()) as Result
         }),
       )
-      assert.equal(answers.length, scores.length)
-      for (const [row, { label, predictions }] of answers.entries()) {
+      assert.equal(results.length, scores.length)
+      for (const [row, { label, predictions }] of results.entries()) {
         const isMultiLabel = labels === 'multi-label'
         const expected = scores[row]
           .map((score, i) => ({ label: isMultiLabel ? String(i) : labels[i], score }))

@@ -153,15 +153,15 @@ describe('arrays in files', () => {
     ['too few columns', '1,2\n3,4', 'text/csv', /the data has 4/],
   ] as const) {
     test(`400: ${what}`, async () => {
-      const answer = await post('/predict', body, { 'content-type': type })
-      assert.equal(answer.status, 400)
-      assert.match((answer.body as { detail: string }).detail, detail)
+      const response = await post('/predict', body, { 'content-type': type })
+      assert.equal(response.status, 400)
+      assert.match((response.body as { detail: string }).detail, detail)
     })
   }
 
   test('413: too many lines of CSV', async () => {
-    const answer = await post('/predict', '1\n'.repeat(600_000), { 'content-type': 'text/csv' })
-    assert.equal(answer.status, 413)
-    assert.match((answer.body as { detail: string }).detail, /600000 lines; the limit is 500000/)
+    const response = await post('/predict', '1\n'.repeat(600_000), { 'content-type': 'text/csv' })
+    assert.equal(response.status, 413)
+    assert.match((response.body as { detail: string }).detail, /600000 lines; the limit is 500000/)
   })
 })

@@ -169,9 +169,9 @@ describe('admission', () => {
     ]) {
       const socket = open(server)
       socket.write(head('Transfer-Encoding: chunked', more))
-      const answer = once(socket, 'data')
+      const response = once(socket, 'data')
       for (let i = 0; i < 40; i++) socket.write(chunk)
-      assert.match(String((await answer)[0]), /^HTTP\/1\.1 4/)
+      assert.match(String((await response)[0]), /^HTTP\/1\.1 4/)
       for (let i = 0; i < 40; i++) socket.write(chunk)
       socket.end('0\r\n\r\n')
       await once(socket, 'close')
@@ -192,7 +192,7 @@ describe('admission', () => {
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
   })
 
-  test('pipelined requests leave with their connection, even those that have not started', async (t) => {
+  test('pipelined requests are dropped with their connection, even those that have not started', async (t) => {
     const server = await start(t, { ...SLOW, MAX_QUEUE: '1000' })
     const socket = open(server)
     const body = Buffer.alloc(4 * 50)
@@ -228,9 +228,9 @@ describe('admission', () => {
     const ask = async (length: number, more: string) => {
       const socket = open(server)
       socket.write(head(length, `Expect: 100-continue\r\n${more}`))
-      const [answer] = await once(socket, 'data')
+      const [response] = await once(socket, 'data')
       socket.destroy()
-      return String(answer).slice(9, 12)
+      return String(response).slice(9, 12)
     }
     assert.equal(await ask(3136, ''), '401')
     assert.equal(await ask(2 ** 20 + 1, token), '413')
@@ -279,9 +279,9 @@ describe('admission', () => {
       socket.write(
         `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3136\r\nContent-Type: ${type}\r\n\r\n--b\r\n`,
       )
-      const answer = await textOf(socket)
-      assert.match(answer, /^HTTP\/1\.1 408 /)
-      assert.match(answer, /connection: close/i)
+      const response = await textOf(socket)
+      assert.match(response, /^HTTP\/1\.1 408 /)
+      assert.match(response, /connection: close/i)
     }
   })
 
@@ -432,12 +432,12 @@ describe('SIGHUP', () => {
     const server = await start(t, { MODEL_DIR: dir })
     let isOver = false
     let answered = 0
-    const answers = new Set<number>()
+    const predictions = new Set<number>()
     const clients = Array.from({ length: 8 }, async () => {
       while (!isOver) {
         const response = await predict(server, [5])
         const { prediction } = (await response.json()) as { prediction: number }
-        answers.add(prediction)
+        predictions.add(prediction)
         answered++
       }
     })
@@ -558,8 +558,8 @@ describe('logs and metrics', () => {
     assert.match(own.headers.get('server-timing')!, /^queue;dur=[\d.]+, inference;dur=[\d.]+$/)
 
     for (const path of ['/nothing', '/livez', '/predict', '/v2', '/models/linear', '/docs']) {
-      const answer = await fetch(server.url + path, { headers: { 'x-request-id': 'bad id"' } })
-      assert.match(answer.headers.get('x-request-id')!, /^[0-9a-f-]{36}$/, path)
+      const response = await fetch(server.url + path, { headers: { 'x-request-id': 'bad id"' } })
+      assert.match(response.headers.get('x-request-id')!, /^[0-9a-f-]{36}$/, path)
     }
     assert.ok(
       server.log.every((text) => !text.includes('/livez')),
@@ -570,8 +570,8 @@ describe('logs and metrics', () => {
   test('every stage of an image request is timed', async (t) => {
     const server = await start(t)
     const body = new Uint8Array(readFileSync(join(ROOT, 'models/mnist/sample.png')))
-    const answer = await fetch(`${server.url}/predict`, { method: 'POST', body })
-    assert.match(answer.headers.get('server-timing')!, /^preprocess;dur=.*, queue;dur=.*, inference;dur=/)
+    const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
+    assert.match(response.headers.get('server-timing')!, /^preprocess;dur=.*, queue;dur=.*, inference;dur=/)
     const metrics = await metricsOf(server)
     assert.equal(metrics.get('onnxpress_preprocess_duration_seconds_count'), 1)
     assert.equal(metrics.get('onnxpress_batch_size_sum'), 1)
@@ -624,11 +624,11 @@ describe('logs and metrics', () => {
 
   test("helmet's headers, a policy without inline scripts, no token in the log", async (t) => {
     const server = await start(t, { API_TOKEN: 's3cret-token' })
-    const answer = await fetch(`${server.url}/model`, { headers: { authorization: 'Bearer s3cret-token' } })
-    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff')
-    assert.match(answer.headers.get('content-security-policy')!, /^default-src 'self';/)
-    assert.doesNotMatch(answer.headers.get('content-security-policy')!, /unsafe/)
-    assert.equal(answer.headers.get('x-powered-by'), null)
+    const response = await fetch(`${server.url}/model`, { headers: { authorization: 'Bearer s3cret-token' } })
+    assert.equal(response.headers.get('x-content-type-options'), 'nosniff')
+    assert.match(response.headers.get('content-security-policy')!, /^default-src 'self';/)
+    assert.doesNotMatch(response.headers.get('content-security-policy')!, /unsafe/)
+    assert.equal(response.headers.get('x-powered-by'), null)
     await logged(server, ({ path }) => path === '/model')
     assert.ok(server.log.every((line) => !line.includes('s3cret')))
   })

@@ -43,8 +43,8 @@ async function startLoggingTo(t: TestContext, stdout: number | 'pipe') {
     stderr: () => stderr,
     async ask(count: number) {
       for (let i = 0; i < count; i += 50) {
-        const answers = Array.from({ length: Math.min(50, count - i) }, () => get(LONG_PATH))
-        for (const { status } of await Promise.all(answers)) assert.equal(status, 404)
+        const responses = Array.from({ length: Math.min(50, count - i) }, () => get(LONG_PATH))
+        for (const { status } of await Promise.all(responses)) assert.equal(status, 404)
       }
     },
     async dropped() {

@@ -45,7 +45,7 @@ function nest(values: number[], shape: number[]): unknown {
   )
 }
 
-interface Answer {
+interface Result {
   input?: number
   label?: string
   score?: number
@@ -73,14 +73,14 @@ function assertClose(actual: number, expected: number): void {
   )
 }
 
-function assertTruth(name: string, answers: Answer[], labels: string[]): void {
+function assertTruth(name: string, results: Result[], labels: string[]): void {
   const { output } = truths[name]
   // float16 has 11 bits of precision
   const tolerance = name === 'half' ? 2e-3 : 1e-5
-  answers.forEach((answer, row) => {
+  results.forEach((result, row) => {
     const expected = output[row]
-    if (answer.predictions === undefined) {
-      const numbers = [answer.prediction].flat() as number[]
+    if (result.predictions === undefined) {
+      const numbers = [result.prediction].flat() as number[]
       assert.equal(numbers.length, expected.length)
       numbers.forEach((number, i) => {
         assertClose(number, expected[i] as number)
@@ -89,12 +89,12 @@ function assertTruth(name: string, answers: Answer[], labels: string[]): void {
     }
     const best = expected as [number, number][]
     const shown =
-      name === 'faces' ? best.filter(([, score]) => score > 0.3) : best.slice(0, answer.predictions.length)
+      name === 'faces' ? best.filter(([, score]) => score > 0.3) : best.slice(0, result.predictions.length)
     assert.deepEqual(
-      answer.predictions.map(({ label }) => label),
+      result.predictions.map(({ label }) => label),
       shown.map(([index]) => labels[index]),
     )
-    answer.predictions.forEach(({ score }, i) => {
+    result.predictions.forEach(({ score }, i) => {
       assert.ok(Math.abs(score - shown[i][1]) < tolerance, `${score} is not ${shown[i][1]}`)
     })
   })
@@ -106,7 +106,7 @@ describe("every kind of model gives NumPy's results", () => {
       const server = await startServer({ env: { MODEL_DIR: join(MODELS, name) } })
       const { labels } = (await (await fetch(`${server.url}/model`)).json()) as { labels: string[] }
       const count = shape[0]
-      const asList = (answer: Answer | Answer[]) => [answer].flat()
+      const asList = (result: Result | Result[]) => [result].flat()
 
       const given = dtype === 'float16' ? 'float32' : dtype
       const bytes = rampTensor(shape, dtype)
@@ -302,7 +302,7 @@ test('concurrent requests in any mix of forms get the same results as one by one
   }
   await fc.assert(
     fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 12 }), async (mix) => {
-      const answers = await Promise.all(
+      const results = await Promise.all(
         mix.map((item) => {
           if (item.kind === 'tensor')
             return send(samples(item.n, item.height, item.width, item.seed), item.height, item.width)
@@ -312,17 +312,17 @@ test('concurrent requests in any mix of forms get the same results as one by one
         }),
       )
       for (const [index, item] of mix.entries()) {
-        const given = [answers[index]].flat()
-        assert.equal(given.length, item.n)
+        const received = [results[index]].flat()
+        assert.equal(received.length, item.n)
         if (item.kind === 'images') {
-          for (const answer of given) assert.deepEqual(answer, image)
+          for (const result of received) assert.deepEqual(result, image)
           continue
         }
         const one = samples(item.n, item.height, item.width, item.seed)
-        for (const [row, answer] of given.entries()) {
+        for (const [row, result] of received.entries()) {
           const alone = await send([one[row]], item.height, item.width)
-          assert.equal(answer.label, alone.label)
-          assertClose(answer.score, alone.score)
+          assert.equal(result.label, alone.label)
+          assertClose(result.score, alone.score)
         }
       }
     }),

@@ -16,7 +16,7 @@ interface Output {
   parameters?: { binary_data_size: number }
 }
 
-interface Answer {
+interface InferResponse {
   model_name: string
   model_version: string
   id?: string
@@ -31,7 +31,7 @@ function infer(server: RunningServer, name: string, request: unknown, ...binary:
   return fetch(`${server.url}/v2/models/${name}/infer`, { method: 'POST', body, headers })
 }
 
-async function answerOf(response: Response): Promise<Answer> {
+async function jsonOf(response: Response): Promise<InferResponse> {
   const text = await response.text()
   assert.equal(response.status, 200, text)
   assert.match(response.headers.get('content-type')!, /^application\/json/)
@@ -39,11 +39,11 @@ async function answerOf(response: Response): Promise<Answer> {
 }
 
 /** A binary response: its JSON, and each output's bytes by name. */
-async function binaryAnswerOf(response: Response) {
+async function binaryOf(response: Response) {
   const body = Buffer.from(await response.arrayBuffer())
   assert.equal(response.status, 200, body.toString())
   let offset = Number(response.headers.get(HEADER))
-  const json: Answer = JSON.parse(body.toString('utf8', 0, offset))
+  const json: InferResponse = JSON.parse(body.toString('utf8', 0, offset))
   const bytes: Record<string, Buffer> = {}
   for (const { name, parameters } of json.outputs) {
     if (!parameters) continue
@@ -108,7 +108,7 @@ describe('an image classifier', () => {
     })
     const { predictions } = (await predicted.json()) as { predictions: { label: string; score: number }[] }
 
-    const flat = await answerOf(
+    const flat = await jsonOf(
       await infer(server, 'digits', { inputs: [{ ...input, data: Array.from(digit) }] }),
     )
     assert.deepEqual(Object.keys(flat), ['model_name', 'model_version', 'outputs'])
@@ -126,7 +126,7 @@ describe('an image classifier', () => {
       inputs: [{ ...input, data: [[rows]] }],
       outputs: [],
     })
-    assert.deepEqual(await answerOf(nested), { ...flat, id: 'n' })
+    assert.deepEqual(await jsonOf(nested), { ...flat, id: 'n' })
 
     const expected = Buffer.from(Float32Array.from(logits.data as number[]).buffer)
     const bytes = new Uint8Array(digit.buffer)
@@ -135,7 +135,7 @@ describe('an image classifier', () => {
       inputs: [{ ...input, parameters: { binary_data_size: bytes.length } }],
       parameters: { binary_data_output: true },
     }
-    const binary = await binaryAnswerOf(await infer(server, 'digits', request, bytes))
+    const binary = await binaryOf(await infer(server, 'digits', request, bytes))
     assert.equal(binary.json.id, 'b')
     assert.deepEqual(binary.bytes.logits, expected)
 
@@ -144,7 +144,7 @@ describe('an image classifier', () => {
       body: digit,
       headers: { [HEADER]: '0' },
     })
-    assert.deepEqual((await binaryAnswerOf(raw)).bytes.logits, expected)
+    assert.deepEqual((await binaryOf(raw)).bytes.logits, expected)
 
     const json = Buffer.from(JSON.stringify(request))
     const zipped = await fetch(`${server.url}/v2/models/digits/infer`, {
@@ -152,16 +152,14 @@ describe('an image classifier', () => {
       body: gzipSync(Buffer.concat([json, bytes])),
       headers: { [HEADER]: String(json.length), 'content-encoding': 'gzip' },
     })
-    assert.deepEqual((await binaryAnswerOf(zipped)).bytes.logits, expected)
+    assert.deepEqual((await binaryOf(zipped)).bytes.logits, expected)
   })
 
   test("a batch larger than the model's is returned whole", async () => {
     const many = ramp(60 * 784)
     const ask = async (shape: number[], data: Float32Array) => {
       const [{ data: values }] = (
-        await answerOf(
-          await infer(server, 'digits', { inputs: [{ ...input, shape, data: Array.from(data) }] }),
-        )
+        await jsonOf(await infer(server, 'digits', { inputs: [{ ...input, shape, data: Array.from(data) }] }))
       ).outputs
       return values as number[]
     }
@@ -179,7 +177,7 @@ describe('an image classifier', () => {
         inputs: [{ ...input, data: Array.from(digit) }],
         outputs: [{ name: 'logits', parameters: { classification } }],
       }
-      const [output] = (await answerOf(await infer(server, 'digits', request))).outputs
+      const [output] = (await jsonOf(await infer(server, 'digits', request))).outputs
       assert.equal(output.datatype, 'BYTES')
       return output
     }
@@ -375,7 +373,7 @@ describe('several outputs', () => {
   const inputs = [{ name: 'x', shape: [2, 3], datatype: 'FP32', data: [1, 2, 3, -4, 50, 6] }]
 
   test('all numeric outputs with a batch axis, in the order of the graph', async () => {
-    assert.deepEqual((await answerOf(await infer(server, 'outputs', { inputs }))).outputs, [
+    assert.deepEqual((await jsonOf(await infer(server, 'outputs', { inputs }))).outputs, [
       { name: 'scores', datatype: 'FP32', shape: [2, 4], data: [1, 2.5, 3, -8, -4, 50.5, 6, 84] },
       { name: 'twice', datatype: 'INT64', shape: [2, 3], data: [2, 4, 6, -8, 100, 12] },
       { name: 'positive', datatype: 'BOOL', shape: [2, 3], data: [true, true, true, false, true, true] },
@@ -388,7 +386,7 @@ describe('several outputs', () => {
       { name: 'scores', parameters: { classification: 2 } },
       { name: 'twice', parameters: { binary_data: true } },
     ]
-    const { json, bytes } = await binaryAnswerOf(
+    const { json, bytes } = await binaryOf(
       await infer(server, 'outputs', { inputs, outputs }, new Uint8Array(0)),
     )
     assert.deepEqual(
@@ -417,7 +415,7 @@ describe('several outputs', () => {
         twice: Array(rows * 3).fill(2 * i),
         positive: Array(rows * 3).fill(i > 0),
       }
-      const { outputs } = await answerOf(await infer(server, 'outputs', request))
+      const { outputs } = await jsonOf(await infer(server, 'outputs', request))
       assert.deepEqual(
         outputs.map(({ data }) => data),
         request.outputs.map(({ name }) => found[name]),
@@ -510,9 +508,9 @@ for (const [name, datatype, data, array, wrong] of DTYPES) {
       { inputs: [binary], parameters: { binary_data_output: true } },
       bytes,
     )
-    const answer = await binaryAnswerOf(inBinary)
-    assert.equal(answer.json.outputs[0].datatype, datatype)
-    assert.deepEqual(answer.bytes.y, bytes)
+    const received = await binaryOf(inBinary)
+    assert.equal(received.json.outputs[0].datatype, datatype)
+    assert.deepEqual(received.bytes.y, bytes)
 
     // half precision cannot be sent in JSON
     const inJson = await infer(server, name, { inputs: [{ ...head, data }] })
@@ -521,7 +519,7 @@ for (const [name, datatype, data, array, wrong] of DTYPES) {
       assert.match(await inJson.text(), /FP16 cannot be sent in JSON/)
     } else {
       const expected = name === 'float32' ? (data as number[]).map(Math.fround) : data
-      assert.deepEqual((await answerOf(inJson)).outputs[0].data, expected)
+      assert.deepEqual((await jsonOf(inJson)).outputs[0].data, expected)
     }
     if (wrong) assert.equal((await infer(server, name, { inputs: [{ ...head, data: wrong }] })).status, 400)
     await server.stop()

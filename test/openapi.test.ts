@@ -122,11 +122,11 @@ for (const name of ['mnist', 'linear', 'faces', 'outputs', 'features', 'any_size
             body,
             headers: isJson ? { 'content-type': 'application/json' } : {},
           })
-          const answer = responses[response.status]
-          assert.ok(answer, `${operationId} answered ${response.status}`)
-          const { content } = answer.$ref
-            ? document.components.responses[answer.$ref.split('/').at(-1)!]
-            : answer
+          const documented = responses[response.status]
+          assert.ok(documented, `${operationId} answered ${response.status}`)
+          const { content } = documented.$ref
+            ? document.components.responses[documented.$ref.split('/').at(-1)!]
+            : documented
           const [type] = response.headers.get('content-type')!.split(';')
           assert.ok(content?.[type], `${operationId}: ${response.status} ${type}`)
           // a folder without a sample; a tensor is not preprocessed

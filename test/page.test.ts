@@ -118,7 +118,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   }
 
   /** Visit a server, do something, and check that the browser had no errors. */
-  async function during(
+  async function onPage(
     { url }: RunningServer,
     work: (page: Page, seen: Visit) => Promise<void>,
     options?: BrowserContextOptions,
@@ -139,7 +139,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('recognises all but two of thirty drawn digits: all ten, in three handwritings', async () => {
     const misread: string[] = []
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       for (const [name, style] of Object.entries(STYLES)) {
         for (const digit of DIGITS.keys()) {
           await page.locator('#clear').click()
@@ -154,7 +154,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('shows the sample in place of the canvas: label, bars, what the model saw, times', async () => {
-    await during(
+    await onPage(
       mnist,
       async (page, { requests }) => {
         await clickSample(page)
@@ -188,16 +188,16 @@ describe('the page', { skip: NO_BROWSER }, () => {
     )
   })
 
-  test('the picture of what the model saw is that of /preprocess', async () => {
+  test('the preprocessed image is that of /preprocess', async () => {
     const form = new FormData()
     form.set('image', new Blob([new Uint8Array(readFileSync(SAMPLE))]))
     const headers = { accept: 'image/png' }
-    const answer = await fetch(`${mnist.url}/preprocess`, { method: 'POST', body: form, headers })
-    const expected = await sharp(Buffer.from(await answer.arrayBuffer()))
+    const response = await fetch(`${mnist.url}/preprocess`, { method: 'POST', body: form, headers })
+    const expected = await sharp(Buffer.from(await response.arrayBuffer()))
       .ensureAlpha()
       .raw()
       .toBuffer()
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       await clickSample(page)
       await page.locator('#seen[src^="blob:"]').waitFor()
       const shown = await page.evaluate(`(async () => {
@@ -218,7 +218,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('takes a chosen, a dropped and a pasted file', async () => {
-    await during(
+    await onPage(
       mnist,
       async (page, { expectErrors }) => {
         expectErrors()
@@ -245,7 +245,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('takes a file that the browser drags, and an image from the clipboard', async () => {
     const permissions = ['clipboard-read', 'clipboard-write']
-    await during(
+    await onPage(
       mnist,
       async (page) => {
         const session = await page.context().newCDPSession(page)
@@ -275,7 +275,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('undo, clear, Ctrl+Z', async () => {
-    await during(mnist, async (page, { expectErrors }) => {
+    await onPage(mnist, async (page, { expectErrors }) => {
       expectErrors()
       const ink = () =>
         page.evaluate(`{
@@ -312,7 +312,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       ['photo.heic', heic, /is HEIC, which is not supported/],
       ['cut.png', readFileSync(SAMPLE).subarray(0, 200), /is a broken PNG file/],
     ]
-    await during(mnist, async (page, { expectErrors }) => {
+    await onPage(mnist, async (page, { expectErrors }) => {
       expectErrors()
       for (const [name, buffer, words] of files) {
         await page.locator('#file').setInputFiles({ name, mimeType: 'image/png', buffer })
@@ -325,7 +325,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('a photo of 50 MB is refused before it is sent', async () => {
-    await during(mnist, async (page, { requests }) => {
+    await onPage(mnist, async (page, { requests }) => {
       await page.evaluate(`{
         const transfer = new DataTransfer()
         transfer.items.add(new File([new Uint8Array(50 * 2 ** 20)], 'photo.jpg', { type: 'image/jpeg' }))
@@ -342,7 +342,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       name: `${k}.png`,
       bytes: k === 50 ? Buffer.from('no image') : bytes,
     }))
-    await during(mnist, async (page, { requests, expectErrors }) => {
+    await onPage(mnist, async (page, { requests, expectErrors }) => {
       expectErrors()
       page.setDefaultTimeout(60_000)
       await give(page, 'drop', files)
@@ -371,7 +371,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('retries a busy server', async () => {
     const busy = await start({ MODEL_DIR: join(MODELS, 'slow'), MAX_BATCH_SIZE: '1', MAX_QUEUE: '1' })
-    await during(busy, async (page, { expectErrors }) => {
+    await onPage(busy, async (page, { expectErrors }) => {
       expectErrors()
       let isFlooded = true
       const flood = async () => {
@@ -398,7 +398,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   test('waits for a server that is gone, and retries', async () => {
     const first = await start()
     const { port } = new URL(first.url)
-    await during(first, async (page, { expectErrors }) => {
+    await onPage(first, async (page, { expectErrors }) => {
       expectErrors()
       await first.stop()
       await drawDigit(page, 7, STYLES.plain)
@@ -412,7 +412,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('asks for the token, and keeps it in the tab only', async () => {
     const server = await start({ API_TOKEN: 'right' })
-    await during(server, async (page, { expectErrors }) => {
+    await onPage(server, async (page, { expectErrors }) => {
       expectErrors()
       await page.locator('#token').waitFor()
       assert.ok(await page.locator('#stage').isHidden())
@@ -444,9 +444,9 @@ describe('the page', { skip: NO_BROWSER }, () => {
       .toBuffer()
     const form = new FormData()
     form.set('image', new Blob([new Uint8Array(image)]))
-    const answer = await (await fetch(`${faces.url}/predict`, { method: 'POST', body: form })).json()
-    const { predictions } = answer as { predictions: { label: string; score: number }[] }
-    await during(faces, async (page) => {
+    const result = await (await fetch(`${faces.url}/predict`, { method: 'POST', body: form })).json()
+    const { predictions } = result as { predictions: { label: string; score: number }[] }
+    await onPage(faces, async (page) => {
       assert.ok(await page.locator('#draw').isHidden())
       await page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: image })
       await untilIdle(page)
@@ -466,7 +466,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('models of one number and of features', async () => {
     const linear = await start({ MODEL_DIR: join(MODELS, 'linear') })
-    await during(linear, async (page) => {
+    await onPage(linear, async (page) => {
       assert.ok(await page.locator('#sources').isHidden())
       await page.locator('#numbers').fill('five')
       await page.keyboard.press('Enter')
@@ -486,18 +486,18 @@ describe('the page', { skip: NO_BROWSER }, () => {
     const numbers = Array.from({ length: input.dims[1] }, (_, k) => k / 2)
     const body = JSON.stringify({ data: numbers, dims: [numbers.length] })
     const headers = { 'content-type': 'application/json' }
-    const answer = await (await fetch(`${features.url}/predict`, { method: 'POST', body, headers })).json()
-    await during(features, async (page) => {
+    const result = await (await fetch(`${features.url}/predict`, { method: 'POST', body, headers })).json()
+    await onPage(features, async (page) => {
       await page.locator('#numbers').fill(numbers.join(', '))
       await page.keyboard.press('Enter')
       await untilIdle(page)
-      const { prediction } = answer as { prediction: number }
+      const { prediction } = result as { prediction: number }
       assert.equal(await page.locator('#label').innerText(), [prediction].flat().join(', '))
     })
   })
 
   test('by keyboard alone: samples, images, tabs of the code', async () => {
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       await page.locator('#samples button').first().waitFor()
       const focused = () =>
         page.evaluate(
@@ -539,7 +539,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('on a phone: by touch, without overflow', async () => {
     const phone = { ...PHONE, colorScheme: 'dark' as const }
-    await during(
+    await onPage(
       mnist,
       async (page) => {
         const box = (await page.locator('#canvas').boundingBox())!
@@ -569,7 +569,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     const parts = ['#label', '#bars li:nth-child(1)', '#bars li:nth-child(3)']
     for (const device of [PHONE, DESKTOP]) {
       const more = device === DESKTOP ? ['#sources', '#code', '#about', '#times', '#seen'] : []
-      await during(
+      await onPage(
         mnist,
         async (page) => {
           await drawDigit(page, 2, STYLES.plain)
@@ -579,7 +579,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         },
         device,
       )
-      await during(
+      await onPage(
         scenes,
         async (page) => {
           await page
@@ -594,7 +594,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('shows hints in place: draw here, draw it larger, drop an image', async () => {
-    await during(
+    await onPage(
       mnist,
       async (page) => {
         assert.equal(await page.locator('#headline').innerText(), 'Draw a digit')
@@ -617,7 +617,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       { reducedMotion: 'reduce' },
     )
     const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
-    await during(scenes, async (page) => {
+    await onPage(scenes, async (page) => {
       assert.equal(await page.locator('#headline').innerText(), 'What is in the picture?')
       assert.match(await page.locator('#drop').innerText(), /Drop an image here/)
       assert.deepEqual(await violations(page), [])
@@ -629,7 +629,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await page.locator('#again').click()
       await page.locator('#drop').waitFor()
     })
-    await during(
+    await onPage(
       scenes,
       async (page) => assert.equal((await page.locator('#drop').innerText()).trim(), 'Choose an image'),
       PHONE,
@@ -639,7 +639,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   test('every sample is read as the digit in its name', async () => {
     const { samples } = (await (await fetch(`${mnist.url}/model`)).json()) as { samples: string[] }
     assert.ok(samples.length >= 4)
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       for (const [index, path] of samples.entries()) {
         await page.locator('#samples button').nth(index).click()
         await untilLabel(page, path.match(/\d/)?.[0] ?? '2')
@@ -647,10 +647,10 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('an unsure answer looks unsure', async () => {
+  test('an unsure prediction is marked as unsure', async () => {
     const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
     const seen = new Set<string>()
-    await during(scenes, async (page) => {
+    await onPage(scenes, async (page) => {
       for (const colour of ['#3366a0', '#c9b27c', '#8a6f70', '#a07d5c', '#c8a878', '#ffff9b']) {
         const image = await plain(colour)
         const { predictions } = await predict<{ predictions: Prediction[] }>(scenes, image)
@@ -681,7 +681,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       Object.entries(colours).map(async ([name, colour]) => ({ name, bytes: await plain(colour) })),
     )
     const results = await Promise.all(images.map(({ bytes }) => predict<Prediction>(scenes, bytes)))
-    await during(scenes, async (page, { expectErrors }) => {
+    await onPage(scenes, async (page, { expectErrors }) => {
       expectErrors()
       await give(page, 'drop', [{ name: 'notes.png', bytes: Buffer.from('no image') }, ...images])
       await untilIdle(page)
@@ -738,7 +738,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   test('the code of each tab makes the same request', async () => {
     const digit = await predict<Prediction>(mnist, readFileSync(SAMPLE))
     const folder = mkdtempSync(join(tmpdir(), 'onnxpress-page-'))
-    await during(
+    await onPage(
       mnist,
       async (page) => {
         await clickSample(page)
@@ -776,7 +776,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('the camera, after a click and with permission: live, and as a photo', async () => {
-    await during(
+    await onPage(
       mnist,
       async (page, { requests }) => {
         await page.locator('#camera-open').click()
@@ -800,7 +800,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       },
       { permissions: ['camera'] },
     )
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       await page.locator('#camera-open').click()
       assert.equal(
         await messageOf(page),
@@ -812,7 +812,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   for (const colorScheme of ['light', 'dark'] as const) {
     test(`axe-core finds nothing wrong in ${colorScheme} mode`, async () => {
-      await during(
+      await onPage(
         mnist,
         async (page) => {
           await drawDigit(page, 2, STYLES.plain)
@@ -845,7 +845,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       assert.equal(duration, reducedMotion === 'reduce' ? '0s' : '0.12s')
     }
     for (const reducedMotion of ['reduce', 'no-preference'] as const) {
-      await during(mnist, durationUnder(reducedMotion), { reducedMotion })
+      await onPage(mnist, durationUnder(reducedMotion), { reducedMotion })
     }
   })
 })

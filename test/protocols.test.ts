@@ -105,10 +105,10 @@ test('TorchServe: a regression is a list, and classes of the same name stay dist
 
   const four = await startServer({ env: { MODEL_DIR: join(MODELS, 'four') } }) // labels a, a, b
   const headers = { 'content-type': 'application/json' }
-  const answer = await json(
+  const result = await json(
     await fetch(`${four.url}/predictions/four`, { method: 'POST', body: '[1,2,3,4,5]', headers }),
   )
-  assert.deepEqual(Object.keys(answer).sort(), ['a', 'a 1', 'b'])
+  assert.deepEqual(Object.keys(result).sort(), ['a', 'a 1', 'b'])
   await four.stop()
 })
 
@@ -125,7 +125,7 @@ test("the book's and TorchServe's own calls, against a matching folder", async (
     headers: { accept: 'text/plain' },
   })
   assert.equal(await best.text(), '2')
-  // requests.post(url, files={'data': tensor bytes, 'metadata': json}), then json.loads of the answer
+  // requests.post(url, files={'data': tensor bytes, 'metadata': json}), then json.loads of the response
   const seen = await fetch(`${digits.url}/preprocess`, { method: 'POST', body: SAMPLE })
   const form = new FormData()
   form.set('data', new Blob([await seen.arrayBuffer()]), 'data')
@@ -296,7 +296,7 @@ test('SageMaker: the argument serve makes 8080 the default port, /invocations is
   await server.stop()
 })
 
-test('Vertex AI: routes and port come from its variables, colons are literal', async () => {
+test('Vertex AI: routes and port come from its variables; colons are literal', async () => {
   const predict = '/v1/endpoints/1/deployedModels/2:predict'
   const server = await startServer({
     env: {
@@ -326,8 +326,8 @@ test('Vertex AI: its variables may name our health and V1 routes', async () => {
   assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
   assert.equal((await fetch(server.url + predict, { method: 'POST', body: SAMPLE })).status, 401)
   const headers = { authorization: 'Bearer secret' }
-  const answer = await fetch(server.url + predict, { method: 'POST', body: SAMPLE, headers })
-  assert.equal((await json(answer)).predictions.length, 1)
+  const response = await fetch(server.url + predict, { method: 'POST', body: SAMPLE, headers })
+  assert.equal((await json(response)).predictions.length, 1)
   const { paths } = await json(await fetch(`${server.url}/openapi.json`, { headers }))
   assert.ok(paths['/readyz'] && !paths[predict])
   await server.stop()

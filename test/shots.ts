@@ -130,12 +130,12 @@ async function drawStroke(page: Page, points: number[][]): Promise<void> {
 }
 
 if (NO_BROWSER) throw new Error(NO_BROWSER)
-const wanted = process.argv.slice(2)
+const chosen = process.argv.slice(2)
 const folder = join(ROOT, 'shots')
 mkdirSync(folder, { recursive: true })
 const browser = await launchBrowser()
 for (const [name, { model, env, act }] of Object.entries(STATES)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue
+  if (chosen.length > 0 && !chosen.includes(name)) continue
   for (const [device, options] of Object.entries(DEVICES)) {
     const modelDir = model ? { MODEL_DIR: join(MODELS, model) } : undefined
     const server = await startServer({ env: { ...modelDir, ...env } })

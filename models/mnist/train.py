@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 
 SIDE = 28  # pixels of an image
-MEAN, STD = 0.1307, 0.3081  # of the training pixels in 0..1; preprocessor_config.json says the same
+MEAN, STD = 0.1307, 0.3081  # of the training pixels in 0..1; as in preprocessor_config.json
 THREADS = 2  # another number rounds differently, and gives other weights
 EMPTY_SHARE = 0.06  # share of training images without a digit
 
@@ -159,7 +159,7 @@ def affine(images, scale_x, scale_y, degrees, shear, shift_x, shift_y) -> torch.
 
 
 def place(images, scale, shift_x, shift_y) -> torch.Tensor:
-    """Scale images about their middle and move them (pixels), with Pillow's bilinear filter, which blurs as it shrinks."""
+    """Scale images about the middle and move them (pixels) by Pillow's bilinear filter, which blurs as it shrinks."""
     middle = SIDE / 2
     pixel = torch.arange(SIDE) + 0.5
     support = scale.clamp(max=1).view(-1, 1, 1)

@@ -96,8 +96,8 @@ export function endScan(): bool {
 //   bit 7         IS_OPEN: the coefficient's bits do not fit into LOOK. Without any other bit: nor does the code
 //   bits 8 to 15  the number of zeros before the coefficient
 //   bits 16 to 31 the coefficient, or under IS_OPEN its number of bits
-// After the entries: the address of the definition, and by code length the first longer code, left-aligned to 16 bits, and
-// the offset from a code to its symbol.
+// After the entries: the address of the definition, and by code length the first longer code, left-aligned to 16 bits,
+// and the offset from a code to its symbol.
 
 const LOOK = 10
 const DEFINITION = 4 << LOOK
@@ -189,7 +189,7 @@ const COMPONENT_BYTES = 32
  * the order of the scan) and of the rows to decode to; the bytes of such a row; blocks in an MCU across and down; the
  * last DC coefficient
  * @param mcus in the row
- * @param from first MCU whose pixels are wanted
+ * @param from first MCU whose pixels are needed
  * @param to first MCU after them
  * @returns whether the data were intact
  */
@@ -436,7 +436,7 @@ function inverse(reach: i32, out: usize, stride: i32): void {
  * Double the samples: 3 * near + far along y, then 3 * each sum + its left or right neighbour (at the ends, itself).
  *
  * @param near row of `width` samples
- * @param far the neighbouring row; where the height stays, the same one
+ * @param far the neighbouring row; the same one if the height does not change
  * @param even added before the division by 16, for the left one of each two
  * @param odd likewise, for the right one
  * @param sums scratch of `width` + 2 numbers, i16
@@ -462,7 +462,7 @@ export function upsample(near: usize, far: usize, width: i32, even: i32, odd: i3
  * R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb, with chroma relative to 128.
  *
  * jdcolor.c rounds products with factors of 16 fraction bits (for G the sum of both). For R and B factors of 14 bits
- * give the same for every level. For G a whole Cr is subtracted separately, so that the factors fit into 16 bits.
+ * give the same results for every level. For G a whole Cr is subtracted separately, so that the factors fit into 16 bits.
  */
 export function yccToRgb(y: usize, cb: usize, cr: usize, width: i32, out: usize): void {
   const toG = pair(-22554, 65536 - 46802)

@@ -17,7 +17,7 @@ const images = gunzipSync(readFileSync(join(folder, 't10k-images-idx3-ubyte.gz')
 const scores = new Float32Array(new Uint8Array(readFileSync(scoresFile)).buffer)
 const count = images.length / 784
 
-interface Answer {
+interface Result {
   label: string
   predictions: { label: string; score: number }[]
 }
@@ -67,9 +67,9 @@ async function compare(
       const body = await makeForm(from, n)
       const response = await fetch(`${server.url}/predict?top_k=10`, { method: 'POST', body })
       if (!response.ok) throw new Error(await response.text())
-      const answers = [await response.json()].flat() as Answer[]
-      if (answers.length !== n) throw new Error(`${answers.length} results for ${n} digits`)
-      answers.forEach(({ label, predictions }, i) => {
+      const results = [await response.json()].flat() as Result[]
+      if (results.length !== n) throw new Error(`${results.length} results for ${n} digits`)
+      results.forEach(({ label, predictions }, i) => {
         const truth = scores.subarray((from + i) * 10, (from + i + 1) * 10)
         if (Number(label) !== truth.indexOf(Math.max(...truth))) wrong++
         for (const { label, score } of predictions) {

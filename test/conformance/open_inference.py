@@ -55,12 +55,12 @@ def softmax(logits):
     return powers / powers.sum(1, keepdims=True)
 
 
-def refused(status, call, *said):
+def refused(status, call, *words):
     try:
         call()
     except InferenceServerException as error:
         assert error.status() == str(status), (error.status(), error.message())
-        assert all(word in error.message() for word in said), error.message()
+        assert all(word in error.message() for word in words), error.message()
         return
     raise AssertionError(f"accepted, expected {status}")
 

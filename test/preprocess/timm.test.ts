@@ -48,9 +48,9 @@ test("every configuration of timm's 3,394 pretrained weights: its transforms by 
 test("a graph of timm's test size alone gets the transforms of that size", () => {
   const withTestSize = configurations.filter(([, { test_input_size }]) => test_input_size)
   for (const [, pretrained_cfg, byDefault, atTest] of withTestSize) {
-    const [train, wanted] = [pretrained_cfg.input_size, pretrained_cfg.test_input_size] as number[][]
-    const recipe = read(pretrained_cfg, ['n', ...wanted], assert.fail)
-    assert.equal(steps(recipe), String(train) === String(wanted) ? byDefault : atTest)
+    const [trainSize, testSize] = [pretrained_cfg.input_size, pretrained_cfg.test_input_size] as number[][]
+    const recipe = read(pretrained_cfg, ['n', ...testSize], assert.fail)
+    assert.equal(steps(recipe), String(trainSize) === String(testSize) ? byDefault : atTest)
   }
   assert.ok(withTestSize.length > 30)
 })
