@@ -34,4 +34,4 @@ app.post('/predict', (req, res) =>
 process.once('SIGINT', () => process.exit(0))
 const options = { host: '127.0.0.1', port: 0, requestTimeoutMs: 30_000 }
 const { url } = await listen({ express: app, listener: app }, options)
-console.log(`serving a constant at ${url}" `) // as startServer parses a log line
+console.log(`serving a constant at ${url}" `) // parsed by startServer like a line of the log

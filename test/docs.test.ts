@@ -95,7 +95,7 @@ class Shell {
     this.folder = workingFolder(page)
   }
 
-  /** Use the free port in a command. */
+  /** Adapt a command to the free port. */
   #adapt(command: string): string {
     return command
       .replaceAll('localhost:8890', `localhost:${this.port}`)

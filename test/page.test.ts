@@ -137,7 +137,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     await Promise.all(servers.map((server) => server.stop()))
   })
 
-  test('recognises all but two of thirty drawn digits: all ten, in three handwritings', async () => {
+  test('recognises at least 28 of 30 drawn digits: all ten, in three handwritings', async () => {
     const misread: string[] = []
     await onPage(mnist, async (page) => {
       for (const [name, style] of Object.entries(STYLES)) {

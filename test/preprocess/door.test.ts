@@ -33,7 +33,7 @@ test('preprocess/ imports itself, sharp and Node only', () => {
       )
 })
 
-test('other folders import preprocess/index.ts only', () => {
+test('other folders import preprocess/ through its index.ts only', () => {
   const outside = [
     importsUnder('', false),
     ...['lib', 'protocols', 'bench'].map((folder) => importsUnder(folder)),

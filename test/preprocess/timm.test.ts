@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { type Recipe, readRecipe } from '../../preprocess/index.ts'
 
-/** A number of timm's weights, their configuration, and its transforms: by default, and at the test size. */
+/** A configuration of timm: its number of weights, its keys, its transforms by default and at the test size. */
 type Configuration = [
   weights: number,
   pretrained_cfg: Record<string, unknown>,
