@@ -462,7 +462,7 @@ export function upsample(near: usize, far: usize, width: i32, even: i32, odd: i3
  * R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb, with chroma relative to 128.
  *
  * jdcolor.c rounds products with factors of 16 fraction bits (for G the sum of both). For R and B factors of 14 bits
- * give the same results for every level. For G a whole Cr is subtracted separately, so that the factors fit into 16 bits.
+ * give the same results for every level. For G a whole Cr is subtracted separately, so the factors fit into 16 bits.
  */
 export function yccToRgb(y: usize, cb: usize, cr: usize, width: i32, out: usize): void {
   const toG = pair(-22554, 65536 - 46802)
