@@ -1,9 +1,9 @@
 /**
  * Attacks on the real server, and their cost for other clients: npm run bench:attack [-- --minutes N] [--only TEXT]
  *
- * Four attackers at once, each attack on a server of its own that has the image's environment, for 15 seconds, or for an
- * equal share of `--minutes`. `--only` picks attacks by a part of their names. Meanwhile an honest client sends PNG
- * files, another one sends tensors, and a probe requests /livez. At the end, during the attack, the server gets SIGTERM.
+ * Each attack has its own server, with the container image's environment, and four attackers. It lasts 15 seconds, or
+ * an equal share of `--minutes`. `--only` selects attacks by a part of their names. Meanwhile one honest client sends
+ * PNG files, another sends tensors, and a probe requests /livez. The server gets SIGTERM while the attack continues.
  * Prints one table, and exits with 1 if a limit is exceeded. Linux only (/proc).
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -21,8 +21,7 @@ import { memoryMb, processTree } from './processes.ts'
 const ATTACKERS = 4
 const SHORT_S = 15
 const SHUTDOWN_MS = 3000
-/** Time for the server to exit before it is killed. */
-const PATIENCE_MS = 20_000
+const KILL_AFTER_MS = 20_000
 const SAMPLE_MS = 500
 
 const { values: options } = parseArgs({ options: { minutes: { type: 'string' }, only: { type: 'string' } } })
@@ -31,8 +30,7 @@ const seconds = options.minutes ? Math.max(SHORT_S, (Number(options.minutes) * 6
 /** In a shorter run, the memory of a single image looks like growth. */
 const LONG_S = 60
 
-/** The limits. */
-const BARS = {
+const LIMITS = {
   livezMs: 100,
   honestMs: 2000,
   failed: 0,
@@ -43,7 +41,7 @@ const BARS = {
   growthMb: seconds < LONG_S ? Number.POSITIVE_INFINITY : 100,
   growthFiles: 50,
   growthThreads: 4,
-  endMs: SHUTDOWN_MS + 2000,
+  shutdownMs: SHUTDOWN_MS + 2000,
 }
 
 interface Result {
@@ -54,16 +52,16 @@ interface Result {
   /** honest requests and probes without a 200 */
   failed: number
   memoryMb: number
-  /** responses to the attack that are neither 4xx, nor 503, nor a legal 200 */
+  /** responses to the attack other than 4xx, 503 and a legal 200 */
   illegal: number
   slowestMs: number
-  /** most open files, connections included */
+  /** peak of open files, connections included */
   files: number
-  /** from the second third of the run to the last: the median of memory, the fewest files and threads */
+  /** from the second third of the run to the last: medians of memory and threads, minima of files */
   growthMb: number
   growthFiles: number
   growthThreads: number
-  endMs: number
+  shutdownMs: number
 }
 
 // --------------------------------------------------------------------------------------------------- the server
@@ -71,7 +69,8 @@ interface Result {
 interface Server {
   url: string
   child: ChildProcess
-  end(): Promise<number>
+  /** SIGTERM. @returns the milliseconds until it has exited */
+  stop(): Promise<number>
 }
 
 const running = new Set<ChildProcess>()
@@ -104,60 +103,59 @@ async function start(log: LogTarget): Promise<Server> {
   return {
     url,
     child,
-    async end() {
-      const begun = performance.now()
+    async stop() {
+      const startedAt = performance.now()
       child.kill('SIGTERM')
-      const timer = globalThis.setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS)
+      const timer = globalThis.setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS)
       await exited
       clearTimeout(timer)
       running.delete(child)
-      return performance.now() - begun
+      return performance.now() - startedAt
     },
   }
 }
 
 // ------------------------------------------------------------------------------------------------ counters
 
-/** Requests and their outcomes. */
 class Tally {
   readonly outcomes: Outcome[] = []
   readonly #open = new Set<number>()
 
-  async count(answer: Promise<Outcome>): Promise<void> {
-    const begun = performance.now()
-    this.#open.add(begun)
-    const outcome = await answer
+  async count(request: Promise<Outcome>): Promise<void> {
+    const startedAt = performance.now()
+    this.#open.add(startedAt)
+    const outcome = await request
     this.outcomes.push(outcome)
-    this.#open.delete(begun)
+    this.#open.delete(startedAt)
   }
 
-  /** Open requests count with the time that they have waited so far. */
+  /** Open requests count with their wait so far. */
   close(): { times: number[]; answered: Outcome[] } {
     const now = performance.now()
     const answered = [...this.outcomes]
     return {
       answered,
-      times: [...answered.map(({ ms }) => ms), ...[...this.#open].map((begun) => now - begun)],
+      times: [...answered.map(({ ms }) => ms), ...[...this.#open].map((startedAt) => now - startedAt)],
     }
   }
 }
 
 async function probe(url: string): Promise<Outcome> {
-  const begun = performance.now()
+  const startedAt = performance.now()
   const response = await fetch(`${url}/livez`).catch(() => undefined)
   await response?.text().catch(() => '')
-  return { status: response?.status ?? 0, ms: performance.now() - begun }
+  return { status: response?.status ?? 0, ms: performance.now() - startedAt }
 }
 
 /** Repeat a request, with pauses. */
-async function keepAsking(tally: Tally, isOver: () => boolean, pauseMs: number, ask: () => Promise<Outcome>) {
+async function repeat(tally: Tally, isOver: () => boolean, pauseMs: number, ask: () => Promise<Outcome>) {
   while (!isOver()) {
     await tally.count(ask())
     await setTimeout(pauseMs)
   }
 }
 
-/** Memory, open files and threads of all of a server's processes, until the end. */
+/** Sample the memory, open files and threads of all processes of a server. */
 async function watchResources(pid: number, isOver: () => boolean) {
   const samples: { mb: number; files: number; threads: number }[] = []
   const countIn = (folder: string) =>
@@ -175,13 +173,13 @@ async function watchResources(pid: number, isOver: () => boolean) {
   return samples
 }
 
-/** @param typical of one third of the run */
+/** @param typical value of one third of the run */
 function growth(values: number[], typical: (third: number[]) => number): number {
   const third = Math.floor(values.length / 3)
   return typical(values.slice(-third)) - typical(values.slice(third, 2 * third))
 }
 
-/** The connections of the attackers and the threads of decoders come and go: what stays is among the fewest. */
+/** The attackers' connections come and go: only the minimum shows a leak. */
 const fewest = (values: number[]) => Math.min(...values)
 
 // ---------------------------------------------------------------------------------------------------- one attack
@@ -196,7 +194,7 @@ async function measure(attack: Attack): Promise<Result> {
   const attacker = await attack.prepare()
   const server = await start(attack.log ?? 'discarded')
   const [livez, png, tensor, attacks] = [new Tally(), new Tally(), new Tally(), new Tally()]
-  let isMeasured = false // from then on, only the attack continues
+  let isMeasured = false // once true, only the attack continues
   let isOver = false
   const target: Target = {
     url: server.url,
@@ -206,19 +204,19 @@ async function measure(attack: Attack): Promise<Result> {
   for (let i = 0; i < 10; i++) await send(server.url, i % 2 ? PNG : TENSOR) // the first requests compile the code
   const samples = watchResources(server.child.pid!, () => isMeasured)
   const clients = [
-    keepAsking(
+    repeat(
       livez,
       () => isMeasured,
       20,
       () => probe(server.url),
     ),
-    keepAsking(
+    repeat(
       png,
       () => isMeasured,
       30,
       () => send(server.url, PNG),
     ),
-    keepAsking(
+    repeat(
       tensor,
       () => isMeasured,
       30,
@@ -232,7 +230,7 @@ async function measure(attack: Attack): Promise<Result> {
     tally.close(),
   )
   const resources = await samples
-  const endMs = await server.end()
+  const shutdownMs = await server.stop()
   isOver = true
   await Promise.all(clients)
 
@@ -266,26 +264,27 @@ async function measure(attack: Attack): Promise<Result> {
       resources.map(({ threads }) => threads),
       median,
     ),
-    endMs,
+    shutdownMs,
   }
 }
 
 // ----------------------------------------------------------------------------------------------------- the table
 
-const COLUMNS: [title: string, bar: keyof typeof BARS | undefined, value: (result: Result) => number][] = [
-  ['/livez ms', 'livezMs', ({ livezMs }) => livezMs],
-  ['PNG ms', 'honestMs', ({ pngMs }) => pngMs],
-  ['tensor ms', 'honestMs', ({ tensorMs }) => tensorMs],
-  ['failed', 'failed', ({ failed }) => failed],
-  ['MB', 'memoryMb', (result) => result.memoryMb],
-  ['slowest ms', 'slowestMs', ({ slowestMs }) => slowestMs],
-  ['illegal', 'illegal', ({ illegal }) => illegal],
-  ['files', 'files', (result) => result.files],
-  ['+MB', 'growthMb', ({ growthMb }) => growthMb],
-  ['+files', 'growthFiles', ({ growthFiles }) => growthFiles],
-  ['+threads', 'growthThreads', ({ growthThreads }) => growthThreads],
-  ['end ms', 'endMs', ({ endMs }) => endMs],
-]
+const COLUMNS: [title: string, limit: keyof typeof LIMITS | undefined, value: (result: Result) => number][] =
+  [
+    ['/livez ms', 'livezMs', ({ livezMs }) => livezMs],
+    ['PNG ms', 'honestMs', ({ pngMs }) => pngMs],
+    ['tensor ms', 'honestMs', ({ tensorMs }) => tensorMs],
+    ['failed', 'failed', ({ failed }) => failed],
+    ['MB', 'memoryMb', (result) => result.memoryMb],
+    ['slowest ms', 'slowestMs', ({ slowestMs }) => slowestMs],
+    ['illegal', 'illegal', ({ illegal }) => illegal],
+    ['files', 'files', (result) => result.files],
+    ['+MB', 'growthMb', ({ growthMb }) => growthMb],
+    ['+files', 'growthFiles', ({ growthFiles }) => growthFiles],
+    ['+threads', 'growthThreads', ({ growthThreads }) => growthThreads],
+    ['shutdown ms', 'shutdownMs', ({ shutdownMs }) => shutdownMs],
+  ]
 const NAME_WIDTH = Math.max(...ATTACKS.map(({ name }) => name.length))
 
 function row(name: string, cells: string[], rest: string): string {
@@ -295,10 +294,10 @@ function row(name: string, cells: string[], rest: string): string {
 
 /** A value with `!` exceeds its limit. */
 function cellsOf(result: Result): string[] {
-  return COLUMNS.map(([, bar, value]) => {
+  return COLUMNS.map(([, limit, value]) => {
     const number = value(result)
-    // NaN: there was no response at all
-    return `${number.toFixed(0)}${bar && !(number <= BARS[bar]) ? '!' : ' '}`
+    // NaN, from a missing response, exceeds every limit
+    return `${number.toFixed(0)}${limit && !(number <= LIMITS[limit]) ? '!' : ' '}`
   })
 }
 
@@ -307,7 +306,7 @@ function statusText({ statuses }: Result): string {
 }
 
 console.log(
-  `${chosen.length} attacks of ${seconds.toFixed(0)} s, by ${ATTACKERS} attackers; ! is over the limit`,
+  `${chosen.length} attacks of ${seconds.toFixed(0)} s, by ${ATTACKERS} attackers; ! marks a value over its limit`,
 )
 console.log(
   row(
@@ -319,7 +318,7 @@ console.log(
 console.log(
   row(
     'limit',
-    COLUMNS.map(([, bar]) => `${bar && Number.isFinite(BARS[bar]) ? BARS[bar] : ''} `),
+    COLUMNS.map(([, limit]) => `${limit && Number.isFinite(LIMITS[limit]) ? LIMITS[limit] : ''} `),
     '4xx, 503, or 200 where legal',
   ),
 )
@@ -335,5 +334,5 @@ for (const attack of chosen) {
     console.log(`${attack.name.padEnd(NAME_WIDTH)} ${(error as Error).message}!`)
   }
 }
-console.log(missed === 0 ? 'all limits are kept' : `${missed} of ${chosen.length} attacks exceed a limit`)
+console.log(missed === 0 ? 'no limit was exceeded' : `${missed} of ${chosen.length} attacks exceeded a limit`)
 process.exit(missed === 0 ? 0 : 1)

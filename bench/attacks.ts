@@ -1,4 +1,4 @@
-/** The attacks of bench/attack.ts: a table of what one attacker sends repeatedly, and which responses are legal. */
+/** The attacks of bench/attack.ts: the requests that each attacker repeats, and whether 200 is a legal response. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
@@ -13,7 +13,7 @@ export type LogTarget = 'discarded' | 'full' | 'unread'
 export interface Target {
   url: string
   isOver(): boolean
-  /** Send a request and count its answer. */
+  /** Send a request and count its outcome. */
   ask(payload: Payload): Promise<void>
 }
 
@@ -22,11 +22,11 @@ export interface Attack {
   log?: LogTarget
   /** whether 200 is a legal response; 4xx and 503 always are */
   mayBe200?: boolean
-  /** Build the payloads, once. @returns one attacker, which goes on until the end */
+  /** Build the payloads once. @returns one attacker, which runs until the end */
   prepare(): Promise<(target: Target) => Promise<void>>
 }
 
-/** Attackers that send these bodies in turn, each as soon as the previous one is answered. */
+/** Attackers that send these bodies in turn, each after the response to the previous one. */
 function bodies(name: string, mayBe200: boolean, build: () => Promise<Payload[]> | Payload[]): Attack {
   return {
     name,
@@ -40,7 +40,7 @@ function bodies(name: string, mayBe200: boolean, build: () => Promise<Payload[]>
   }
 }
 
-/** Attackers that open bare connections, in rounds. */
+/** Attackers that open raw connections, in rounds. */
 function connections(name: string, round: (target: Target) => Promise<void>): Attack {
   return {
     name,
@@ -57,7 +57,7 @@ const json = (text: string): Payload => ({
   body: Buffer.from(text),
 })
 
-/** Just under the 50 million pixels that MAX_PIXELS allows, as a square. */
+/** Side of a square just under MAX_PIXELS, 50 million. */
 const SIDE = 7071
 
 function blank(side: number) {
@@ -74,7 +74,7 @@ const PNGS: [name: string, shape: PngShape][] = [
   ['65535 x 762 RGBA16', { width: 65_535, height: 762, colourType: 6, bitDepth: 16 }],
 ]
 
-// ------------------------------------------------------------------------------------------- bare connections
+// ------------------------------------------------------------------------------------------- raw connections
 
 function open({ url }: Target): Socket {
   const { hostname, port } = new URL(url)
@@ -136,7 +136,7 @@ function fillLog(name: string, log: LogTarget): Attack {
 
 // ------------------------------------------------------------------------------------------------------ forms
 
-/** One form with this many tiny parts. */
+/** A form of `count` tiny parts. */
 function manyParts(count: number, isFile: boolean): Payload {
   const file = isFile ? '; filename="a.png"' : ''
   const part = `--b\r\nContent-Disposition: form-data; name="a"${file}\r\n\r\nx\r\n`

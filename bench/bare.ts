@@ -1,8 +1,8 @@
 /**
  * The speed of the libraries without a server, on this machine: npm run bench:bare
  *
- * ONNX Runtime in a loop with nothing around it, for each model of bench/peers.ts, by batch size and threads; images
- * through the decoder alone, and through decoder, resize and normalisation. No server can be faster.
+ * ONNX Runtime alone in a loop, for each model of bench/peers.ts, by batch size and threads; images through the decoder
+ * alone, and through decoder, resize and normalization. No server can be faster.
  */
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -21,13 +21,13 @@ const CORES = availableParallelism()
 /** Runs of `work` per second. */
 async function rate(work: () => Promise<unknown>): Promise<number> {
   await work()
-  const begun = performance.now()
+  const startedAt = performance.now()
   let done = 0
-  while (performance.now() - begun < SECONDS * 1000) {
+  while (performance.now() - startedAt < SECONDS * 1000) {
     await work()
     done++
   }
-  return (done / (performance.now() - begun)) * 1000
+  return (done / (performance.now() - startedAt)) * 1000
 }
 
 for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
@@ -59,10 +59,10 @@ for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
   const levels: Recipe = { channels: recipe.channels, normalize: [], dtype: 'uint8' }
   const decoded = CORES * (await rate(() => preprocess(file, levels, { maxPixels })))
   const prepared = await rate(() => preprocess(file, recipe, { maxPixels }))
-  // both kinds of work share the cores
+  // decoding and inference share the cores
   const bound = 1 / (1 / best + 1 / (CORES * prepared))
   console.log(
-    `${name}, images: decoding alone ${decoded.toFixed(0)} on ${CORES} cores; decoded, resized, normalised ${prepared.toFixed(0)} on one; with inference at most ${bound.toFixed(0)}`,
+    `${name}, images: decoding alone ${decoded.toFixed(0)} on ${CORES} cores; decoded, resized, normalized ${prepared.toFixed(0)} on one; with inference at most ${bound.toFixed(0)}`,
   )
 }
 process.exit(0)

@@ -1,8 +1,8 @@
 /**
  * Measures this server on this machine: npm run bench [-- start memory ceiling livez]
  *
- * Start-up, memory, the rate of the tensor form against the same route with a constant answer, and how fast /livez
- * answers while photos are classified.
+ * Start-up time, memory, the rate of the multipart tensor against the same route with a constant response, and the
+ * latency of /livez while photos are classified.
  */
 import { cpus } from 'node:os'
 import sharp from 'sharp'
@@ -25,10 +25,10 @@ function range(values: number[], digits = 0): string {
 async function startUp(): Promise<void> {
   const times: number[] = []
   for (let i = 0; i < 10; i++) {
-    const begun = performance.now()
+    const startedAt = performance.now()
     const server = await startServer()
     await fetch(`${server.url}/readyz`)
-    times.push(performance.now() - begun)
+    times.push(performance.now() - startedAt)
     await server.stop()
   }
   console.log(`start to the first 200 on /readyz: ${range(times)} ms, median of ${times.length}`)
@@ -64,7 +64,7 @@ async function ceiling(): Promise<void> {
   const ratios = rates.ours.map((rate, round) => rate / rates.constant[round])
   console.log(`/predict, multipart tensor, 64 connections: ${range(rates.ours)} requests/s`)
   console.log(
-    `the same with a constant answer: ${range(rates.constant)} requests/s; ratio ${range(ratios, 2)}`,
+    `the same with a constant response: ${range(rates.constant)} requests/s; ratio ${range(ratios, 2)}`,
   )
   await ours.stop()
   constant.process.kill('SIGKILL')
@@ -89,8 +89,8 @@ async function livezUnderPhotos(): Promise<void> {
   for (let i = 0; i < 8; i++) form.append('image', new Blob([new Uint8Array(photo)]))
   const times: number[] = []
   let isDone = false
-  const begun = performance.now()
-  const answered = fetch(`${server.url}/predict`, { method: 'POST', body: form }).then(async (response) => {
+  const startedAt = performance.now()
+  const classified = fetch(`${server.url}/predict`, { method: 'POST', body: form }).then(async (response) => {
     isDone = true
     if (!response.ok) throw new Error(await response.text())
   })
@@ -99,9 +99,9 @@ async function livezUnderPhotos(): Promise<void> {
     await (await fetch(`${server.url}/livez`)).text()
     times.push(performance.now() - sent)
   }
-  await answered
+  await classified
   const p99 = times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]
-  const total = `${((performance.now() - begun) / 1000).toFixed(1)} s`
+  const total = `${((performance.now() - startedAt) / 1000).toFixed(1)} s`
   console.log(
     `/livez while 8 photos of 12 megapixels are classified (${total}): p50 ${median(times).toFixed(1)} ms, ` +
       `p99 ${p99.toFixed(1)} ms, of ${times.length}`,

@@ -1,4 +1,4 @@
-/** The ceiling of /predict: the same HTTP server, Express, admission, log, metrics and multer, with a constant response. */
+/** The ceiling of /predict: the same HTTP server, Express, admission, log, metrics and multer; a constant response. */
 import express from 'express'
 import { Admission } from '../lib/http/admission.ts'
 import { listen } from '../lib/http/http_server.ts'
@@ -34,4 +34,4 @@ app.post('/predict', (req, res) =>
 process.once('SIGINT', () => process.exit(0))
 const options = { host: '127.0.0.1', port: 0, requestTimeoutMs: 30_000 }
 const { url } = await listen({ express: app, listener: app }, options)
-console.log(`serving a constant at ${url}" `)
+console.log(`serving a constant at ${url}" `) // parsed by startServer like a line of the log

@@ -1,9 +1,9 @@
-/** Small files that are expensive to decode, made by hand: valid, within MAX_PIXELS, and as compressed as the format allows. */
+/** Small files that are expensive to decode: valid, within MAX_PIXELS, and as compressed as the format allows. */
 import { crc32, createDeflate } from 'node:zlib'
 
 // ---------------------------------------------------------------------------------------------------------- PNG
 
-/** PNG's colour types that are used here, and their channels */
+/** channels by PNG colour type */
 const CHANNELS = { 0: 1, 2: 3, 6: 4 } as const
 
 export interface PngShape {
@@ -14,7 +14,7 @@ export interface PngShape {
   bitDepth: 8 | 16
 }
 
-/** A black image: its bytes are a thousandth of its pixels. */
+/** A black image, with about a thousandth as many bytes as pixels. */
 export async function blackPng({ width, height, colourType, bitDepth }: PngShape): Promise<Buffer> {
   const header = Buffer.alloc(13)
   header.writeUInt32BE(width, 0)
@@ -57,15 +57,15 @@ async function deflatedZeros(count: number): Promise<Buffer> {
 // --------------------------------------------------------------------------------------------------------- JPEG
 
 /**
- * A progressive grey JPEG: one DC scan, and then the same AC scan over and over, each of which makes the decoder visit
- * every block of the image for 76 bytes of file.
+ * A progressive grey JPEG: one DC scan, then the same AC scan repeatedly. Each AC scan takes 76 bytes, and makes the
+ * decoder visit every block of the image.
  */
 export function scansJpeg(width: number, height: number, scans: number): Buffer {
   const blocks = Math.ceil(width / 8) * Math.ceil(height / 8)
   const frame = Buffer.from([8, 0, 0, 0, 0, 1, 1, 0x11, 0])
   frame.writeUInt16BE(height, 1)
   frame.writeUInt16BE(width, 3)
-  // tables of a single code, '0': the DC difference 0, and a run of 2^14 blocks and more without AC coefficients
+  // tables with a single code, '0': a DC difference of 0, and a run of 2^14 or more blocks without AC coefficients
   const dcTable = Buffer.from([0x00, 1, ...Array(15).fill(0), 0x00])
   const acTable = Buffer.from([0x10, 1, ...Array(15).fill(0), 0xe0])
   const acScan = Buffer.concat([
@@ -91,7 +91,7 @@ function jpegSegment(marker: number, data: Buffer): Buffer {
   return Buffer.concat([head, data])
 }
 
-/** Runs of 32,767 blocks: the code '0' and 14 ones each. */
+/** Runs of 32,767 blocks: each is the code '0' followed by 14 ones. */
 function endOfBlockRuns(blocks: number): Buffer {
   const bits = '011111111111111'.repeat(Math.ceil(blocks / 32_767))
   const padded = bits.padEnd(Math.ceil(bits.length / 8) * 8, '1')

@@ -1,8 +1,8 @@
 /**
  * Deploys under load, behind a real nginx (Debian: apt install nginx): npm run bench:deploys [-- TIMES]
  *
- * The model is reloaded 20 times (SIGHUP) in both of two processes, and both are replaced 20 times, one after the
- * other; no request may fail.
+ * Reloads the model of two servers 20 times (SIGHUP), then restarts each server 20 times, one after the other.
+ * No request may fail.
  */
 import { setTimeout } from 'node:timers/promises'
 import { startNginx } from '../test/nginx.ts'
@@ -31,18 +31,18 @@ const clients = Array.from({ length: CLIENTS }, async () => {
   }
 })
 const answered = () => [...statuses.values()].reduce((a, b) => a + b, 0)
-const report = (what: string, before: number) => {
+const report = (title: string, before: number) => {
   const counts = [...statuses].map(([status, count]) => `${status}: ${count}`).join(', ')
-  console.log(`${what}: ${answered() - before} requests meanwhile; all so far by status ${counts}`)
+  console.log(`${title}: ${answered() - before} requests meanwhile; statuses so far: ${counts}`)
 }
 
 let before = answered()
 for (let i = 0; i < TIMES; i++) {
   for (const server of servers) {
     const reloads = () => server.log.filter((line) => line.includes('reloaded')).length
-    const had = reloads()
+    const previous = reloads()
     server.process.kill('SIGHUP')
-    while (reloads() === had) await setTimeout(20)
+    while (reloads() === previous) await setTimeout(20)
   }
 }
 report(`${TIMES} reloads of both processes`, before)

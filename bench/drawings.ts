@@ -1,9 +1,9 @@
 /**
- * How well drawings are read: npm run bench:drawings
+ * Accuracy on drawn digits: npm run bench:drawings
  *
- * Draws digits as the page's canvas does: with a round pen, in several sizes, in the middle and in each corner, with several
- * pens, narrow and wide, upright and slanted. Each is sent as it is and inverted. Then dots and noise: no digits, of which
- * the model should not be sure.
+ * Draws digits as the page's canvas does, with a round pen: in several sizes, in the middle and in each corner, with
+ * several pens, narrow and wide, upright and slanted. Each is sent as drawn and inverted. Dots and noise follow: the
+ * model should not be sure of them.
  */
 import sharp from 'sharp'
 import { DIGITS, strokesOf } from '../test/browser.ts'
@@ -11,13 +11,13 @@ import { startServer } from '../test/running_server.ts'
 
 /** the digit's height, as a share of the canvas's */
 const HEIGHTS = [0.7, 0.5, 0.35, 0.25, 0.2]
-/** of the slider, in pixels of a canvas of 280 */
+/** widths in pixels of the canvas */
 const PENS = [15, 22, 32]
 const SHAPES = [
   { aspect: 0.6, slant: 0 },
   { aspect: 0.8, slant: 0.15 },
 ]
-/** Where the free space goes: shares to the left and above. */
+/** Shares of the free space to the left and above. */
 const PLACES = {
   middle: [0.5, 0.5],
   'top left': [0, 0],
@@ -26,12 +26,12 @@ const PLACES = {
   'bottom right': [1, 1],
 }
 
-/** pixels of the canvas's side */
+/** of the canvas, in pixels */
 const SIDE = 280
 
 const server = await startServer()
 
-/** Lines of a round pen, white on black; a line of one point is a dot. */
+/** Strokes of a round pen, white on black; a stroke of one point is a dot. */
 function draw(strokes: (readonly [number, number])[][], pen: number): Promise<Buffer> {
   const lines = strokes.map((points) => {
     const [first, ...rest] = points.map(([x, y]) => `${x * SIDE} ${y * SIDE}`)
@@ -42,8 +42,8 @@ function draw(strokes: (readonly [number, number])[][], pen: number): Promise<Bu
   return sharp(Buffer.from(svg)).png().toBuffer()
 }
 
-/** The server's answers for an image as it is, and inverted. */
-async function answers(png: Buffer): Promise<{ label: string; score: number }[]> {
+/** The server's results for an image, as drawn and inverted. */
+async function classify(png: Buffer): Promise<{ label: string; score: number }[]> {
   const inverted = await sharp(png).negate({ alpha: false }).png().toBuffer()
   return Promise.all(
     [png, inverted].map(async (body) => {
@@ -54,9 +54,9 @@ async function answers(png: Buffer): Promise<{ label: string; score: number }[]>
   )
 }
 
-/** Draw all digits in one size and place with every pen and shape, and count those that are read, of both polarities. */
-async function read(height: number, [left, above]: number[]): Promise<{ right: number; count: number }> {
-  let right = 0
+/** Draw all digits in one size and place with every pen and shape, and count the correct results. */
+async function read(height: number, [left, above]: number[]): Promise<{ correct: number; count: number }> {
+  let correct = 0
   let count = 0
   for (const pen of PENS) {
     for (const { aspect, slant } of SHAPES) {
@@ -69,36 +69,36 @@ async function read(height: number, [left, above]: number[]): Promise<{ right: n
         ...{ width, height, slant, pen, jitter: 0.01 * height },
       }
       for (const digit of DIGITS.keys()) {
-        for (const { label } of await answers(await draw(strokesOf(digit, style), pen))) {
+        for (const { label } of await classify(await draw(strokesOf(digit, style), pen))) {
           count += 1
-          if (label === String(digit)) right += 1
+          if (label === String(digit)) correct += 1
         }
       }
     }
   }
-  return { right, count }
+  return { correct, count }
 }
 
-console.log(`right answers of ${DIGITS.length * PENS.length * SHAPES.length * 2} drawings each`)
+console.log(`correct results of ${DIGITS.length * PENS.length * SHAPES.length * 2} drawings each`)
 for (const height of HEIGHTS) {
   const cells: string[] = []
   for (const [name, place] of Object.entries(PLACES)) {
-    const { right, count } = await read(height, place)
-    cells.push(`${name} ${((100 * right) / count).toFixed(1)}%`)
+    const { correct, count } = await read(height, place)
+    cells.push(`${name} ${((100 * correct) / count).toFixed(1)}%`)
   }
   console.log(`${height * 100} % of the canvas's height: ${cells.join(', ')}`)
 }
 
-function reportScores(of: string, scores: number[]) {
+function reportScores(name: string, scores: number[]) {
   const mean = scores.reduce((sum, score) => sum + score) / scores.length
-  console.log(`top score of ${of}: ${mean.toFixed(2)} on average, ${Math.max(...scores).toFixed(2)} at most`)
+  console.log(`top score of ${name}: mean ${mean.toFixed(2)}, at most ${Math.max(...scores).toFixed(2)}`)
 }
 
 const dots: number[] = []
 for (const pen of [8, ...PENS, 40]) {
   for (const [x, y] of Object.values(PLACES)) {
     const dot = await draw([[[0.1 + 0.8 * x, 0.1 + 0.8 * y]]], pen)
-    dots.push(...(await answers(dot)).map(({ score }) => score))
+    dots.push(...(await classify(dot)).map(({ score }) => score))
   }
 }
 reportScores('a dot', dots)
@@ -112,7 +112,7 @@ for (const side of [28, 56, 280]) {
     })
       .png()
       .toBuffer()
-    noises.push(...(await answers(png)).map(({ score }) => score))
+    noises.push(...(await classify(png)).map(({ score }) => score))
   }
 }
 reportScores('noise', noises)

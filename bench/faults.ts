@@ -1,9 +1,9 @@
 /**
  * Faults under load, which other clients must not notice: npm run bench:faults
  *
- * The inference worker dies 50 times; 1,000 clients leave, half during their upload and half in the queue; 200 clients
- * send their headers one byte at a time. Meanwhile other clients send requests: none may lose a response, and at the end
- * every gauge is 0.
+ * The inference worker dies 50 times; 1,000 clients disconnect, half during their upload and half in the queue; 200
+ * clients send their headers one byte at a time. Meanwhile other clients send requests: none may lose a response, and
+ * every gauge must return to 0.
  */
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -13,7 +13,7 @@ import { type RunningServer, startServer } from '../test/running_server.ts'
 const KILLER = { NODE_OPTIONS: '--import=./test/fixtures/kill_worker.mjs' }
 const SLOW = { MODEL_DIR: 'test/fixtures/models/slow' }
 
-/** Clients that send requests until stopped, and count the wrong responses. */
+/** Start clients that collect wrong responses. @returns a function that stops them */
 function healthyClients(server: RunningServer, count: number) {
   let isOver = false
   let answered = 0
@@ -46,7 +46,7 @@ async function gauge(server: RunningServer, name: string): Promise<number> {
 }
 
 async function report(
-  what: string,
+  title: string,
   server: RunningServer,
   stop: ReturnType<typeof healthyClients>,
 ): Promise<void> {
@@ -54,12 +54,12 @@ async function report(
   await setTimeout(500)
   const gauges = ['onnxpress_queue_samples', 'onnxpress_bytes_in_flight', 'onnxpress_requests_in_flight']
   const values = await Promise.all(gauges.map((name) => gauge(server, name)))
-  // the requests for the three gauges are in flight themselves
   console.log(
-    `${what}: ${answered} answered, ${lost.length} lost${lost.length ? ` (${lost[0].slice(0, 200)})` : ''}`,
+    `${title}: ${answered} answered, ${lost.length} lost${lost.length ? ` (${lost[0].slice(0, 200)})` : ''}`,
   )
+  // the three requests for the gauges are in flight too
   console.log(
-    `  waiting ${values[0]}, bytes ${values[1]}, requests besides those that ask ${Math.max(0, values[2] - 3)}`,
+    `  waiting ${values[0]}, bytes ${values[1]}, other requests in flight ${Math.max(0, values[2] - 3)}`,
   )
 }
 
@@ -69,13 +69,13 @@ async function deaths(): Promise<void> {
   for (let death = 1; death <= 50; death++) {
     server.process.kill('SIGUSR2')
     while ((await gauge(server, 'onnxpress_worker_restarts_total')) < death) await setTimeout(20)
-    await setTimeout(1100) // a worker that lived less is restarted with a delay
+    await setTimeout(1100) // a worker that dies sooner is restarted with a delay
   }
   await report('the inference worker died 50 times', server, stop)
   await server.stop()
 }
 
-async function departures(): Promise<void> {
+async function disconnects(): Promise<void> {
   const server = await startServer({ env: SLOW })
   const stop = healthyClients(server, 4)
   const { hostname, port } = new URL(server.url)
@@ -84,14 +84,14 @@ async function departures(): Promise<void> {
     await once(socket, 'connect')
     const samples = 20
     const head = `POST /predict?dims=${samples},1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${4 * samples}\r\n\r\n`
-    const sent = index % 2 === 0 ? 2 * samples : 4 * samples // in the upload, or in the queue
+    const sent = index % 2 === 0 ? 2 * samples : 4 * samples // during the upload, or in the queue
     socket.write(Buffer.concat([Buffer.from(head), Buffer.alloc(sent)]))
     await setTimeout(5 + (index % 40))
     if (index % 3 === 0) socket.resetAndDestroy()
     else socket.destroy()
   }
   for (let i = 0; i < 1000; i += 20) await Promise.all(Array.from({ length: 20 }, (_, k) => leave(i + k)))
-  await report('1,000 clients went away', server, stop)
+  await report('1,000 clients disconnected', server, stop)
   await server.stop()
 }
 
@@ -115,10 +115,10 @@ async function slowLoris(): Promise<void> {
       await Promise.race([closed, setTimeout(500)])
     }
   }
-  const begun = performance.now()
+  const startedAt = performance.now()
   await Promise.all(Array.from({ length: 200 }, drip))
   await report(
-    `200 slow senders, ${cut} cut off within ${((performance.now() - begun) / 1000).toFixed(0)} s`,
+    `200 slow senders, ${cut} cut off within ${((performance.now() - startedAt) / 1000).toFixed(0)} s`,
     server,
     stop,
   )
@@ -126,6 +126,6 @@ async function slowLoris(): Promise<void> {
 }
 
 await deaths()
-await departures()
+await disconnects()
 await slowLoris()
 process.exit(0)

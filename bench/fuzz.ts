@@ -1,9 +1,9 @@
 /**
  * Mutated requests against the running process: npm run bench:fuzz [-- COUNT [SEED]]
  *
- * Forms, JSON, images and V2 requests with bytes flipped, cut, doubled and exchanged, in bodies, headers and queries; the
- * same seed gives the same requests. No response may be a 5xx, contain our internal marker, or take 2 seconds, and
- * the process must be alive and correct at the end.
+ * Forms, JSON, images and V2 requests with bytes changed, removed, repeated and inserted in bodies, headers and
+ * queries. The same seed gives the same requests. No response may be a 5xx, contain the internal marker, or take over
+ * 2 seconds. A valid request at the end must get 200.
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -15,7 +15,7 @@ const COUNT = Number(process.argv[2] ?? 100_000)
 const SEED = Number(process.argv[3] ?? 1)
 const CLIENTS = 16
 
-/** mulberry32, a small random number generator: 0 up to 1 */
+/** Numbers from 0 up to 1 (mulberry32). */
 function randomNumbers(seed: number): () => number {
   let state = seed
   return () => {
@@ -98,7 +98,7 @@ const TOKENS = [
   '\uFFFD',
 ].map((text) => Buffer.from(text))
 
-/** One to eight changes to a copy. */
+/** A copy with one to eight changes. */
 function mutate(body: Buffer, others: Seed[]): Buffer {
   let bytes = Buffer.from(body)
   for (let changes = 1 + below(8); changes > 0; changes--) {
@@ -170,10 +170,10 @@ const QUERIES: Record<string, readonly string[]> = {
   constructor: ['1'],
 }
 
-/** Only the characters that headers and URLs allow. */
+/** Drop the characters that a header or a URL must not contain. */
 const sendable = (text: Buffer, bad: RegExp) => text.toString('latin1').replace(bad, '')
 
-/** The request with another body and, every other time, another header or query. */
+/** The request with another body, header or query. */
 function mutateRequest(seed: Seed, others: Seed[]): Seed {
   let { path } = seed
   let headers: Record<string, string> = {
@@ -198,7 +198,7 @@ function mutateRequest(seed: Seed, others: Seed[]): Seed {
   return { path, headers, body }
 }
 
-/** Errors of Node's client, which refuses to send some requests. */
+/** Characters that Node's client refuses to send. */
 const NOT_IN_HEADER = /[^\t\x20-\x7e\x80-\xff]/g
 const NOT_IN_URL = /[^\x21-\x7e]|#/g
 
@@ -214,7 +214,7 @@ interface Outcome {
 }
 
 function ask(server: RunningServer, { path, contentType, headers, body }: Seed): Promise<Outcome> {
-  const begun = performance.now()
+  const startedAt = performance.now()
   return new Promise((resolve, reject) => {
     const req = request(server.url + path, {
       agent,
@@ -231,7 +231,7 @@ function ask(server: RunningServer, { path, contentType, headers, body }: Seed):
       res.setEncoding('latin1').on('data', (chunk) => {
         if (text.length < 10_000) text += chunk
       })
-      res.once('end', () => resolve({ status: res.statusCode ?? 0, ms: performance.now() - begun, text }))
+      res.once('end', () => resolve({ status: res.statusCode ?? 0, ms: performance.now() - startedAt, text }))
     })
     req.end(body)
   })
@@ -241,7 +241,7 @@ const server = await startServer()
 const all = await seeds()
 for (const seed of all) {
   const { status } = await ask(server, seed)
-  if (status !== 200) throw new Error(`the seed for ${seed.path} is answered ${status}`)
+  if (status !== 200) throw new Error(`the unchanged request to ${seed.path} gets ${status}, expected 200`)
 }
 const statuses = new Map<number, number>()
 const faults: string[] = []
@@ -271,6 +271,6 @@ await Promise.all(Array.from({ length: CLIENTS }, client))
 const { status } = await ask(server, all[0])
 const counts = [...statuses].sort(([a], [b]) => a - b).map(([code, count]) => `${code}: ${count}`)
 console.log(`${COUNT} mutated requests, seed ${SEED}: ${counts.join(', ')}; slowest ${slowest.toFixed(0)} ms`)
-console.log(`afterwards a right request is answered ${status}; exit code ${await server.stop()}`)
+console.log(`afterwards a valid request gets ${status}; exit code ${await server.stop()}`)
 for (const fault of faults.slice(0, 20)) console.log(fault)
 process.exit(faults.length === 0 && status === 200 ? 0 : 1)

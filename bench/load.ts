@@ -1,4 +1,4 @@
-/** HTTP load by wrk (Debian: apt install wrk): many keep-alive connections, each with one request after the other. */
+/** HTTP load by wrk (Debian: apt install wrk): many keep-alive connections, each with one request at a time. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ export interface Payload {
 }
 
 export interface LoadResult {
-  /** responses with 2xx */
+  /** 2xx responses */
   perSecond: number
   p50Ms: number
   p99Ms: number
@@ -21,7 +21,7 @@ export interface LoadResult {
   errors: number
 }
 
-/** One multipart form with the given parts, as a client sends it. */
+/** A multipart form of these parts. */
 export function multipart(path: string, parts: Record<string, Buffer | string>): Payload {
   const boundary = '------------------------d74496d66958873e'
   const chunks = Object.entries(parts).flatMap(([name, value]) => {
@@ -36,7 +36,7 @@ export function multipart(path: string, parts: Record<string, Buffer | string>):
 
 const folder = mkdtempSync(join(tmpdir(), 'onnxpress-bench-'))
 
-/** Send the payload again as soon as each response arrives. */
+/** Each connection repeats the payload as soon as a response arrives. */
 export async function load(
   url: string,
   payload: Payload,
@@ -93,7 +93,7 @@ export function median(values: number[]): number {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-/** The highest median rate among several numbers of connections. */
+/** The best median rate over all numbers of connections. */
 export function bestRate(closed: { perSecond: number[] }[]): number {
   return Math.max(...closed.map(({ perSecond }) => median(perSecond)))
 }

@@ -1,7 +1,7 @@
 /**
- * Load that does not wait for responses: a fixed number of requests per second, as many independent clients send it.
+ * Load that does not wait for responses: a fixed number of requests per second, as from many independent clients.
  *
- * HTTP by hand: Node's own client takes up to twice the processor time, and the server is on the same machine.
+ * Hand-written HTTP: Node's client takes up to twice the processor time, and the server is on the same machine.
  */
 import { connect, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
@@ -53,7 +53,7 @@ function bytesOf(payload: Payload): Buffer {
   return bytes
 }
 
-/** Whether a response is complete, called with each part of it. */
+/** A parser of one response: `read` takes each chunk, and returns whether the response is complete. */
 function createReader() {
   let head = ''
   let status = 0
@@ -64,7 +64,7 @@ function createReader() {
     get status() {
       return status
     },
-    get isKept() {
+    get isKeptAlive() {
       return !/^connection: *close/im.test(head)
     },
     read(chunk: Buffer): boolean {
@@ -90,25 +90,25 @@ function createReader() {
 }
 
 export function send(url: string, payload: Payload): Promise<Outcome> {
-  const begun = performance.now()
+  const startedAt = performance.now()
   const socket = idleOf(url).pop() ?? open(url)
-  const answer = createReader()
+  const reader = createReader()
   let isSent = false
   let isAnswered = false
   return new Promise((resolve) => {
     const finish = () => {
       if (!isSent || !isAnswered) return
       socket.off('data', onData).off('close', onClose)
-      if (answer.isKept) idleOf(url).push(socket)
+      if (reader.isKeptAlive) idleOf(url).push(socket)
       else socket.destroy()
     }
     const onData = (chunk: Buffer) => {
-      if (isAnswered || !answer.read(chunk)) return
+      if (isAnswered || !reader.read(chunk)) return
       isAnswered = true
-      resolve({ status: answer.status, ms: performance.now() - begun })
+      resolve({ status: reader.status, ms: performance.now() - startedAt })
       finish()
     }
-    const onClose = () => resolve({ status: 0, ms: performance.now() - begun })
+    const onClose = () => resolve({ status: 0, ms: performance.now() - startedAt })
     socket.on('data', onData).once('close', onClose)
     socket.write(bytesOf(payload), (error) => {
       isSent = !error
@@ -117,7 +117,7 @@ export function send(url: string, payload: Payload): Promise<Outcome> {
   })
 }
 
-/** A fixed number of clients, each with one request after the other. */
+/** A fixed number of clients, each with one request at a time. */
 export async function closedLoop(
   url: string,
   payload: Payload,
@@ -133,8 +133,8 @@ export async function closedLoop(
   return outcomes
 }
 
-/** Requests beyond this many waiting ones count as failed: a process cannot have more connections. */
-const MOST_OPEN = 4096
+/** Cap on open requests, since a process cannot have more connections. Requests beyond it count as failed. */
+const MAX_OPEN = 4096
 
 export async function openLoop(
   url: string,
@@ -142,16 +142,16 @@ export async function openLoop(
   perSecond: number,
   seconds: number,
 ): Promise<Outcome[]> {
-  const begun = performance.now()
+  const startedAt = performance.now()
   const sent: Promise<Outcome>[] = []
   let waiting = 0
   const client = async (): Promise<Outcome> => {
-    if (waiting === MOST_OPEN) return { status: 0, ms: 0 }
+    if (waiting === MAX_OPEN) return { status: 0, ms: 0 }
     waiting++
     return send(url, payload).finally(() => waiting--)
   }
   for (;;) {
-    const now = performance.now() - begun
+    const now = performance.now() - startedAt
     if (now > seconds * 1000) break
     while (sent.length < (now / 1000) * perSecond) sent.push(client())
     await setTimeout(1)
@@ -162,7 +162,7 @@ export async function openLoop(
   return outcomes
 }
 
-/** Latencies of the requests that were answered with 200, and the number of the others. */
+/** Latencies of the 200 responses, and the number of other outcomes. */
 export function summary(outcomes: Outcome[]): { p50Ms: number; p99Ms: number; errors: number } {
   const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
   const errors = outcomes.length - times.length

@@ -15,15 +15,15 @@ import { closedLoop, type Outcome, openLoop, percentile } from './open_loop.ts'
 const SECONDS = Number(process.argv[2] ?? 60)
 const MAX_QUEUE = 200
 
-/** Request /livez every 20 ms until stopped; returns the milliseconds of each. */
+/** Request /livez every 20 ms. @returns a function that stops it, and returns the latencies in milliseconds */
 function watchLiveness(url: string): () => number[] {
   const times: number[] = []
   let isOver = false
   void (async () => {
     while (!isOver) {
-      const begun = performance.now()
+      const startedAt = performance.now()
       await fetch(`${url}/livez`).then((response) => response.text())
-      times.push(performance.now() - begun)
+      times.push(performance.now() - startedAt)
       await setTimeout(20)
     }
   })()
@@ -34,7 +34,7 @@ function watchLiveness(url: string): () => number[] {
 }
 
 async function overload(name: string, env: Record<string, string>, payload: Payload): Promise<void> {
-  // as if on two machines: the load must not use the server's core; a child inherits its parent's
+  // as if on two machines: the server inherits core 0, and the load moves to core 1
   const moveTo = (core: number) => execFileSync('taskset', ['-acp', String(core), String(process.pid)])
   moveTo(0)
   const server = await startServer({ env: { ...CONTAINER, MAX_QUEUE: String(MAX_QUEUE), ...env } })
@@ -66,10 +66,10 @@ async function overload(name: string, env: Record<string, string>, payload: Payl
     `  answered  ${(good.length / SECONDS).toFixed(0)}/s, ${(good.length / SECONDS / best).toFixed(2)} of the best (>= 0.90)`,
   )
   console.log(
-    `  their p99 ${percentile(good, 0.99).toFixed(0)} ms (<= ${bound.toFixed(0)}: the queue, and 100 ms)`,
+    `  their p99 ${percentile(good, 0.99).toFixed(0)} ms (<= ${bound.toFixed(0)}: the queue's wait and 100 ms)`,
   )
   console.log(
-    `  refused   ${refused.length}, p99 ${percentile(refused, 0.99).toFixed(0)} ms (<= 100); neither nor: ${others}`,
+    `  refused   ${refused.length}, p99 ${percentile(refused, 0.99).toFixed(0)} ms (<= 100); others: ${others}`,
   )
   console.log(`  /livez    p99 ${percentile(livez, 0.99).toFixed(1)} ms of ${livez.length} (< 50)`)
   console.log(
@@ -81,7 +81,7 @@ async function overload(name: string, env: Record<string, string>, payload: Payl
 const number = Buffer.from(Float32Array.of(5).buffer)
 const SLOW = { MODEL_DIR: 'test/fixtures/models/slow' }
 await overload('a slow model', SLOW, { path: '/predict?dims=1,1', body: number })
-await overload('a slower one', { ...SLOW, MAX_BATCH_SIZE: '1' }, { path: '/predict?dims=1,1', body: number })
+await overload('no batching', { ...SLOW, MAX_BATCH_SIZE: '1' }, { path: '/predict?dims=1,1', body: number })
 const photo = await sharp({
   create: {
     width: 1200,

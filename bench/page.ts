@@ -1,7 +1,7 @@
 /**
  * The speed of the page, in Debian's Chromium: npm run bench:page
  *
- * From the visit to the first paint, and from pen up to the bars of the answer.
+ * From the visit to the first paint, and from pen up to the bars of the result.
  */
 import { drawDigit, launchBrowser, NO_BROWSER, STYLES, visit } from '../test/browser.ts'
 import { startServer } from '../test/running_server.ts'
@@ -11,17 +11,17 @@ const ROUNDS = 30
 
 /** In the page: milliseconds from the visit to the first contentful paint. */
 const FIRST_PAINT = `new Promise((resolve) => {
-  const isIt = ({ name }) => name === 'first-contentful-paint'
-  new PerformanceObserver((list) => resolve(list.getEntries().find(isIt).startTime)).observe({ type: 'paint', buffered: true })
+  const isPaint = ({ name }) => name === 'first-contentful-paint'
+  new PerformanceObserver((list) => resolve(list.getEntries().find(isPaint).startTime)).observe({ type: 'paint', buffered: true })
 })`
 
-/** In the page: milliseconds from the pen's leaving the canvas to the frame that shows the bars. */
+/** In the page: milliseconds from pen up to the frame that shows the bars. */
 const PEN_UP_TO_BARS = `new Promise((resolve) => {
-  let begun
-  document.getElementById('canvas').addEventListener('pointerup', () => { begun = performance.now() }, { once: true })
+  let startedAt
+  document.getElementById('canvas').addEventListener('pointerup', () => { startedAt = performance.now() }, { once: true })
   const observer = new MutationObserver(() => {
     observer.disconnect()
-    requestAnimationFrame(() => resolve(performance.now() - begun))
+    requestAnimationFrame(() => resolve(performance.now() - startedAt))
   })
   observer.observe(document.getElementById('bars'), { childList: true, subtree: true, characterData: true, attributes: true })
 })`
@@ -32,16 +32,16 @@ const [server, browser] = await Promise.all([startServer(), launchBrowser()])
 const paints: number[] = []
 let bytes = 0
 for (let round = 0; round < ROUNDS; round++) {
-  const { page, end } = await visit(browser, server.url)
+  const { page, close } = await visit(browser, server.url)
   await page.locator('#samples button').first().waitFor()
   paints.push((await page.evaluate(FIRST_PAINT)) as number)
   bytes = (await page.evaluate(
     '[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].reduce((sum, { transferSize }) => sum + transferSize, 0)',
   )) as number
-  await end()
+  await close()
 }
 
-const { page, end } = await visit(browser, server.url)
+const { page, close } = await visit(browser, server.url)
 await page.locator('#samples button').first().waitFor()
 await drawDigit(page, 3, STYLES.plain)
 const idle = page.locator('#answer[aria-busy=false]')
@@ -57,7 +57,7 @@ for (let round = 0; round < ROUNDS; round++) {
   penUp.push((await time) as number)
   await idle.waitFor()
 }
-await end()
+await close()
 
 const range = (values: number[]) =>
   `${median(values).toFixed(0)} ms (${Math.min(...values).toFixed(0)} to ${Math.max(...values).toFixed(0)})`

@@ -2,7 +2,7 @@
  * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
  *
  * Writes bench/results.jsonl, from which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, Java 17 for
- * TorchServe, and three quarters of an hour; the first run installs the peers.
+ * TorchServe, and 45 minutes. The first run installs the peers.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -13,14 +13,14 @@ import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
 import { bestRate, load, median } from './load.ts'
 import { openLoop, summary } from './open_loop.ts'
-import { cpuSeconds, end, launch, memoryMb, pause, type Running, resume } from './processes.ts'
+import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
-import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readAnswer } from './servers.ts'
+import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readPrediction } from './servers.ts'
 import { WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
 
-interface Live {
+interface Server {
   contender: Contender
   running: Running
   url: string
@@ -28,26 +28,26 @@ interface Live {
 }
 
 /** Start a server, and wait for its first response, which must match PyTorch's. */
-async function start(contender: Contender, { model, kind }: Workload): Promise<Live> {
+async function start(contender: Contender, { model, kind }: Workload): Promise<Server> {
   const port = await freePort()
-  const how = contender.start(model, port)
+  const command = contender.start(model, port)
   const url = `http://127.0.0.1:${port}`
   const { path, contentType = 'application/octet-stream', headers, body } = contender.request(kind, model)!
-  const begun = performance.now()
-  const running = launch(how, PEERS)
+  const startedAt = performance.now()
+  const running = launch(command, PEERS)
   for (;;) {
     const options = {
       method: 'POST',
       headers: { 'content-type': contentType, ...headers },
       body: new Uint8Array(body),
     }
-    const answer = await fetch(url + path, options).then(
+    const response = await fetch(url + path, options).then(
       async (response) => ({ isOk: response.ok, text: await response.text() }),
       () => undefined,
     )
-    if (answer?.isOk) {
-      const startMs = performance.now() - begun
-      checkAnswer(contender, model, answer.text)
+    if (response?.isOk) {
+      const startMs = performance.now() - startedAt
+      checkPrediction(contender, model, response.text)
       return {
         contender,
         running,
@@ -55,24 +55,24 @@ async function start(contender: Contender, { model, kind }: Workload): Promise<L
         measured: { contender: contender.name, startMs, closed: [], open: [], memoryMb: 0 },
       }
     }
-    if (performance.now() - begun > 120_000 || running.child.exitCode !== null) {
-      await end(running)
-      throw new Error(`${contender.name} did not start: ${answer?.text ?? ''} ${running.output()}`)
+    if (performance.now() - startedAt > 120_000 || running.child.exitCode !== null) {
+      await stop(running)
+      throw new Error(`${contender.name} did not start: ${response?.text ?? ''} ${running.output()}`)
     }
     await setTimeout(5)
   }
 }
 
-function checkAnswer({ name }: Contender, model: string, text: string): void {
-  const { label, score } = readAnswer(text)
+function checkPrediction({ name }: Contender, model: string, text: string): void {
+  const { label, score } = readPrediction(text)
   const expected = expectedOf(model)
-  // decoders and resizing differ by a level here and there
+  // decoders and resizes differ by a level in places
   if (label === expected.label && Math.abs(score - expected.score) < 0.02 * expected.score) return
-  throw new Error(`${name} answers ${label} (${score}), expected ${expected.label} (${expected.score})`)
+  throw new Error(`${name} returned ${label} (${score}), expected ${expected.label} (${expected.score})`)
 }
 
-async function measureRound(live: Live, { model, kind, seconds }: Workload): Promise<void> {
-  const { contender, url, measured, running } = live
+async function measureRound(server: Server, { model, kind, seconds }: Workload): Promise<void> {
+  const { contender, url, measured, running } = server
   const payload = contender.request(kind, model)!
   for (const connections of CONNECTIONS) {
     const cpuBefore = cpuSeconds(running.child.pid!)
@@ -92,7 +92,7 @@ async function measureRound(live: Live, { model, kind, seconds }: Workload): Pro
 }
 
 async function latencies(
-  { contender, url }: Live,
+  { contender, url }: Server,
   { model, kind }: Workload,
   perSecond: number,
   seconds: number,
@@ -100,77 +100,76 @@ async function latencies(
   return summary(await openLoop(url, contender.request(kind, model)!, perSecond, seconds))
 }
 
-/** At shares of its own best rate. */
-async function measureOpen(live: Live, workload: Workload): Promise<void> {
+/** Latencies at shares of the server's own best rate. */
+async function measureOpen(server: Server, workload: Workload): Promise<void> {
   for (const share of [0.5, 0.8]) {
-    const perSecond = share * bestRate(live.measured.closed)
-    const { p50Ms, p99Ms, errors } = await latencies(live, workload, perSecond, workload.seconds + 1)
-    live.measured.open.push({ share, perSecond, p50Ms, p99Ms, errors })
+    const perSecond = share * bestRate(server.measured.closed)
+    const { p50Ms, p99Ms, errors } = await latencies(server, workload, perSecond, workload.seconds + 1)
+    server.measured.open.push({ share, perSecond, p50Ms, p99Ms, errors })
   }
 }
 
 /** The load of `EqualLoad`, in requests per second; undefined without a peer. */
-function equalLoadOf(lives: Live[]): number | undefined {
-  const peers = lives.filter(({ contender }) => contender.environment !== undefined)
+function equalLoadOf(servers: Server[]): number | undefined {
+  const peers = servers.filter(({ contender }) => contender.environment !== undefined)
   return peers.length === 0
     ? undefined
     : Math.max(...peers.map(({ measured }) => bestRate(measured.closed))) / 2
 }
 
-async function measureEqual(live: Live, workload: Workload, perSecond: number): Promise<void> {
-  if (bestRate(live.measured.closed) < perSecond) return
-  const { p50Ms, p99Ms, errors } = await latencies(live, workload, perSecond, workload.seconds)
-  live.measured.equal ??= { perSecond, p50Ms: [], p99Ms: [], errors: 0 }
-  const { equal } = live.measured
+async function measureEqual(server: Server, workload: Workload, perSecond: number): Promise<void> {
+  if (bestRate(server.measured.closed) < perSecond) return
+  const { p50Ms, p99Ms, errors } = await latencies(server, workload, perSecond, workload.seconds)
+  server.measured.equal ??= { perSecond, p50Ms: [], p99Ms: [], errors: 0 }
+  const { equal } = server.measured
   equal.p50Ms.push(p50Ms)
   equal.p99Ms.push(p99Ms)
   equal.errors += errors
 }
 
-/** All servers are started, but paused; in every round each one has its turn. */
+/** All servers run, but paused: they take turns in each round. */
 async function measure(workload: Workload, contenders: Contender[]): Promise<Measured[]> {
   console.log(workload.title)
-  const lives: Live[] = []
+  const servers: Server[] = []
   try {
     for (const contender of contenders) {
       if (!contender.request(workload.kind, workload.model)) continue
       try {
-        const live = await start(contender, workload)
-        lives.push(live)
-        await load(live.url, contender.request(workload.kind, workload.model)!, 16, 2) // warm-up
-        pause(live.running)
+        const server = await start(contender, workload)
+        servers.push(server)
+        await load(server.url, contender.request(workload.kind, workload.model)!, 16, 2) // warm-up
+        pause(server.running)
       } catch (error) {
-        console.log(`  left out: ${String(error).slice(0, 300)}`)
+        console.log(`  skipped: ${String(error).slice(0, 300)}`)
       }
     }
-    /** Each has its turn, while the others are paused. */
-    const inTurn = async (turn: (live: Live) => Promise<void>) => {
-      for (const live of lives) {
-        resume(live.running)
-        await turn(live)
-        pause(live.running)
+    const inTurn = async (turn: (server: Server) => Promise<void>) => {
+      for (const server of servers) {
+        resume(server.running)
+        await turn(server)
+        pause(server.running)
       }
     }
     for (let round = 0; round < workload.rounds; round++) {
-      await inTurn((live) => measureRound(live, workload))
+      await inTurn((server) => measureRound(server, workload))
     }
-    const equalLoad = equalLoadOf(lives)
+    const equalLoad = equalLoadOf(servers)
     for (let round = 0; equalLoad && round < workload.rounds; round++) {
-      await inTurn((live) => measureEqual(live, workload, equalLoad))
+      await inTurn((server) => measureEqual(server, workload, equalLoad))
     }
-    await inTurn(async (live) => {
-      await measureOpen(live, workload)
-      live.measured.memoryMb = memoryMb(live.running.child.pid!)
-      const { contender, closed } = live.measured
+    await inTurn(async (server) => {
+      await measureOpen(server, workload)
+      server.measured.memoryMb = memoryMb(server.running.child.pid!)
+      const { contender, closed } = server.measured
       console.log(
         `  ${contender}: ${closed.map(({ perSecond }) => median(perSecond).toFixed(0)).join(', ')} per second`,
       )
     })
-    return lives.map(({ measured }) => measured)
+    return servers.map(({ measured }) => measured)
   } finally {
-    for (const { running } of lives) {
+    for (const { running } of servers) {
       resume(running)
-      await end(running)
+      await stop(running)
     }
   }
 }
@@ -229,8 +228,8 @@ for (const workload of WORKLOADS) {
   if (chosen.length > 0 && !chosen.includes(workload.name)) continue
   const contenders = CONTENDERS.filter(({ name }) => name.includes(values.only ?? ''))
   const measured = await measure(workload, contenders)
-  const [before, others] = [true, false].map((isIt) =>
-    results.workloads.filter((other) => (other.workload.name === workload.name) === isIt),
+  const [before, others] = [true, false].map((isSame) =>
+    results.workloads.filter((other) => (other.workload.name === workload.name) === isSame),
   )
   // with --only, the others keep their earlier results
   const isNew = new Set(measured.map(({ contender }) => contender))

@@ -1,4 +1,4 @@
-/** A started server with all of its processes: processor time, memory, pausing and ending them. */
+/** A server's process tree: start, pause, stop, processor time and memory. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -28,7 +28,7 @@ export function launch({ command, args, env = {}, cwd }: Start, folder: string):
   return { child, output: () => output }
 }
 
-/** Processes that are still running: they must not outlive this program. */
+/** Running processes, which must not outlive this program. */
 const started = new Set<number>()
 process.once('exit', () => {
   for (const pid of started) signal(processTree(pid), 'SIGKILL')
@@ -45,7 +45,7 @@ function signal(pids: number[], name: NodeJS.Signals): void {
   }
 }
 
-/** Pause it while another has its turn: some servers are never idle. */
+/** Pause a server while another has its turn: some are never idle. */
 export function pause({ child }: Running): void {
   signal(processTree(child.pid!), 'SIGSTOP')
 }
@@ -54,7 +54,7 @@ export function resume({ child }: Running): void {
   signal(processTree(child.pid!), 'SIGCONT')
 }
 
-export async function end({ child }: Running): Promise<void> {
+export async function stop({ child }: Running): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const tree = processTree(child.pid!)
   const exited = once(child, 'exit')
@@ -88,11 +88,11 @@ function statOf(pid: number): string[] | undefined {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
     return text.slice(text.lastIndexOf(')') + 2).split(' ')
   } catch {
-    return undefined // it has exited meanwhile
+    return undefined // it has exited
   }
 }
 
-/** Processor time of a process tree so far, seconds. */
+/** Processor time of a process tree so far, in seconds. */
 export function cpuSeconds(root: number): number {
   const ticks = processTree(root).map((pid) => {
     const stat = statOf(pid)
@@ -101,7 +101,7 @@ export function cpuSeconds(root: number): number {
   return ticks.reduce((a, b) => a + b, 0) / TICKS_PER_SECOND
 }
 
-/** Resident memory of a process tree, MB (2^20 bytes); memory that processes share is counted once (PSS). */
+/** Memory of a process tree in MB (2^20 bytes); shared memory is counted once (PSS). */
 export function memoryMb(root: number): number {
   const sizes = processTree(root).map((pid) => {
     try {

@@ -111,14 +111,14 @@ Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machi
   shares its processors.
 - The first response of each server is checked against PyTorch's.
 - *Cores* is the processor time of all processes of a server at 64 connections.
-- *Start* is the time to the first right response, with the files in the page cache.
+- *Start* is the time to the first correct response, with the files in the page cache.
 - *Memory* is that of all its processes after the measurements (PSS).
-- The column after the connections, such as *800/s*, is the same load for all: half of what the best of the peers can do.
+- The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate.
 - *50 %* and *80 % load* are shares of the server's own best rate.
-- In these three columns, requests arrive however long the responses take. They come from a Node process that shares the two
-  cores (half a core at ten thousand per second). Requests fail that MAX_QUEUE refuses, or that find 4,096 others waiting.
-- Failed requests count as failed, not as answered. With 64 connections and a heavy model some seconds hold only a few
-  batches, and a batch that is unfinished at the end does not count.
+- In these three columns, requests do not wait for responses. They come from a Node process that shares the two cores (half
+  a core at ten thousand per second). Requests that MAX_QUEUE refuses, or that find 4,096 others waiting, count as failed.
+- Failed requests do not count as answered. With 64 connections and a heavy model, a few seconds are only a few batches,
+  and a batch that is unfinished at the end does not count.
 
 One machine, one day: compare the ratios.
 ${note ? `\n${note}\n` : ''}

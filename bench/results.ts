@@ -1,4 +1,4 @@
-/** The results of bench/peers.ts, kept in results.jsonl: a line about the run, then a line per workload and per server. */
+/** The results of bench/peers.ts in results.jsonl: a line about the run, then one per workload and per server. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Workload } from './workloads.ts'
 
@@ -23,7 +23,7 @@ export interface OpenLoop {
   errors: number
 }
 
-/** One server at the load that all servers get: half of what the best of the peers can do. */
+/** One server at the load that all servers get: half of the best peer's rate. */
 export interface EqualLoad {
   perSecond: number
   /** a value per round */
@@ -35,11 +35,11 @@ export interface EqualLoad {
 
 export interface Measured {
   contender: string
-  /** from its start to its first right response, in milliseconds */
+  /** from the start to the first correct response, in milliseconds */
   startMs: number
   closed: ClosedLoop[]
   open: OpenLoop[]
-  /** undefined if it is more than the server can do, or no peer was measured */
+  /** undefined if the server cannot reach it, or no peer was measured */
   equal?: EqualLoad
   /** after all measurements */
   memoryMb: number
@@ -47,7 +47,7 @@ export interface Measured {
 
 interface Run {
   date: string
-  /** written by hand: what went wrong in this run */
+  /** written by hand: problems of this run */
   note?: string
   machine: string
   versions: Record<string, string>

@@ -1,4 +1,4 @@
-/** The servers that bench/peers.ts compares: how each is started, its request, and how its response is read. */
+/** The servers that bench/peers.ts compares: how to start each, its requests, and how to read its responses. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -24,7 +24,7 @@ export interface Start {
 
 export interface Contender {
   name: string
-  /** how it is set up, for the report */
+  /** its configuration, for the report */
   setUp: string
   /** Python environment, by the name of its requirements file; undefined: Node */
   environment?: string
@@ -33,13 +33,13 @@ export interface Contender {
   request(kind: Kind, model: string): Payload | undefined
 }
 
-interface Answer {
+interface Prediction {
   label: string
   score: number
 }
 
 /** PyTorch's result for the model's input. */
-export function expectedOf(model: string): Answer {
+export function expectedOf(model: string): Prediction {
   return JSON.parse(readFileSync(join(MODELS, model, 'expected.json'), 'utf8'))
 }
 
@@ -55,20 +55,20 @@ function form(kind: Kind, model: string, path = '/predict'): Payload {
 }
 
 /** Find the label and its score, wherever the protocol puts them. */
-export function readAnswer(text: string): Answer {
-  const [answer] = [JSON.parse(text)].flat()
-  if (!answer.outputs) return answer
-  const logits: number[] = answer.outputs[0].data
+export function readPrediction(text: string): Prediction {
+  const [result] = [JSON.parse(text)].flat()
+  if (!result.outputs) return result
+  const logits: number[] = result.outputs[0].data
   const best = Math.max(...logits)
   const sum = logits.reduce((total, logit) => total + Math.exp(logit - best), 0)
   return { label: String(logits.indexOf(best)), score: 1 / sum }
 }
 
-/** A program of a Python environment, which is created at the first use. */
+/** A program of a Python environment, which is created on first use. */
 export function program(environment: string, name: string): string {
   const folder = join(PEERS, '.venvs', environment)
   if (!existsSync(join(folder, 'made'))) {
-    console.log(`making ${folder}`)
+    console.log(`creating ${folder}`)
     execFileSync('python3', ['-m', 'venv', folder], { stdio: 'inherit' })
     const install = [
       'install',
@@ -106,7 +106,7 @@ const raw: Contender['request'] = (kind, model) =>
   kind === 'tensor' ? { path: `/predict?dims=${dimsOf(model)}`, body: input(kind, model) } : undefined
 const TWO = { WEB_CONCURRENCY: '2', INFERENCE_THREADS: '1', PREPROCESS_THREADS: '1' }
 
-/** Two workers with one thread each: the fastest form of these servers on two cores. */
+/** For two workers with one thread each: the fastest configuration of these servers on two cores. */
 const ONE_THREAD = { THREADS: '1', OMP_NUM_THREADS: '1' }
 
 export const CONTENDERS: Contender[] = [
@@ -147,7 +147,7 @@ export const CONTENDERS: Contender[] = [
         '--log-level',
         'warning',
         '--timeout',
-        '0', // it is paused while others have their turn
+        '0', // it is paused during the others' turns
       ],
       env: { MODEL: join(MODELS, model), ...ONE_THREAD },
     }),
@@ -228,7 +228,7 @@ function torchServe(model: string, port: number): Start {
   }
   const args = Object.entries(archive).flatMap(([name, value]) => [`--${name}`, value])
   execFileSync(program('torch', 'torch-model-archiver'), args)
-  const model10 = {
+  const versionSettings = {
     defaultVersion: true,
     marName: 'classifier.mar',
     minWorkers: 2,
@@ -247,7 +247,7 @@ function torchServe(model: string, port: number): Start {
     'job_queue_size=1000',
     `model_store=${folder}`,
     'load_models=classifier.mar',
-    `models=${JSON.stringify({ classifier: { '1.0': model10 } })}`,
+    `models=${JSON.stringify({ classifier: { '1.0': versionSettings } })}`,
   ]
   writeFileSync(join(folder, 'config.properties'), lines.join('\n'))
   // it finds Python and its own scripts on the PATH

@@ -1,9 +1,9 @@
 /**
  * Mixed traffic for a long time: npm run bench:soak [-- MINUTES]
  *
- * Tensors, images of all formats and many sizes, and 10 % garbage, from 16 clients. Prints the resident memory of
- * each minute, median and range of one sample per second, since it varies with the requests in flight. At the end it prints
- * the growth of the medians after minute 5, and the statuses.
+ * Tensors, images of all formats and many sizes, and 10 % garbage, from 16 clients. Prints the resident memory of each
+ * minute as median and range, since it varies with the requests in flight. At the end, prints the statuses and the
+ * growth of the medians after minute 5.
  */
 import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'
@@ -30,14 +30,14 @@ async function payloads(): Promise<{ good: Payload[]; garbage: Payload[] }> {
     [1200, 900],
     [1024, 3000],
   ]) {
-    const picture = sharp({ create: { width, height, channels: 3, background: '#567', noise } })
+    const image = sharp({ create: { width, height, channels: 3, background: '#567', noise } })
     const files = await Promise.all([
-      picture.clone().jpeg().toBuffer(),
-      picture.clone().png().toBuffer(),
-      picture.clone().webp().toBuffer(),
-      picture.clone().gif().toBuffer(),
-      picture.clone().tiff().toBuffer(),
-      ...(width < 1000 ? [picture.clone().avif({ effort: 0 }).toBuffer()] : []),
+      image.clone().jpeg().toBuffer(),
+      image.clone().png().toBuffer(),
+      image.clone().webp().toBuffer(),
+      image.clone().gif().toBuffer(),
+      image.clone().tiff().toBuffer(),
+      ...(width < 1000 ? [image.clone().avif({ effort: 0 }).toBuffer()] : []),
     ])
     for (const body of files)
       good.push({ path: '/predict', body }, multipart('/predict', { image: body, other: body }))
@@ -77,14 +77,14 @@ for (let minute = 1; minute <= MINUTES; minute++) {
     await setTimeout(1000)
     memory.push(residentMb(server))
   }
-  server.log.length = 0 // of this process, not of the server
+  server.log.length = 0 // or this process would grow too
   const [low, median, high] = [0, 0.5, 1].map((p) => percentile(memory, p))
   medians.push(median)
   console.log(`minute ${minute}: ${median.toFixed(0)} MB (${low.toFixed(0)}-${high.toFixed(0)})`)
 }
 await Promise.all(clients)
 const counts = [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`)
-console.log(`statuses ${counts.join(', ')}; the end: code ${await server.stop()}`)
+console.log(`statuses ${counts.join(', ')}; exit code ${await server.stop()}`)
 if (MINUTES > 5) {
   const grown = Math.max(...medians.slice(5)) / medians[4] - 1
   console.log(`memory after minute 5: at most ${(100 * grown).toFixed(1)} % more (< 5)`)

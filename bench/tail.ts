@@ -1,10 +1,10 @@
 /**
  * The slowest of a hundred requests: npm run bench:tail [-- first one processes memory --rounds N]
  *
- * first: the first 500 requests after the start against the same number later on, and the processor time of an idle server;
- * one: one connection, one request after the other; processes: WEB_CONCURRENCY=2 against one process;
- * memory: after 5,000 mixed requests. Medians of several rounds; "busy" marks what other programs on this machine may have
- * spoiled. Needs wrk, and Linux (/proc).
+ * first: the first 500 requests after the start against later ones, and the processor time of an idle server;
+ * one: one connection, one request at a time; processes: WEB_CONCURRENCY=2 against one process;
+ * memory: after 5,000 mixed requests. Medians of several rounds; "busy" marks rows that other programs may have
+ * disturbed. Needs wrk, and Linux (/proc).
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
@@ -25,15 +25,15 @@ const FIRST = 500
 
 const tensor = Buffer.from(new Float32Array(784).fill(0.5).buffer)
 const noise = { type: 'gaussian', mean: 128, sigma: 40 } as const
-const picture = sharp({ create: { width: 1200, height: 900, channels: 3, background: '#567', noise } })
+const photo = sharp({ create: { width: 1200, height: 900, channels: 3, background: '#567', noise } })
 const PAYLOADS: Record<string, Payload> = {
   'tensor, form': multipart('/predict', { metadata: '{"dims":[1,28,28]}', data: tensor }),
   'tensor, bytes': { path: '/predict?dims=1,28,28', body: tensor },
   PNG: { path: '/predict', body: readFileSync(`${ROOT}/models/mnist/sample.png`) },
-  'photo of 1 megapixel': { path: '/predict', body: await picture.jpeg().toBuffer() },
+  'photo of 1 megapixel': { path: '/predict', body: await photo.jpeg().toBuffer() },
 }
 
-/** Share of this machine's processor time that is used while this program sleeps, 0 to 1. */
+/** Share of the machine's processor time in use while this program sleeps, 0 to 1. */
 async function busyShare(): Promise<number> {
   const read = () => {
     const ticks = readFileSync('/proc/stat', 'utf8').split('\n')[0].split(/\s+/).slice(1, 9).map(Number)
@@ -45,7 +45,7 @@ async function busyShare(): Promise<number> {
   return 1 - (after.idle - before.idle) / (after.all - before.all)
 }
 
-/** Print one row: the medians of what each round measured. */
+/** Print the median and range of each value over several rounds. */
 async function row(
   name: string,
   measureRound: () => Promise<Record<string, number>>,
@@ -90,9 +90,9 @@ async function withServer<T>(
 }
 
 async function first(payload: Payload): Promise<Record<string, number>> {
-  const begun = performance.now()
+  const startedAt = performance.now()
   return withServer({}, async ({ url }) => {
-    const readyMs = performance.now() - begun
+    const readyMs = performance.now() - startedAt
     const times = await timesOf(url, payload, FIRST)
     await timesOf(url, payload, 3 * FIRST)
     const warm = percentile(await timesOf(url, payload, 2 * FIRST), 0.99)
@@ -121,7 +121,7 @@ async function one(server: RunningServer, payload: Payload): Promise<Record<stri
   return { perSecond, 'p50 ms': p50Ms, 'p99 ms': p99Ms, ratio: p99Ms / p50Ms }
 }
 
-/** At the same load, half of what one process can do, and at 80 % of their own best rates. */
+/** Latency at half of one process's best rate, and at 80 % of each server's own. */
 async function processes(servers: RunningServer[], payload: Payload): Promise<Record<string, number>> {
   const best: number[] = []
   for (const { url } of servers) best.push((await load(url, payload, 32, 3)).perSecond)
@@ -156,7 +156,7 @@ async function memory(): Promise<Record<string, number>> {
 const chosen = (name: string) => positionals.length === 0 || positionals.includes(name)
 if (chosen('first')) {
   for (const [name, payload] of Object.entries(PAYLOADS)) {
-    await first(payload) // compiles this program
+    await first(payload) // warms up this program
     await row(`first: ${name}`, () => first(payload))
   }
   await row('idle', idle, 1)

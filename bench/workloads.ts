@@ -6,7 +6,7 @@ export interface Workload {
   title: string
   model: string
   kind: Kind
-  /** seconds of a measurement */
+  /** per measurement */
   seconds: number
   rounds: number
 }

@@ -19,7 +19,7 @@ function context(): RequestContext {
   return new RequestContext({ headers: {}, complete: true } as Request, res, 60_000)
 }
 
-/** Reserve room for samples, as the request that brings them does. */
+/** Reserve room for samples, as a request does. */
 async function ask(samples: number): Promise<void> {
   const ctx = context()
   try {
@@ -29,7 +29,7 @@ async function ask(samples: number): Promise<void> {
   }
 }
 
-test('samples that fit into the queue after those that wait in both queues are admitted', async () => {
+test('samples that fit with those waiting in both queues are admitted', async () => {
   await ask(3)
   assert.equal(admission.overloadError(), undefined)
 })

@@ -10,7 +10,7 @@ import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const MODEL_DIR = join(ROOT, 'test/fixtures/models/linear')
 
-/** A request whose headers are sent as they are; `fetch` would not send a Host header. */
+/** Send exactly these headers; `fetch` would replace the Host header. */
 async function ask(server: RunningServer, method: string, path: string, headers: Record<string, string>) {
   const req = request(server.url.replace('0.0.0.0', '127.0.0.1') + path, { method, headers })
   req.end(method === 'GET' ? undefined : Buffer.from(Float32Array.of(5).buffer))
@@ -60,7 +60,7 @@ describe('on a loopback address', () => {
     '[::2]',
     'localhost@evil.example',
   ]) {
-    test(`Host: ${host} is 421`, async () => {
+    test(`Host: ${host} gets 421`, async () => {
       for (const path of ['/', '/model', '/livez', '/metrics', '/model/sample']) {
         const { status, type, text } = await ask(server, 'GET', path, { host })
         assert.equal(status, 421, path)
@@ -71,7 +71,7 @@ describe('on a loopback address', () => {
     })
   }
 
-  test('without a Host header, as HTTP/1.0 allows, nothing is refused', async () => {
+  test('an HTTP/1.0 request without a Host header is accepted', async () => {
     const { hostname, port } = new URL(server.url)
     const socket = connect(Number(port), hostname)
     socket.write('GET /model HTTP/1.0\r\n\r\n')
@@ -86,7 +86,7 @@ describe('on a loopback address', () => {
     ['a page on this machine, by another name', () => ({ origin: 'http://127.0.0.1:3000' }), 200],
     ['a page of an allowed host', () => ({ origin: 'https://models.example.com' }), 200],
     ['a script', () => ({}), 200],
-    ['a page that says only same-origin', () => ({ 'sec-fetch-site': 'same-origin' }), 200],
+    ['a page with same-origin in Sec-Fetch-Site alone', () => ({ 'sec-fetch-site': 'same-origin' }), 200],
     ['a page of another site', () => ({ origin: 'https://evil.example' }), 403],
     [
       'a page of another site whose name looks local',
@@ -94,20 +94,20 @@ describe('on a loopback address', () => {
       403,
     ],
     ['a sandboxed frame', () => ({ origin: 'null' }), 403],
-    ['a page that says only cross-site', () => ({ 'sec-fetch-site': 'cross-site' }), 403],
+    ['a page with cross-site in Sec-Fetch-Site alone', () => ({ 'sec-fetch-site': 'cross-site' }), 403],
   ] as [string, (host: string) => Record<string, string>, number][]) {
-    test(`a POST or PUT of ${what} is ${status}`, async () => {
+    test(`a POST or PUT from ${what} gets ${status}`, async () => {
       const all = headers(new URL(server.url).host)
       for (const method of ['POST', 'PUT']) {
-        const answer = await ask(server, method, PREDICT, all)
-        assert.equal(answer.status, status, answer.text)
-        if (status === 403) assert.match(answer.type!, /^application\/problem\+json/)
+        const response = await ask(server, method, PREDICT, all)
+        assert.equal(response.status, status, response.text)
+        if (status === 403) assert.match(response.type!, /^application\/problem\+json/)
       }
       assert.equal((await ask(server, 'GET', '/model', all)).status, 200)
     })
   }
 
-  test('refusals are counted by their reasons', async () => {
+  test('refusals are counted by reason', async () => {
     const { text } = await ask(server, 'GET', '/metrics', {})
     assert.match(text, /^onnxpress_rejected_total\{reason="host"\} [1-9]/m)
     assert.match(text, /^onnxpress_rejected_total\{reason="origin"\} [1-9]/m)
@@ -123,7 +123,7 @@ describe('on every interface', () => {
     assert.equal((await ask(server, 'POST', PREDICT, headers)).status, 200)
   })
 
-  test('with ALLOWED_HOSTS other hosts get 421, but probes are answered', async (t) => {
+  test('with ALLOWED_HOSTS, other hosts get 421, but probes are answered', async (t) => {
     const env = {
       MODEL_DIR,
       HOST: '0.0.0.0',

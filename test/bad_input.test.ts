@@ -46,7 +46,7 @@ describe('bad input', () => {
   async function refuse(
     body: Body,
     status: number,
-    said: RegExp,
+    pattern: RegExp,
     query = '',
     headers: Record<string, string> = {},
   ) {
@@ -57,7 +57,7 @@ describe('bad input', () => {
     assert.match(response.headers.get('content-type')!, /^application\/problem\+json/)
     assert.equal(problem.status, status)
     assert.equal(problem.type, 'about:blank')
-    assert.match(problem.detail, said)
+    assert.match(problem.detail, pattern)
   }
 
   const multipart = { 'content-type': 'multipart/form-data; boundary=x' }
@@ -195,7 +195,7 @@ describe('bad input', () => {
       () => [svg, 415, /is SVG, which is not supported/, '', { 'content-type': 'image/svg+xml' }],
     ],
     [
-      'a HEIC',
+      'a HEIC file',
       () => [form({ image: Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1') }), 415, /HEIC/],
     ],
     ['a million empty dims', () => [metadata(new Array(1_000_000).fill('')), 413, /text field/]],
@@ -210,7 +210,7 @@ describe('bad input', () => {
       () => [form({ data: TENSOR, 'metadata[]': '{"dims":[1,28,28]}' }), 400, /nesting/],
     ],
     [
-      'a value that is sent twice, the last of which is no number',
+      'a value sent twice, the second time not a number',
       () => {
         const twice = new FormData()
         twice.append('value', '5')
@@ -227,7 +227,7 @@ describe('bad input', () => {
       () => ['['.repeat(400_000) + ']'.repeat(400_000), 400, /nested deeper/, '', json],
     ],
     [
-      'JSON with a deep object for a number',
+      'JSON with a deep object in place of a number',
       () => [
         `{"dims":[1,28,28],"data":[${'0,'.repeat(783)}{"a":${'['.repeat(10_000)}${']'.repeat(10_000)}}]}`,
         400,
@@ -237,7 +237,7 @@ describe('bad input', () => {
       ],
     ],
     [
-      'JSON with brackets inside strings',
+      'JSON with 100,000 numbers beside a list',
       () => [`{"data":[[${'0,'.repeat(783)}0]${',0'.repeat(100_000)}]}`, 400, /do not fit|ragged/, '', json],
     ],
     ['JSON that is cut off', () => ['{"data":[1,', 400, /not JSON/, '', json]],
@@ -271,7 +271,7 @@ describe('bad input', () => {
       },
     ],
     ['a truncated PNG', () => [form({ image: SAMPLE.subarray(0, 3000) }), 422, /broken PNG/]],
-    ['a PNG of its signature only', () => [SAMPLE.subarray(0, 8), 422, /broken PNG/]],
+    ['a PNG of the signature alone', () => [SAMPLE.subarray(0, 8), 422, /broken PNG/]],
     [
       'one broken image of two',
       () => [form({ image: SAMPLE, other: SAMPLE.subarray(0, 3000) }), 422, /broken PNG/],
@@ -308,7 +308,7 @@ describe('bad input', () => {
   for (const [name, make] of cases) test(name, async () => refuse(...(await make())))
 
   for (const parameters of ['x', '"x"', 'x; charset=utf-8', 'x ']) {
-    test(`a form whose boundary is written ${parameters}`, async () => {
+    test(`a form with boundary=${parameters} is read`, async () => {
       const head = 'content-disposition: form-data; name="image"; filename="a.png"'
       const body = Buffer.concat([
         Buffer.from(`--x\r\n${head}\r\n\r\n`),
@@ -321,7 +321,7 @@ describe('bad input', () => {
     })
   }
 
-  test('a mistyped query key is refused by every route that takes inputs, other keys are ignored', async () => {
+  test('a mistyped query key is refused by every route that takes inputs; other keys are ignored', async () => {
     const json = JSON.stringify({ instances: [{ b64: SAMPLE.toString('base64') }] })
     const headers = { 'content-type': 'application/json' }
     for (const path of [
@@ -357,9 +357,9 @@ describe('bad input', () => {
     const body = form({ data, metadata: '{"dims":[1,28,28]}' })
     const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
     assert.equal(response.status, 200)
-    const answer = (await response.json()) as { predictions: { score: number | null }[] }
-    assert.equal(answer.predictions.length, 5)
-    assert.ok(answer.predictions.every(({ score }) => score === null || Number.isFinite(score)))
+    const result = (await response.json()) as { predictions: { score: number | null }[] }
+    assert.equal(result.predictions.length, 5)
+    assert.ok(result.predictions.every(({ score }) => score === null || Number.isFinite(score)))
   })
 
   test('100 MB are refused before they are sent, with Expect: 100-continue', async () => {
@@ -367,8 +367,8 @@ describe('bad input', () => {
     socket.write(
       `POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${100 * MB}\r\nexpect: 100-continue\r\n\r\n`,
     )
-    const [answer] = await once(socket, 'data')
-    assert.match(String(answer), /^HTTP\/1\.1 413 /)
+    const [response] = await once(socket, 'data')
+    assert.match(String(response), /^HTTP\/1\.1 413 /)
     socket.destroy()
   })
 
@@ -408,7 +408,7 @@ describe('bad input', () => {
     assert.equal(await own.stop(), 0)
   })
 
-  test('a client that leaves during its upload affects no other', async () => {
+  test('a client that disconnects during its upload affects no other', async () => {
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     await once(socket, 'connect')
     socket.write(
@@ -419,7 +419,7 @@ describe('bad input', () => {
     assert.equal(response.status, 200)
   })
 
-  test('afterwards the log has no error', () => {
+  test('the log has no errors afterwards', () => {
     assert.deepEqual(
       server.log.filter((line) => JSON.parse(line).level >= 50),
       [],

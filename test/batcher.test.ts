@@ -64,13 +64,13 @@ test('any mix of single samples, batches, shapes and outputs gets the right resu
     fc.asyncProperty(requests, options, async (mix, { maxBatchSize, isFixed }) => {
       const batches: number[] = []
       const batcher = new Batcher(fakeModel(batches), { ...OPTIONS, maxBatchSize, isFixed })
-      const answers = await Promise.all(
+      const results = await Promise.all(
         mix.map(async (samples, index) => {
           if (index % 3 === 2) await setImmediate() // some arrive while others run
           return batcher.predict(tensor(samples), WANTED[(index + samples.length) % 3], context())
         }),
       )
-      answers.forEach((outputs, index) => {
+      results.forEach((outputs, index) => {
         assert.deepEqual(
           outputs.map(({ data }) => Array.from<unknown>(data as Float32Array)),
           expected(mix[index], WANTED[(index + mix[index].length) % 3]),
@@ -121,12 +121,12 @@ test('an aborted job leaves the queue without affecting its neighbours', async (
   const ask = (values: number[], own = new Signal()) =>
     batcher.predict(tensor(values.map((value) => [value])), ['sum'], context(own))
   const first = ask([1])
-  const givenUp = ask([2, 3, 4], signal)
+  const aborted = ask([2, 3, 4], signal)
   const last = ask([5])
   assert.equal(batcher.waiting, 4)
   signal.abort(new RequestError(504, 'late'))
   assert.equal(batcher.waiting, 1)
-  await assert.rejects(givenUp, { status: 504 })
+  await assert.rejects(aborted, { status: 504 })
   assert.deepEqual(Array.from((await first)[0].data as Float32Array), [1])
   assert.deepEqual(Array.from((await last)[0].data as Float32Array), [5])
   assert.deepEqual(batches, [1, 1])
@@ -188,7 +188,7 @@ test('timings record the wait and the batch size', async () => {
   )
 })
 
-test('with a delay, an incomplete batch waits for more samples, a full one does not', async () => {
+test('with a delay, an incomplete batch waits for more samples; a full one does not', async () => {
   const batches: number[] = []
   const patient = new Batcher(fakeModel(batches), { ...OPTIONS, maxDelayMs: 20 })
   await Promise.all([1, 2, 3].map((value) => patient.predict(tensor([[value]]), ['sum'], context())))
@@ -199,9 +199,9 @@ test('with a delay, an incomplete batch waits for more samples, a full one does 
   assert.deepEqual(batches, [3, 4])
 })
 
-test('outputs that lack a row for each sample are refused, and the others of the batch are answered', async () => {
+test('a sample without a row in the outputs is refused, and the rest of its batch is answered', async () => {
   const model = fakeModel()
-  // drops samples that begin with 0, as Compress would
+  // drops samples of 0, as the operator Compress could
   const dropping = async (input: Tensor, outputs: readonly string[]): Promise<Tensor[]> => {
     const results = await model(input, outputs)
     const kept = Array.from(results[0].data as Float32Array).filter((sum) => sum !== 0)

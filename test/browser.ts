@@ -14,17 +14,17 @@ const executablePath = CHROMIUM.find((path) => path && existsSync(path))
 /** false, or why the tests that need a browser are skipped. */
 export const NO_BROWSER = executablePath
   ? false
-  : 'there is no Chromium: install it (Debian: chromium), or say where it is in CHROMIUM'
+  : 'there is no Chromium: install it (Debian: chromium), or set CHROMIUM to its path'
 
 export function launchBrowser(): Promise<Browser> {
-  // no sandbox, which root cannot have; no requests to the browser's vendor at its start
+  // no requests to the browser's vendor
   const quiet = [
     '--disable-quic',
     '--disable-background-networking',
     '--disable-component-update',
     '--disable-sync',
   ]
-  // a camera that shows a test pattern; the page still needs permission for it
+  // no sandbox, which root cannot use; a camera with a test pattern, for which the page still needs permission
   const args = ['--no-sandbox', '--disable-gpu', '--use-fake-device-for-media-stream', ...quiet]
   return chromium.launch({ executablePath, args })
 }
@@ -33,10 +33,10 @@ export interface Visit {
   page: Page
   /** every request, `METHOD path` */
   requests: string[]
-  /** The test provokes console errors, such as refused requests. */
+  /** Allow console errors about failed requests. */
   expectErrors(): void
-  /** Close it; fails if there was an error or a request to another origin. */
-  end(): Promise<void>
+  /** Close the page; fails after an error or a request to another origin. */
+  close(): Promise<void>
 }
 
 /** Open the page of a server, as a first visitor. */
@@ -61,7 +61,7 @@ export async function visit(
   })
   page.on('pageerror', (error) => errors.push(`uncaught: ${error}`))
   await page.goto(url)
-  // the page knows the model, or that a token is required
+  // until the page knows the model, or asks for a token
   await page.locator('#stage:visible, #token-form:visible').waitFor()
   return {
     page,
@@ -69,7 +69,7 @@ export async function visit(
     expectErrors() {
       areErrorsExpected = true
     },
-    async end() {
+    async close() {
       await context.close()
       assert.deepEqual(foreign, [])
       const unexpected = errors.filter((text) => !areErrorsExpected || !/^Failed to load resource/.test(text))
@@ -235,7 +235,7 @@ export const DIGITS: Point[][][] = [
   ],
 ]
 
-/** Handwriting styles: position and size as shares of the drawing area, slant, thickness, shakiness. */
+/** A style of handwriting; positions and sizes are shares of the drawing area. */
 export interface Style {
   left: number
   top: number
@@ -243,9 +243,9 @@ export interface Style {
   height: number
   /** how far the top leans to the right, as a share of the height */
   slant: number
-  /** of the slider, 8 to 40 */
+  /** value of the slider, 8 to 40 */
   pen: number
-  /** most that a point is off, as a share of the area */
+  /** largest random offset of a point, as a share of the area */
   jitter: number
 }
 
@@ -271,7 +271,7 @@ export const STYLES: Record<string, Style> = {
   },
 }
 
-/** The strokes of a digit, as points in shares of the drawing area; always the same ones for the same style. */
+/** The strokes of a digit, as points in shares of the drawing area; the same on every call. */
 export function strokesOf(digit: number, style: Style): Point[][] {
   const random = generator(digit + style.pen)
   const shake = () => (random() * 2 - 1) * style.jitter
@@ -295,7 +295,7 @@ export async function drawDigit(page: Page, digit: number, style: Style): Promis
   }
 }
 
-/** Points of the Catmull-Rom curve through the given ones, six for each piece. */
+/** Points of the Catmull-Rom curve through the given ones, six per segment. */
 function smooth(points: Point[]): Point[] {
   const at = (index: number) => points[Math.max(0, Math.min(points.length - 1, index))]
   const curve = points.slice(1).flatMap((_, i) =>
@@ -314,7 +314,7 @@ function smooth(points: Point[]): Point[] {
   return [points[0], ...curve]
 }
 
-/** Numbers from 0 to 1, the same ones for the same seed (mulberry32). */
+/** Numbers from 0 to 1, reproducible by their seed (mulberry32). */
 function generator(seed: number): () => number {
   let state = seed * 0x9e3779b9
   return () => {

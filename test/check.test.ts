@@ -13,9 +13,9 @@ import { ROOT, run, startServer } from './running_server.ts'
 type Json = Record<string, unknown>
 
 const FIXTURE = join(ROOT, 'test/fixtures/models/checked')
-/** check.json by the name of the pipeline that made it, see make_checks.py */
+/** check.json by the pipeline that made it, see make_checks.py */
 const CHECKS: Record<string, Json> = JSON.parse(readFileSync(join(ROOT, 'test/fixtures/checks.json'), 'utf8'))
-/** the pipeline 'base' in the words of preprocessor_config.json */
+/** preprocessor_config.json of the pipeline 'base' */
 const BASE = {
   size: { shortest_edge: 20 },
   resample: 2,
@@ -53,7 +53,7 @@ async function check(
 
 const keys = (json: Json) => ({ 'preprocessor_config.json': json })
 
-test('what Python made is equal, bit for bit and to a hundred-thousandth', async (t) => {
+test("Python's tensors are equal bit for bit, its scores to a hundred-thousandth", async (t) => {
   const { isEqual, lines } = await check(t, CHECKS.base, keys(BASE), { recipe: recipeOf(BASE) })
   assert.ok(isEqual)
   assert.deepEqual(lines.slice(0, 2), ['case       tensor  scores', 'landscape  equal   equal'])
@@ -65,7 +65,7 @@ const CIFAR = '"image_mean": [0.5071, 0.4865, 0.4409], "image_std": [0.2673, 0.2
 const edge = (edge: number, crop = 16) =>
   `"size": {"shortest_edge": ${edge}}, "do_center_crop": true, "crop_size": {"height": ${crop}, "width": ${crop}}`
 
-/** By the pipeline that made the truth: the keys to set in a folder that says BASE. */
+/** By the truth's pipeline: the keys to set in a folder with BASE. */
 const FIXES: Record<string, string> = {
   filter: '"resample": 3',
   half: '"image_mean": 0.5, "image_std": 0.5',
@@ -103,7 +103,7 @@ test('the keys that a cause names make the tensors equal', async (t) => {
   }
 })
 
-test('grey taken after the resize', async (t) => {
+test('a conversion to grey after the resize', async (t) => {
   const settings = readSettings({})
   const mnist = await loadModel(settings.MODEL_DIR, settings, { note: () => {} })
   t.after(() => mnist.close())
@@ -130,12 +130,12 @@ test('an EXIF orientation that Python did not apply', async (t) => {
   )
 })
 
-test('a cause that is none of the usual ones', async (t) => {
+test('an unusual cause', async (t) => {
   const { lines } = await check(t, CHECKS.mirror, keys(BASE), { recipe: recipeOf(BASE) })
   assert.match(lines.at(-1)!, /^cause: not found among the usual ones/)
 })
 
-test("in a folder of timm's, the cause has timm's keys", async (t) => {
+test("in a timm folder, the cause names timm's keys", async (t) => {
   const files = { 'config.json': { pretrained_cfg: {} } }
   const filter = await check(t, CHECKS.filter, files, { recipe: recipeOf(BASE) })
   assert.match(filter.lines.at(-1)!, /: set "interpolation": "bicubic" in config\.json$/)
@@ -143,7 +143,7 @@ test("in a folder of timm's, the cause has timm's keys", async (t) => {
   assert.match(edge.lines.at(-1)!, /: set "crop_pct": 0\.7273, "input_size": \[3, 16, 16\] in config\.json$/)
 })
 
-test('other scores of equal tensors: the score function, or the graph', async (t) => {
+test('equal tensors with other scores: the score function, or the graph', async (t) => {
   const { outputSpec } = await loadModel(FIXTURE, readSettings({}), { note: () => {} }).then(
     async (model) => {
       await model.close()
@@ -167,7 +167,7 @@ test('other scores of equal tensors: the score function, or the graph', async (t
   assert.match(other.lines.at(-1)!, /^cause: the tensors are equal, so it is the graph/)
 })
 
-test('a check.json that is wrong is refused in one line', async (t) => {
+test('an invalid check.json is refused in one line', async (t) => {
   const broken = structuredClone(CHECKS.base) as { format: number; cases: { image: unknown; tensor: Json }[] }
   broken.cases[1].tensor.stride = 'x'
   await assert.rejects(check(t, broken, {}), { name: 'ConfigError' })
@@ -201,7 +201,7 @@ test('the command: a table, and exit code 0 or 1', async (t) => {
   )
 })
 
-test('a server checks itself in the background: a metric, and a warning of a difference', async (t) => {
+test('a server checks itself in the background: a metric, and a warning about a difference', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'onnxpress-check-'))
   t.after(() => rmSync(folder, { recursive: true }))
   cpSync(join(ROOT, 'models/mnist'), folder, { recursive: true })
@@ -216,7 +216,7 @@ test('a server checks itself in the background: a metric, and a warning of a dif
   }
   assert.match(metrics, /^onnxpress_check_cases\{result="equal"\} 3$/m)
   assert.match(metrics, /^onnxpress_check_cases\{result="different"\} 1$/m)
-  assert.match(metrics, /^onnxpress_batch_size_count 0$/m) // it is not among the requests' batches
+  assert.match(metrics, /^onnxpress_batch_size_count 0$/m) // the check is not counted as a batch of requests
   assert.equal(await server.stop(), 0)
   const warnings = server.log.map((line) => JSON.parse(line)).filter(({ level }) => level === 40)
   assert.deepEqual(

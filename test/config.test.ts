@@ -55,7 +55,7 @@ test('a token that no header can carry is refused, and not printed', () => {
   assert.equal(readSettings({ API_TOKEN: 'a-Z09._~+/=,:' }).API_TOKEN, 'a-Z09._~+/=,:')
 })
 
-test('a mistyped setting is one line', () => {
+test('a mistyped setting gets one line', () => {
   const env = {
     PROT: '1',
     top_k: '3',
@@ -83,10 +83,10 @@ test('a mistyped setting is one line', () => {
     'MAX_UPLOADS_MBS is not a setting: did you mean MAX_UPLOAD_MB?',
     'PORTS is not a setting: did you mean PORT?',
   ])
-  assert.deepEqual(unknownSettings({ Port: '80', PORT: '80' }, {}), []) // one variable, on Windows
+  assert.deepEqual(unknownSettings({ Port: '80', PORT: '80' }, {}), []) // the same variable on Windows
 })
 
-test('the server warns once of a mistyped setting, also with several processes', async () => {
+test('the server warns once about a mistyped setting, even with several processes', async () => {
   const cwd = mkdtempSync(join(tmpdir(), 'onnxpress-env-'))
   writeFileSync(join(cwd, '.env'), 'MAX_UPLOADS_MB=5\nTOP_k=3\n')
   const env = { PROT: '1', WEB_CONCURRENCY: '2' }

@@ -33,7 +33,7 @@ test('without CORS_ORIGINS nothing is allowed, and a preflight is an OPTIONS req
   await server.stop()
 })
 
-test('an allowed origin passes, with a token too; every response and every error says so', async () => {
+test('an allowed origin passes with a token; every response and error has the CORS headers', async () => {
   const server = await startServer({
     env: { CORS_ORIGINS: `http://localhost:3000, ${ORIGIN}`, API_TOKEN: 'secret' },
   })
@@ -83,23 +83,23 @@ test('* allows every origin, but no foreign Host', async () => {
   await server.stop()
 })
 
-test('a full queue is readable too', async () => {
+test('a 503 of a full queue has the CORS headers', async () => {
   const server = await startServer({
     env: { CORS_ORIGINS: ORIGIN, MAX_QUEUE: '1', MAX_BATCH_DELAY_MS: '10000' },
   })
   const options = { method: 'POST', body: SAMPLE, headers: { origin: ORIGIN } }
-  const gone = new AbortController()
+  const controller = new AbortController()
   const waiting = fetch(`${server.url}/predict?dims=1,28,28`, {
     ...options,
     body: new Uint8Array(3136),
-    signal: gone.signal,
+    signal: controller.signal,
   })
   let refused: Response
   do refused = await fetch(`${server.url}/predict`, options)
   while (refused.status !== 503)
   assert.equal(allowedOrigin(refused), ORIGIN)
   assert.match(refused.headers.get('access-control-expose-headers')!, /retry-after/)
-  gone.abort()
+  controller.abort()
   await assert.rejects(waiting)
   await server.stop()
 })
@@ -129,14 +129,14 @@ test('a browser on a page of another origin classifies an image', { skip: NO_BRO
   const page = await browser.newPage()
   await page.goto(origin)
   const base64 = JSON.stringify(SAMPLE.toString('base64'))
-  const answer = await page.evaluate(`(async () => {
+  const result = await page.evaluate(`(async () => {
     const body = Uint8Array.from(atob(${base64}), (character) => character.charCodeAt(0))
     const headers = { authorization: 'Bearer secret' }
     const response = await fetch('${server.url}/predict', { method: 'PUT', body, headers })
     const { label } = await response.json()
     return { label, id: response.headers.get('x-request-id'), timing: response.headers.get('server-timing') }
   })()`)
-  const { label, id, timing } = answer as Record<string, string>
+  const { label, id, timing } = result as Record<string, string>
   assert.equal(label, '2')
   assert.match(id, /^[\da-f-]{36}$/)
   assert.match(timing, /inference;dur=/)

@@ -14,7 +14,7 @@ function predict(server: RunningServer, body: Uint8Array): Promise<Response> {
   return fetch(`${server.url}/predict`, { method: 'POST', body: new Uint8Array(body) })
 }
 
-/** The processes that a process has started and that are still running. */
+/** The running children of a process. */
 function childrenOf(pid: number): number[] {
   return readdirSync(`/proc/${pid}/task`)
     .flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' '))
@@ -62,7 +62,7 @@ describe('images that our own decoders do not support', { skip: !hasProc && 'the
     assert.equal(await server.stop(), 0)
   })
 
-  test('large ones are decoded one at a time, without delaying common ones', async (t) => {
+  test('large ones do not delay common ones, and their process ends to free its memory', async (t) => {
     const server = await start(t)
     const large = await largeWebp()
     const order: string[] = []
@@ -80,24 +80,23 @@ describe('images that our own decoders do not support', { skip: !hasProc && 'the
     ])
     assert.deepEqual(statuses, [200, 200, 200])
     assert.equal(order[0], 'common')
-    // the process of each is ended to free its memory
     await until(() => childrenOf(server.process.pid!).length === 0)
     assert.equal(await server.stop(), 0)
   })
 
-  test('an image that comes when an idle process is ended is decoded by another', async () => {
+  test('an image that arrives while an idle process ends is decoded by another', async () => {
     const server = await startServer({ env: { PREPROCESS_THREADS: '1' } })
     const small = await sharp(SAMPLE).webp().toBuffer()
     const large = await largeWebp()
     for (const earlyMs of [0, 1, 2, 3]) {
       assert.equal((await predict(server, large)).status, 200)
-      await setTimeout(500 - earlyMs) // when the process of a large image is ended, which no event marks
+      await setTimeout(500 - earlyMs) // when the large image's process ends, which no event marks
       assert.equal((await predict(server, small)).status, 200)
     }
     assert.equal(await server.stop(), 0)
   })
 
-  test('a request with several large ones gives way to others after 2 seconds', async (t) => {
+  test('of two requests with many large ones, one gets 503 with Retry-After', async (t) => {
     const server = await start(t)
     const large = await largeWebp()
     const several = (count: number) => {

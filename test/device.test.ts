@@ -9,7 +9,7 @@ import { type RunningServer, startServer } from './running_server.ts'
 const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json'
 const VULKAN = ['/usr/lib/x86_64-linux-gnu/libvulkan.so.1', '/usr/lib/aarch64-linux-gnu/libvulkan.so.1']
 
-interface Answer {
+interface Result {
   label: string
   predictions: { label: string; score: number }[]
 }
@@ -17,11 +17,11 @@ interface Answer {
 /** 40 samples of noise and gradients, float32 [40, 1, 28, 28]. */
 const SAMPLES = Float32Array.from({ length: 40 * 784 }, (_, i) => Math.sin(i * (1 + (i % 40) / 7)) * 2)
 
-async function classify({ url }: RunningServer): Promise<Answer[]> {
+async function classify({ url }: RunningServer): Promise<Result[]> {
   const options = { method: 'POST', body: SAMPLES }
   const response = await fetch(`${url}/predict?dims=40,1,28,28&top_k=10`, options)
   assert.equal(response.status, 200)
-  return (await response.json()) as Answer[]
+  return (await response.json()) as Result[]
 }
 
 async function assertSame(env: Record<string, string>): Promise<void> {
@@ -47,7 +47,7 @@ test("WebGPU gives the CPU's results", { skip: noSwiftShader }, async () => {
   await assertSame({ DEVICE: 'webgpu', VK_DRIVER_FILES: SWIFTSHADER, XDG_RUNTIME_DIR })
 })
 
-const noGpu = process.env.TEST_DEVICE ? false : 'set TEST_DEVICE=cuda on a machine that has one'
+const noGpu = process.env.TEST_DEVICE ? false : 'set TEST_DEVICE=cuda on a machine with a GPU'
 
 test("the GPU gives the CPU's results", { skip: noGpu }, () =>
   assertSame({ DEVICE: process.env.TEST_DEVICE! }),

@@ -2,7 +2,7 @@
  * The documentation is executable. A fence of README.md or docs/*.md is one of these:
  *
  * - `sh`: run. In a block with `$` prompts, the lines after a command are its output; `...` stands for anything. In any
- *   other block every command must succeed. A last line that starts a server starts it, and the page goes on with it.
+ *   other block every command must succeed. If the last line starts a server, the rest of the page uses it.
  * - `js`: run by Node. A comment after console.log() is its output.
  * - `json`: parsed, unless it is abbreviated by `...`.
  * - `console`: shown only, since it needs something that tests lack (NOT_HERE).
@@ -58,7 +58,7 @@ function fencesOf(page: string): Fence[] {
   }))
 }
 
-/** A folder with links to everything in this checkout, for the files that commands write. */
+/** A folder with links to the files of this checkout, where commands can write. */
 function workingFolder(page: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'onnxpress-docs-'))
   for (const name of readdirSync(ROOT)) {
@@ -76,7 +76,7 @@ process.once('exit', () => {
   for (const child of running) kill(child, 'SIGKILL')
 })
 
-/** Signals its process group: npm does not pass signals on. */
+/** Signal the process group: npm does not pass signals on. */
 function kill(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-child.pid!, signal)
@@ -95,7 +95,7 @@ class Shell {
     this.folder = workingFolder(page)
   }
 
-  /** The command as it is run here: on a free port. */
+  /** Adapt a command to the free port. */
   #adapt(command: string): string {
     return command
       .replaceAll('localhost:8890', `localhost:${this.port}`)
@@ -141,7 +141,7 @@ class Shell {
     }
   }
 
-  /** Start a server; with another model the page goes on with it, with other settings the one before it returns. */
+  /** Start a server. If only its settings are new, the page continues with the previous one. */
   async serve(command: string): Promise<void> {
     const [previous, previousPort] = [this.#server, this.port]
     this.port = await freePort()
@@ -217,7 +217,7 @@ for (const page of PAGES) {
     }
   })
 
-  test(`${page}: a fence that is not run says why`, () => {
+  test(`${page}: every fence that can run is run`, () => {
     const allowed = ['sh', 'js', 'json', 'console', 'python', 'dockerfile', 'yaml']
     for (const { language, text, line } of fencesOf(page)) {
       const at = `${page}:${line}`

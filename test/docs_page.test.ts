@@ -20,13 +20,13 @@ async function open(browser: Browser, url: string): Promise<Page> {
   page.on('console', (message) => {
     if (message.type() === 'error') assert.fail(message.text())
   })
-  page.on('request', (asked) => assert.equal(new URL(asked.url()).origin, new URL(url).origin))
+  page.on('request', (sent) => assert.equal(new URL(sent.url()).origin, new URL(url).origin))
   await page.goto(url)
   await page.locator('#operations-onnxpress-post_predict.is-open').waitFor()
   return page
 }
 
-/** Choose an image, and execute: the two clicks of somebody who tries the server. */
+/** Choose an image, and execute. */
 async function tryImage(page: Page): Promise<{ url: string; result: string }> {
   const predict = page.locator('#operations-onnxpress-post_predict')
   await predict.locator('input[type=file]').setInputFiles(SAMPLE)
@@ -63,7 +63,7 @@ describe('/docs', { skip: NO_BROWSER }, () => {
     await page.close()
   })
 
-  test('works in an app that is mounted', async () => {
+  test('works in a mounted app', async () => {
     const app = await createApp(await loadModel(join(ROOT, 'models/mnist')))
     const outer = express().use('/digits', app).listen(0, '127.0.0.1')
     await once(outer, 'listening')
@@ -82,9 +82,9 @@ describe('/docs', { skip: NO_BROWSER }, () => {
     const proxy = createServer((req, res) => {
       const path = req.url!.replace(/^\/api\/v1/, '')
       const { method, headers } = req
-      const inner = request(server.url + path, { method, headers }, (answer) => {
-        res.writeHead(answer.statusCode!, answer.headers)
-        answer.pipe(res)
+      const inner = request(server.url + path, { method, headers }, (response) => {
+        res.writeHead(response.statusCode!, response.headers)
+        response.pipe(res)
       })
       req.pipe(inner)
     }).listen(0, '127.0.0.1')

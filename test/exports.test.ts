@@ -6,7 +6,7 @@ import { ROOT, run, startServer } from './running_server.ts'
 
 const EXPORTS = join(ROOT, 'test/fixtures/exports')
 
-/** The author's Python, see conformance/exporters.py. */
+/** Python's scores, from conformance/exporters.py. */
 interface Truth {
   /** of the scores, in their order */
   labels: string[] | 'multi-label' | string
@@ -15,7 +15,7 @@ interface Truth {
   scores: number[][]
 }
 
-interface Answer {
+interface Result {
   label?: string
   predictions: { label: string; score: number }[]
 }
@@ -24,7 +24,7 @@ function readTruth(name: string): Truth {
   return JSON.parse(readFileSync(join(EXPORTS, name, 'truth.json'), 'utf8'))
 }
 
-describe("a model gets its author's scores, whoever exported it", () => {
+describe('an exported model gets the scores of its library in Python', () => {
   const names = readdirSync(EXPORTS)
   assert.ok(names.length > 10)
   for (const name of names) {
@@ -39,17 +39,17 @@ describe("a model gets its author's scores, whoever exported it", () => {
     }
     test(name, async () => {
       const server = await startServer({ env: { MODEL_DIR: join(EXPORTS, name) } })
-      const answers = await Promise.all(
+      const results = await Promise.all(
         inputs.map(async (input) => {
           const body = JSON.stringify(typeof input === 'string' ? input : { data: [input] })
           const headers = { 'content-type': 'application/json' }
           const response = await fetch(`${server.url}/predict`, { method: 'POST', headers, body })
           assert.equal(response.status, 200)
-          return (await response.json()) as Answer
+          return (await response.json()) as Result
         }),
       )
-      assert.equal(answers.length, scores.length)
-      for (const [row, { label, predictions }] of answers.entries()) {
+      assert.equal(results.length, scores.length)
+      for (const [row, { label, predictions }] of results.entries()) {
         const isMultiLabel = labels === 'multi-label'
         const expected = scores[row]
           .map((score, i) => ({ label: isMultiLabel ? String(i) : labels[i], score }))

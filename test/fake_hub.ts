@@ -6,19 +6,19 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 export interface HubRepo {
   commit: string
   files: Record<string, Buffer>
-  /** who may read it: 'gated' answers 403 to everyone, 'private' 404 without this token */
+  /** needed to read it: another one gets 404; a gated repository gives everyone 403 */
   token?: string
   isGated?: boolean
 }
 
-/** What goes wrong with a file's bytes. */
+/** A fault in the transfer of a file. */
 export interface Fault {
-  /** the connection breaks, or falls silent, after so many bytes of each response */
+  /** bytes of each response before the connection breaks, or stalls */
   cutAfter?: number
   stallAfter?: number
-  /** only so many responses are cut */
+  /** number of responses with the fault; default: all */
   times?: number
-  /** the first byte is another one */
+  /** the first byte is wrong */
   isCorrupt?: boolean
 }
 
@@ -27,8 +27,8 @@ const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex
 const gitSha1 = (bytes: Buffer) =>
   createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')
 
-/** Files of a tree's page: a listing takes several requests, as on the Hub. */
-const PAGE = 2
+/** Files per page: a listing takes several requests, as on the Hub. */
+const PAGE_SIZE = 2
 
 export class FakeHub {
   readonly repos = new Map<string, HubRepo>()
@@ -36,7 +36,7 @@ export class FakeHub {
   readonly faults = new Map<string, Fault>()
   /** `METHOD path range` of each request to the Hub or its CDN */
   readonly requests: string[] = []
-  /** bytes of files that were sent, by name */
+  /** bytes sent, by file name */
   readonly sent = new Map<string, number>()
   /** whether the CDN, another origin, ever received a token */
   isTokenLeaked = false
@@ -68,7 +68,7 @@ export class FakeHub {
     }
   }
 
-  /** The paths of the files whose bytes were asked for. */
+  /** The paths of the downloaded files. */
   get downloaded(): string[] {
     const paths = this.requests.map((line) => / \S+\/resolve\/\w+\/(\S+) (?!bytes=0-0)/.exec(line)?.[1])
     return paths.filter((path) => path !== undefined)
@@ -118,8 +118,8 @@ export class FakeHub {
     })
     const folders = [{ type: 'directory', oid: '0'.repeat(40), size: 0, path: 'onnx' }]
     const all = [...folders, ...entries]
-    const next = `<${this.url}${pathname}?recursive=true&cursor=${from + PAGE}>; rel="next"`
-    json(response, all.slice(from, from + PAGE), from + PAGE < all.length ? { link: next } : {})
+    const next = `<${this.url}${pathname}?recursive=true&cursor=${from + PAGE_SIZE}>; rel="next"`
+    json(response, all.slice(from, from + PAGE_SIZE), from + PAGE_SIZE < all.length ? { link: next } : {})
   }
 
   #resolve(
@@ -150,7 +150,7 @@ export class FakeHub {
     this.#send(request, response, path, bytes, sha256(bytes))
   }
 
-  /** Some bytes of a file, as the Range header says. */
+  /** Send a file, or the bytes that the Range header requests. */
   #send(request: IncomingMessage, response: ServerResponse, path: string, bytes: Buffer, etag: string) {
     const [, from = '0', to = ''] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? []
     const end = Math.min(Number(to || bytes.length - 1) + 1, bytes.length)
@@ -164,10 +164,10 @@ export class FakeHub {
       request.headers.range ? 206 : 200,
       request.headers.range ? { ...headers, ...range } : headers,
     )
-    const most = fault && fault.times !== 0 ? (fault.cutAfter ?? fault.stallAfter) : undefined
-    const sending = part.subarray(0, most)
+    const limit = fault && fault.times !== 0 ? (fault.cutAfter ?? fault.stallAfter) : undefined
+    const sending = part.subarray(0, limit)
     if (!isProbe) this.sent.set(path, (this.sent.get(path) ?? 0) + sending.length)
-    if (most === undefined || sending.length === part.length) return void response.end(sending)
+    if (limit === undefined || sending.length === part.length) return void response.end(sending)
     if (fault?.times) fault.times--
     response.write(sending, () => {
       if (fault?.cutAfter === undefined) this.onStall()

@@ -47,7 +47,7 @@ interface Setup {
   /** the repository's folder in the cache */
   cache: string
   env: Record<string, string>
-  /** fetchModel in this process; the notes it made */
+  /** Call fetchModel in this process. @returns its notes */
   fetchHere(name?: string, changes?: { file?: string; env?: Record<string, string> }): Promise<string[]>
 }
 
@@ -134,7 +134,7 @@ test('a second start downloads nothing, and needs no network', async (t) => {
   assert.ok(messages(server.log).includes(`${unreachable}; the commit in the cache is served, ${COMMIT}`))
 })
 
-test('a newer commit of a branch is served after a restart; an outage in between leaves the old one', async (t) => {
+test('a newer commit of a branch is served after a restart; an outage keeps the old one', async (t) => {
   const { hub, cache, fetchHere } = await setUp(t)
   await fetchHere()
   hub.repos.set(REPO, { commit: NEWER, files: { ...FILES, 'config.json': Buffer.from('{"version":"7"}') } })
@@ -158,11 +158,11 @@ test('a broken connection is resumed', async (t) => {
     .filter((n) => n > 0)
   assert.equal(from.length, 2)
   assert.ok(from[0] < from[1], from.join())
-  // what was on its way when the connection broke is sent again
+  // bytes in flight when the connection broke are sent again
   assert.ok(hub.sent.get('onnx/model.onnx')! <= GRAPH.length + 2 * 65_536)
 })
 
-test('a download that was killed goes on at the next start, and nothing is served before', async (t) => {
+test('a killed download resumes at the next start, and nothing is served before', async (t) => {
   const { hub, cache, env, fetchHere } = await setUp(t)
   hub.faults.set('onnx/model.onnx', { stallAfter: 200_000, times: 1 })
   const stalled = new Promise<void>((resolve) => {
@@ -182,7 +182,7 @@ test('a download that was killed goes on at the next start, and nothing is serve
   assert.equal(partial(), undefined)
 })
 
-test('bytes of a wrong hash are refused, for large files and small ones, and nothing is left of them', async (t) => {
+test('a file with a wrong hash is refused and deleted, large or small', async (t) => {
   const { hub, cache, fetchHere } = await setUp(t)
   for (const [name, kind] of [
     ['onnx/model.onnx', 'SHA-256'],
@@ -199,7 +199,7 @@ test('bytes of a wrong hash are refused, for large files and small ones, and not
   await fetchHere()
 })
 
-test('a rest of other bytes, and a blob that was cut off, are downloaded again', async (t) => {
+test('a truncated blob is downloaded again, and so is a partial one with wrong bytes', async (t) => {
   const { hub, cache, fetchHere } = await setUp(t)
   await fetchHere()
   const blobs = join(cache, 'blobs')
@@ -221,7 +221,7 @@ test('a rest of other bytes, and a blob that was cut off, are downloaded again',
   )
 })
 
-test('a cache without a list of files, from an older library, serves what is in it', async (t) => {
+test('a cache without a list of files, from an older library, is served', async (t) => {
   const { hub, cache, fetchHere } = await setUp(t)
   await fetchHere()
   rmSync(join(cache, 'trees'), { recursive: true })
@@ -240,7 +240,7 @@ test('a hash that is a path is refused', () => {
   )
 })
 
-test('what the Hub refuses is one line', async (t) => {
+test('a refusal by the Hub is one line', async (t) => {
   const { hub, env, fetchHere } = await setUp(t)
   const { host } = new URL(hub.url)
   hub.repos.set('someone/gated', { commit: COMMIT, files: FILES, isGated: true })
@@ -302,7 +302,7 @@ test('--file chooses a variant, on the Hub and in a folder', async (t) => {
   assert.equal(readSettings({ MODEL_FILE: './onnx/model.onnx' }).MODEL_FILE, 'onnx/model.onnx')
 })
 
-test('several processes download once, and all serve the commit that was found first', async (t) => {
+test('several processes download once, and resolve the branch once', async (t) => {
   const { hub, env } = await setUp(t)
   const server = await start({ ...env, WEB_CONCURRENCY: '2' }, REPO, '--port', '0')
   while (messages(server.log).filter((line) => line.startsWith('serving')).length < 2) await setTimeout(10)
@@ -334,7 +334,7 @@ test('SIGTERM ends a download', async (t) => {
   await assert.rejects(first, /ended with code 1/)
 })
 
-test('a folder of the same name wins, and local paths never become names of models', async (t) => {
+test('a folder takes precedence over a model of its name, and local paths are never model names', async (t) => {
   const cwd = mkdtempSync(join(tmpdir(), 'onnxpress-local-'))
   t.after(() => rmSync(cwd, { recursive: true }))
   mkdirSync(join(cwd, REPO), { recursive: true })
@@ -351,7 +351,7 @@ test('a folder of the same name wins, and local paths never become names of mode
   assert.match(stderr, /^onnxpress: MODEL_DIR=some\/model: there is no folder/)
 })
 
-test('references', () => {
+test('references to models', () => {
   assert.deepEqual(parseHubReference('hf://a/b'), { repo: 'a/b', revision: 'main' })
   assert.deepEqual(parseHubReference('hf://a/b.c-d@refs/pr/1'), { repo: 'a/b.c-d', revision: 'refs/pr/1' })
   for (const wrong of [
@@ -366,7 +366,7 @@ test('references', () => {
   }
 })
 
-test('the weights beside a graph belong to it, those of other graphs do not', () => {
+test('the weights beside a graph belong to it; those of other graphs do not', () => {
   const paths = ['a', '_data', '_data_1', '.data', '_quantized.onnx', '.json'].map(
     (end) => `onnx/model.onnx${end}`,
   )

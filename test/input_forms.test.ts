@@ -1,4 +1,4 @@
-/** Forms of input and of results that other clients use: base64 in JSON, parameters, NumPy files, CSV, Hugging Face. */
+/** Input and result forms of other clients: base64 in JSON, parameters, NumPy files, CSV, Hugging Face. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -53,7 +53,7 @@ describe('an image in JSON', () => {
     assert.equal((await postJson('/predict', { images: Array(101).fill(B64) })).status, 413)
   })
 
-  test('top_k of the query wins over the parameters', async () => {
+  test('top_k of the query takes precedence over the parameters', async () => {
     const { body } = await postJson('/predict?top_k=3', { image: B64, parameters: { top_k: 1 } })
     assert.equal((body as { predictions: unknown[] }).predictions.length, 3)
   })
@@ -92,7 +92,7 @@ describe("Hugging Face's inference endpoint", () => {
     }
   })
 
-  test('a multi-label model: all labels, ranked', async () => {
+  test('a multi-label model: the best labels, ranked', async () => {
     const faces = await startServer({ env: { MODEL_DIR: join(ROOT, 'test/fixtures/models/faces') } })
     const response = await fetch(faces.url, { method: 'POST', body: SAMPLE })
     const predictions = (await response.json()) as Prediction[]
@@ -104,7 +104,7 @@ describe("Hugging Face's inference endpoint", () => {
     await faces.stop()
   })
 
-  test('errors as elsewhere; the page stays where it was', async () => {
+  test('errors are as on other routes, and GET serves the page', async () => {
     const { status, body } = await post('/', Buffer.from('hello'))
     assert.equal(status, 415)
     assert.match((body as { detail: string }).detail, /does not start like/)
@@ -127,7 +127,7 @@ describe('arrays in files', () => {
   const pixels = Float32Array.from({ length: 784 }, (_, i) => (i % 28) / 28)
   const bytes = new Uint8Array(pixels.buffer)
 
-  test('.npy and CSV are the tensor that they hold', async () => {
+  test('.npy files and CSV are read as tensors', async () => {
     const truth = (await post('/predict?dims=1,28,28', bytes)).body
     const type = { 'content-type': 'application/x-npy' }
     assert.deepEqual((await post('/invocations', npy('<f4', '1, 28, 28', bytes), type)).body, truth)
@@ -136,7 +136,7 @@ describe('arrays in files', () => {
     const csv = { 'content-type': 'text/csv' }
     const line = pixels.join(',')
     assert.deepEqual((await post('/invocations', line, csv)).body, truth)
-    const rows = Array(10).fill(line).join('\r\n') // long enough for a thread
+    const rows = Array(10).fill(line).join('\r\n') // long enough to be parsed in a thread
     assert.deepEqual((await post('/invocations', rows, csv)).body, Array(10).fill(truth))
   })
 
@@ -144,24 +144,24 @@ describe('arrays in files', () => {
     ['Fortran order', npy('<f4', '1, 28, 28', bytes, 'True'), 'application/x-npy', /ascontiguousarray/],
     ['big-endian', npy('>f4', '1, 28, 28', bytes), 'application/x-npy', /astype\("float32"\)/],
     ['objects', npy('|O', '1', bytes), 'application/x-npy', /dtype is \|O/],
-    ['a dtype that JavaScript knows', npy('<constructor', '1', bytes), 'application/x-npy', /dtype is <cons/],
+    ['the dtype "constructor"', npy('<constructor', '1', bytes), 'application/x-npy', /dtype is <cons/],
     ['no samples', npy('<f4', '0, 1, 28, 28', bytes.subarray(0, 0)), 'application/x-npy', /dims/],
-    ['cut off', npy('<f4', '1, 28, 28', bytes).subarray(0, 9), 'application/x-npy', /cut off/],
+    ['a truncated file', npy('<f4', '1, 28, 28', bytes).subarray(0, 9), 'application/x-npy', /cut off/],
     ['too few values', npy('<f4', '1, 28, 28', bytes.subarray(4)), 'application/x-npy', /3136 bytes/],
     ['words in CSV', 'a,b', 'text/csv', /line 1 of the CSV has "a"/],
     ['lines of different lengths', `${pixels.join(',')}\n1,2`, 'text/csv', /ragged/],
     ['too few columns', '1,2\n3,4', 'text/csv', /the data has 4/],
   ] as const) {
     test(`400: ${what}`, async () => {
-      const answer = await post('/predict', body, { 'content-type': type })
-      assert.equal(answer.status, 400)
-      assert.match((answer.body as { detail: string }).detail, detail)
+      const response = await post('/predict', body, { 'content-type': type })
+      assert.equal(response.status, 400)
+      assert.match((response.body as { detail: string }).detail, detail)
     })
   }
 
-  test('413: more lines of CSV than lists of JSON are allowed', async () => {
-    const answer = await post('/predict', '1\n'.repeat(600_000), { 'content-type': 'text/csv' })
-    assert.equal(answer.status, 413)
-    assert.match((answer.body as { detail: string }).detail, /600000 lines; the limit is 500000/)
+  test('413: too many lines of CSV', async () => {
+    const response = await post('/predict', '1\n'.repeat(600_000), { 'content-type': 'text/csv' })
+    assert.equal(response.status, 413)
+    assert.match((response.body as { detail: string }).detail, /600000 lines; the limit is 500000/)
   })
 })

@@ -13,7 +13,7 @@ import { gzipSync } from 'node:zlib'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
-/** y = x, after some 15 ms for each sample, one at a time */
+/** y = x, in some 15 ms per sample, one at a time */
 const SLOW = { MODEL_DIR: join(MODELS, 'slow'), MAX_BATCH_SIZE: '1' }
 const KILLER = { NODE_OPTIONS: `--import=${join(ROOT, 'test/fixtures/kill_worker.mjs')}` }
 
@@ -23,7 +23,7 @@ async function start(t: TestContext, env: Record<string, string> = {}): Promise<
   return server
 }
 
-/** Numbers to a model of one number a sample. */
+/** Send numbers to a model of one number per sample. */
 function predict(server: RunningServer, values: number[], options: RequestInit = {}): Promise<Response> {
   return fetch(`${server.url}/predict?dims=${values.length},1`, {
     method: 'POST',
@@ -39,7 +39,7 @@ async function assertRight(response: Response, values: number[]): Promise<void> 
   for (const [index, value] of values.entries()) assert.ok(Math.abs(found[index] - value) < 1e-3, text)
 }
 
-/** The metrics by their whole names, labels included. */
+/** The metrics by their full names, labels included. */
 async function metricsOf(server: RunningServer, headers = {}): Promise<Map<string, number>> {
   const text = await (await fetch(`${server.url}/metrics`, { headers })).text()
   const lines = text.split('\n').filter((line) => line && !line.startsWith('#'))
@@ -48,9 +48,9 @@ async function metricsOf(server: RunningServer, headers = {}): Promise<Map<strin
   )
 }
 
-/** Ask until it is so; a test that waits for ever is cut off by the runner. */
-async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await isSo())) await setTimeout(5)
+/** Wait for a condition; the runner's timeout ends a test that waits forever. */
+async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await condition())) await setTimeout(5)
 }
 
 async function untilMetric(server: RunningServer, name: string, value: number): Promise<void> {
@@ -61,10 +61,10 @@ async function untilWaiting(server: RunningServer, atLeast: number): Promise<voi
   await until(async () => (await metricsOf(server)).get('onnxpress_queue_samples')! >= atLeast)
 }
 
-/** A line of the log as it was, once there is one that fits. */
-async function logged(server: RunningServer, fits: (line: Record<string, unknown>) => boolean) {
+/** Wait for a line of the log that matches. */
+async function logged(server: RunningServer, matches: (line: Record<string, unknown>) => boolean) {
   for (;;) {
-    const line = server.log.map((text) => JSON.parse(text)).find(fits)
+    const line = server.log.map((text) => JSON.parse(text)).find(matches)
     if (line) return line
     await setTimeout(5)
   }
@@ -85,10 +85,10 @@ async function textOf(socket: Socket): Promise<string> {
 }
 
 describe('admission', () => {
-  /** ten samples fill its queue, and stay there for a second, since its batches are larger */
+  /** ten samples fill the queue, and wait there for a second, since they do not fill a batch */
   const full = { MODEL_DIR: join(MODELS, 'linear'), MAX_QUEUE: '10', MAX_BATCH_DELAY_MS: '1000' }
 
-  test('what does not fit into the queue is 503 with Retry-After, and what was let in is answered', async (t) => {
+  test('requests that would overflow the queue get 503 with Retry-After, and admitted ones are answered', async (t) => {
     const server = await start(t, full)
     const admitted = [0, 1, 2, 3, 4, 5, 6].map((i) => predict(server, [i]))
     await untilWaiting(server, 7)
@@ -116,7 +116,7 @@ describe('admission', () => {
   })
 
   for (const bytes of [4, 100_000])
-    test(`a body of ${bytes} bytes that is refused may still come, and the connection goes on`, async (t) => {
+    test(`a refused body of ${bytes} bytes may still arrive, and the connection stays open`, async (t) => {
       const server = await start(t, full)
       const waiting = predict(server, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
       await untilWaiting(server, 10)
@@ -133,7 +133,7 @@ describe('admission', () => {
   const head = (length: number | string, more = '') =>
     `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: localhost\r\n${more}${typeof length === 'number' ? `Content-Length: ${length}` : length}\r\n\r\n`
 
-  test('bodies that are being sent may only have so many bytes together', async (t) => {
+  test('bodies that are being sent share a memory cap', async (t) => {
     const server = await start(t, { MAX_UPLOAD_MB: '1' })
     const sockets = Array.from({ length: 16 }, () => open(server))
     for (const socket of sockets) {
@@ -149,7 +149,7 @@ describe('admission', () => {
     await untilMetric(server, 'onnxpress_rejected_total{reason="client_gone"}', 16)
   })
 
-  test('heads without bodies keep nobody out', async (t) => {
+  test('requests whose bodies do not arrive block no others', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear'), MAX_UPLOAD_MB: '1' })
     const sockets = Array.from({ length: 40 }, () => open(server))
     for (const socket of sockets) socket.write(head(2 ** 20))
@@ -159,7 +159,7 @@ describe('admission', () => {
     await untilMetric(server, 'onnxpress_requests_in_flight', 0)
   })
 
-  test('what a refused client goes on sending is not counted', async (t) => {
+  test('bytes that a refused client goes on sending are not counted', async (t) => {
     const server = await start(t, { MAX_UPLOAD_MB: '1' })
     const chunk = `10000\r\n${'x'.repeat(0x10000)}\r\n`
     for (const more of [
@@ -169,9 +169,9 @@ describe('admission', () => {
     ]) {
       const socket = open(server)
       socket.write(head('Transfer-Encoding: chunked', more))
-      const answer = once(socket, 'data')
+      const response = once(socket, 'data')
       for (let i = 0; i < 40; i++) socket.write(chunk)
-      assert.match(String((await answer)[0]), /^HTTP\/1\.1 4/)
+      assert.match(String((await response)[0]), /^HTTP\/1\.1 4/)
       for (let i = 0; i < 40; i++) socket.write(chunk)
       socket.end('0\r\n\r\n')
       await once(socket, 'close')
@@ -179,7 +179,7 @@ describe('admission', () => {
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
   })
 
-  test('a packed body counts as what it is unpacked', async (t) => {
+  test('a compressed body counts with its decompressed size', async (t) => {
     const server = await start(t, { MAX_UPLOAD_MB: '1' })
     const packed = gzipSync(Buffer.alloc(2 ** 20 - 10)).subarray(0, -8) // all of it but the end
     const sockets = Array.from({ length: 16 }, () => open(server))
@@ -192,7 +192,7 @@ describe('admission', () => {
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
   })
 
-  test('requests on one connection leave with it, also those whose turn has not come', async (t) => {
+  test('pipelined requests are dropped with their connection, even those that have not started', async (t) => {
     const server = await start(t, { ...SLOW, MAX_QUEUE: '1000' })
     const socket = open(server)
     const body = Buffer.alloc(4 * 50)
@@ -210,7 +210,7 @@ describe('admission', () => {
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
   })
 
-  test('a client that does not read its answers is cut off, and harms nobody', async (t) => {
+  test('a client that does not read its responses is cut off, and affects no other', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear'), REQUEST_TIMEOUT_MS: '300' })
     const socket = open(server)
     socket.pause()
@@ -222,15 +222,15 @@ describe('admission', () => {
     socket.destroy()
   })
 
-  test('a client that asks first is refused before it sends: no token, no place, too large', async (t) => {
+  test('Expect: 100-continue is refused before the body: no token, too large, a full queue', async (t) => {
     const server = await start(t, { ...full, API_TOKEN: 's3cret', MAX_UPLOAD_MB: '1' })
     const token = 'Authorization: Bearer s3cret\r\n'
     const ask = async (length: number, more: string) => {
       const socket = open(server)
       socket.write(head(length, `Expect: 100-continue\r\n${more}`))
-      const [answer] = await once(socket, 'data')
+      const [response] = await once(socket, 'data')
       socket.destroy()
-      return String(answer).slice(9, 12)
+      return String(response).slice(9, 12)
     }
     assert.equal(await ask(3136, ''), '401')
     assert.equal(await ask(2 ** 20 + 1, token), '413')
@@ -242,7 +242,7 @@ describe('admission', () => {
     assert.equal((await waiting).status, 200)
   })
 
-  test('a body without a length counts as it comes', async (t) => {
+  test('a body without a length is counted as it arrives', async (t) => {
     const server = await start(t, { MAX_UPLOAD_MB: '1' })
     const socket = open(server)
     socket.write(
@@ -254,7 +254,7 @@ describe('admission', () => {
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
   })
 
-  test('when the time is up, the answer is 504 and the work leaves the queue', async (t) => {
+  test('a request over REQUEST_TIMEOUT_MS gets 504, and its work leaves the queue', async (t) => {
     const server = await start(t, { ...SLOW, REQUEST_TIMEOUT_MS: '150' })
     const late = await predict(server, Array(100).fill(1))
     assert.equal(late.status, 504)
@@ -272,20 +272,20 @@ describe('admission', () => {
     assert.deepEqual(Object.keys((await other.json()) as object), ['error'])
   })
 
-  test('a body that comes too slowly is 408, and its connection closed', async (t) => {
+  test('a body that arrives too slowly gets 408, and its connection is closed', async (t) => {
     const server = await start(t, { REQUEST_TIMEOUT_MS: '150' })
     for (const type of ['application/octet-stream', 'multipart/form-data; boundary=b']) {
       const socket = open(server)
       socket.write(
         `POST /predict?dims=1,28,28 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3136\r\nContent-Type: ${type}\r\n\r\n--b\r\n`,
       )
-      const answer = await textOf(socket)
-      assert.match(answer, /^HTTP\/1\.1 408 /)
-      assert.match(answer, /connection: close/i)
+      const response = await textOf(socket)
+      assert.match(response, /^HTTP\/1\.1 408 /)
+      assert.match(response, /connection: close/i)
     }
   })
 
-  test('a client that goes away takes its work out of the queue', async (t) => {
+  test('the work of a client that disconnects leaves the queue', async (t) => {
     const server = await start(t, SLOW)
     const controller = new AbortController()
     const gone = assert.rejects(predict(server, Array(200).fill(1), { signal: controller.signal }))
@@ -294,11 +294,11 @@ describe('admission', () => {
     await gone
     await untilMetric(server, 'onnxpress_queue_samples', 0)
     await assertRight(await predict(server, [7]), [7])
-    const { requests } = { requests: await metricsOf(server) }
-    assert.equal(requests.get('onnxpress_requests_total{route="/predict",method="POST",status="499"}'), 1)
+    const metrics = await metricsOf(server)
+    assert.equal(metrics.get('onnxpress_requests_total{route="/predict",method="POST",status="499"}'), 1)
   })
 
-  test('the images of one request do not keep another waiting', async (t) => {
+  test('the images of one request do not delay another request', async (t) => {
     const server = await start(t, { PREPROCESS_THREADS: '1' })
     const sample = readFileSync(join(ROOT, 'models/mnist/sample.png'))
     const form = new FormData()
@@ -320,8 +320,8 @@ describe('admission', () => {
   })
 })
 
-describe('the end', () => {
-  test('unready at once, open requests answered, the connection closed, code 0', async () => {
+describe('shutdown', () => {
+  test('not ready at once, open requests answered, the connection closed, exit code 0', async () => {
     const server = await startServer({ env: { ...SLOW, DRAIN_MS: '300' } })
     const agent = new Agent({ keepAlive: true })
     const get = async (path: string) => {
@@ -340,7 +340,7 @@ describe('the end', () => {
     await untilWaiting(server, 20)
     const stopped = server.stop()
     await until(async () => (await get('/readyz')).statusCode === 503)
-    const alive = await get('/livez') // new connections are taken while DRAIN_MS lasts
+    const alive = await get('/livez') // requests are accepted during DRAIN_MS
     assert.equal(alive.statusCode, 200)
     assert.equal(alive.headers.connection, 'close')
     await assertRight(
@@ -350,7 +350,7 @@ describe('the end', () => {
     assert.equal(await stopped, 0)
   })
 
-  test('what takes longer than SHUTDOWN_MS is cut off, with code 1', async () => {
+  test('requests longer than SHUTDOWN_MS are cut off, with exit code 1', async () => {
     const server = await startServer({ env: { ...SLOW, SHUTDOWN_MS: '100' } })
     const cut = predict(server, Array(200).fill(1)).then(
       ({ status }) => status,
@@ -361,7 +361,7 @@ describe('the end', () => {
     assert.notEqual(await cut, 200)
   })
 
-  test('clients with kept connections lose no request', async () => {
+  test('clients with keep-alive connections lose no request', async () => {
     const server = await startServer()
     let isRunning = true
     let answered = 0
@@ -389,12 +389,12 @@ describe('the end', () => {
     assert.deepEqual(lost, [])
   })
 
-  test('with nothing open, the end takes no time at all, not even SHUTDOWN_MS', async () => {
+  test('without open requests, even a SHUTDOWN_MS of 0 suffices', async () => {
     const server = await startServer({ env: { SHUTDOWN_MS: '0' } })
     assert.equal(await server.stop(), 0)
   })
 
-  test('a second signal ends it now', async () => {
+  test('a second signal ends the process at once', async () => {
     const server = await startServer({ env: { ...SLOW, SHUTDOWN_MS: '60000' } })
     const cut = predict(server, Array(500).fill(1)).then(
       ({ status }) => status,
@@ -408,7 +408,7 @@ describe('the end', () => {
     assert.notEqual(await cut, 200)
   })
 
-  test('an exception that nobody catches ends the process with its cause', async () => {
+  test('an uncaught exception ends the process, and its cause is logged', async () => {
     const throwing = `data:text/javascript,process.on('SIGUSR2',()=>{throw/**/new/**/Error('out/of/the/blue')})`
     const server = await startServer({ env: { NODE_OPTIONS: `--import=${throwing}` } })
     const exited = once(server.process, 'exit')
@@ -427,27 +427,27 @@ describe('SIGHUP', () => {
     return dir
   }
 
-  test('the folder is loaded again, and no request notices', async (t) => {
+  test('the folder is reloaded under load', async (t) => {
     const dir = folder('linear') // y = 2x - 1
     const server = await start(t, { MODEL_DIR: dir })
     let isOver = false
-    let asked = 0
-    const answers = new Set<number>()
+    let answered = 0
+    const predictions = new Set<number>()
     const clients = Array.from({ length: 8 }, async () => {
       while (!isOver) {
         const response = await predict(server, [5])
         const { prediction } = (await response.json()) as { prediction: number }
-        answers.add(prediction)
-        asked++
+        predictions.add(prediction)
+        answered++
       }
     })
-    await until(() => asked > 20)
+    await until(() => answered > 20)
     for (const [index, name] of ['number', 'linear', 'number'].entries()) {
-      cpSync(join(MODELS, name, 'model.onnx'), join(dir, 'model.onnx')) // y = 2x, on [n] and not [n, 1]
+      cpSync(join(MODELS, name, 'model.onnx'), join(dir, 'model.onnx')) // number: y = 2x, of [n] instead of [n, 1]
       writeFileSync(join(dir, 'config.json'), `{"problem_type":"regression","version":"${index + 2}"}`)
       server.process.kill('SIGHUP')
       await until(() => server.log.filter((line) => line.includes('reloaded')).length === index + 1)
-      if (name === 'linear') await until(() => asked > 40)
+      if (name === 'linear') await until(() => answered > 40)
     }
     isOver = true
     await Promise.all(clients).catch(() => {})
@@ -461,11 +461,11 @@ describe('SIGHUP', () => {
     rmSync(dir, { recursive: true })
   })
 
-  test('SIGTERM while a model is loaded again waits for it, since ONNX Runtime would abort', async (t) => {
+  test('SIGTERM during a reload waits for it, since ONNX Runtime would abort', async (t) => {
     for (const delayMs of [5, 10, 20, 30, 45, 60, 80, 100]) {
       const server = await start(t)
       server.process.kill('SIGHUP')
-      await setTimeout(delayMs) // moments of a load, which no event marks
+      await setTimeout(delayMs) // moments of the reload, which no event marks
       assert.equal(await server.stop(), 0)
     }
   })
@@ -489,10 +489,10 @@ describe('faults', () => {
   test('an inference worker that dies is replaced, and its requests are answered', async (t) => {
     const server = await start(t, { ...SLOW, ...KILLER })
     for (let round = 1; round <= 3; round++) {
-      const asked = Array.from({ length: 10 }, (_, i) => predict(server, [i]))
+      const responses = Array.from({ length: 10 }, (_, i) => predict(server, [i]))
       await untilWaiting(server, 5)
       server.process.kill('SIGUSR2')
-      for (const [index, response] of (await Promise.all(asked)).entries())
+      for (const [index, response] of (await Promise.all(responses)).entries())
         await assertRight(response, [index])
       await untilMetric(server, 'onnxpress_worker_restarts_total', round)
     }
@@ -500,7 +500,7 @@ describe('faults', () => {
     await logged(server, ({ msg }) => /inference worker ended .* starting another/.test(String(msg)))
   })
 
-  test('while it cannot be started again, the server is not ready and says so', async (t) => {
+  test('while the worker cannot be restarted, the server is not ready', async (t) => {
     const dir = join(mkdtempSync(join(tmpdir(), 'onnxpress-fault-')), 'model')
     cpSync(join(MODELS, 'linear'), dir, { recursive: true })
     const server = await start(t, { MODEL_DIR: dir, ...KILLER })
@@ -517,8 +517,8 @@ describe('faults', () => {
   })
 })
 
-describe('what one sees', () => {
-  test('nothing of the rehearsal: no line, no number, with a token and without', async (t) => {
+describe('logs and metrics', () => {
+  test('the rehearsal leaves no log lines and no counts, with a token and without', async (t) => {
     const servers: Record<string, string>[] = [
       {},
       { API_TOKEN: 's3cret-token' },
@@ -540,7 +540,7 @@ describe('what one sees', () => {
     }
   })
 
-  test('each request has an id, its own or a new one, in the answer and in the log', async (t) => {
+  test('each request has an id, sent or new, in the response and in the log', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
     const headers = { 'x-request-id': 'order-66', traceparent: `00-${traceId}-00f067aa0ba902b7-01` }
@@ -558,8 +558,8 @@ describe('what one sees', () => {
     assert.match(own.headers.get('server-timing')!, /^queue;dur=[\d.]+, inference;dur=[\d.]+$/)
 
     for (const path of ['/nothing', '/livez', '/predict', '/v2', '/models/linear', '/docs']) {
-      const answer = await fetch(server.url + path, { headers: { 'x-request-id': 'bad id"' } })
-      assert.match(answer.headers.get('x-request-id')!, /^[0-9a-f-]{36}$/, path)
+      const response = await fetch(server.url + path, { headers: { 'x-request-id': 'bad id"' } })
+      assert.match(response.headers.get('x-request-id')!, /^[0-9a-f-]{36}$/, path)
     }
     assert.ok(
       server.log.every((text) => !text.includes('/livez')),
@@ -567,11 +567,11 @@ describe('what one sees', () => {
     )
   })
 
-  test('an image is timed in all its parts', async (t) => {
+  test('every stage of an image request is timed', async (t) => {
     const server = await start(t)
     const body = new Uint8Array(readFileSync(join(ROOT, 'models/mnist/sample.png')))
-    const answer = await fetch(`${server.url}/predict`, { method: 'POST', body })
-    assert.match(answer.headers.get('server-timing')!, /^preprocess;dur=.*, queue;dur=.*, inference;dur=/)
+    const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
+    assert.match(response.headers.get('server-timing')!, /^preprocess;dur=.*, queue;dur=.*, inference;dur=/)
     const metrics = await metricsOf(server)
     assert.equal(metrics.get('onnxpress_preprocess_duration_seconds_count'), 1)
     assert.equal(metrics.get('onnxpress_batch_size_sum'), 1)
@@ -595,7 +595,7 @@ describe('what one sees', () => {
     assert.deepEqual([status, stderr], [0, ''])
   })
 
-  test('the dashboard and the alerts ask for nothing that is not there', async (t) => {
+  test('the dashboard and the alerts use only metrics that exist', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
     await predict(server, [5])
     const text = await (await fetch(`${server.url}/metrics`)).text()
@@ -607,7 +607,7 @@ describe('what one sees', () => {
     }
   })
 
-  test('routes are counted by their patterns, not by what clients make up', async (t) => {
+  test('requests are counted by route pattern, not by path', async (t) => {
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear') })
     for (let i = 0; i < 20; i++) {
       await fetch(`${server.url}/made/up/${i}`)
@@ -624,11 +624,11 @@ describe('what one sees', () => {
 
   test("helmet's headers, a policy without inline scripts, no token in the log", async (t) => {
     const server = await start(t, { API_TOKEN: 's3cret-token' })
-    const answer = await fetch(`${server.url}/model`, { headers: { authorization: 'Bearer s3cret-token' } })
-    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff')
-    assert.match(answer.headers.get('content-security-policy')!, /^default-src 'self';/)
-    assert.doesNotMatch(answer.headers.get('content-security-policy')!, /unsafe/)
-    assert.equal(answer.headers.get('x-powered-by'), null)
+    const response = await fetch(`${server.url}/model`, { headers: { authorization: 'Bearer s3cret-token' } })
+    assert.equal(response.headers.get('x-content-type-options'), 'nosniff')
+    assert.match(response.headers.get('content-security-policy')!, /^default-src 'self';/)
+    assert.doesNotMatch(response.headers.get('content-security-policy')!, /unsafe/)
+    assert.equal(response.headers.get('x-powered-by'), null)
     await logged(server, ({ path }) => path === '/model')
     assert.ok(server.log.every((line) => !line.includes('s3cret')))
   })
@@ -702,14 +702,14 @@ describe('WEB_CONCURRENCY', () => {
     t.after(() => child.kill('SIGKILL'))
     await new Promise<void>((resolve) => {
       createInterface(child.stdout).on('line', (line) => {
-        if (/serving/.test(line)) resolve() // and two are still to come
+        if (/serving/.test(line)) resolve() // the other two are still starting
       })
     })
     child.kill('SIGTERM')
     assert.deepEqual(await once(child, 'exit'), [0, null])
   })
 
-  test('a process that is killed before it is ready ends the whole with one line that says so', async () => {
+  test('a process that is killed before it is ready stops the primary with one line', async () => {
     const dying = 'data:text/javascript,if(process.send)process.kill(process.pid,9)'
     const env = { WEB_CONCURRENCY: '2', NODE_OPTIONS: `--import=${dying}` }
     const { code, stderr } = await run(['server.js'], env)
@@ -720,7 +720,7 @@ describe('WEB_CONCURRENCY', () => {
     )
   })
 
-  test('what cannot start ends the whole with one line and code 1', async () => {
+  test('a process that cannot start stops the primary with one line and exit code 1', async () => {
     const { code, stderr } = await run(['server.js'], { MODEL_DIR: 'nowhere', WEB_CONCURRENCY: '3' })
     assert.equal(code, 1)
     assert.match(stderr, /^onnxpress: MODEL_DIR=nowhere: there is no folder[^\n]*\n$/)

@@ -43,8 +43,8 @@ async function startLoggingTo(t: TestContext, stdout: number | 'pipe') {
     stderr: () => stderr,
     async ask(count: number) {
       for (let i = 0; i < count; i += 50) {
-        const answers = Array.from({ length: Math.min(50, count - i) }, () => get(LONG_PATH))
-        for (const { status } of await Promise.all(answers)) assert.equal(status, 404)
+        const responses = Array.from({ length: Math.min(50, count - i) }, () => get(LONG_PATH))
+        for (const { status } of await Promise.all(responses)) assert.equal(status, 404)
       }
     },
     async dropped() {
@@ -52,11 +52,11 @@ async function startLoggingTo(t: TestContext, stdout: number | 'pipe') {
       return Number(text.match(/^onnxpress_log_lines_dropped_total (\d+)$/m)?.[1])
     },
     async stop() {
-      const begun = performance.now()
+      const startedAt = performance.now()
       const exited = once(child, 'exit')
       child.kill('SIGTERM')
       const [code] = await exited
-      return { code, ms: performance.now() - begun }
+      return { code, ms: performance.now() - startedAt }
     },
   }
 }
@@ -66,7 +66,7 @@ type LoggingServer = Awaited<ReturnType<typeof startLoggingTo>>
 async function assertStops(server: LoggingServer): Promise<void> {
   const { code, ms } = await server.stop()
   assert.equal(code, 0)
-  assert.ok(ms < 2000, `the end took ${ms} ms`)
+  assert.ok(ms < 2000, `shutdown took ${ms} ms`)
 }
 
 test('a log that cannot be written (/dev/full) loses lines, not requests', {
@@ -112,15 +112,15 @@ test('a full log disk loses lines, and the log says so once it is writable again
   assert.ok(dropped > 300, `${dropped} lines were dropped`)
   assert.ok(statSync(log).size > 2 ** 18)
   rmSync(ballast)
-  const isSaid = () => readFileSync(log, 'utf8').includes('log lines were dropped')
-  while (!isSaid()) await setTimeout(20)
+  const isReported = () => readFileSync(log, 'utf8').includes('log lines were dropped')
+  while (!isReported()) await setTimeout(20)
   await server.ask(1)
   await assertStops(server)
   const lines = readFileSync(log, 'utf8').trimEnd().split('\n')
   const parsed = lines.map((line) => JSON.parse(line) as { msg: string; dropped?: number })
-  const said = parsed.filter(({ msg }) => msg.includes('log lines were dropped'))
+  const reports = parsed.filter(({ msg }) => msg.includes('log lines were dropped'))
   assert.deepEqual(
-    said.map((line) => line.dropped),
+    reports.map((line) => line.dropped),
     [dropped],
   )
   const requests = parsed.filter(({ msg }) => msg === 'request').length
@@ -147,7 +147,7 @@ test('a full pipe does not delay the shutdown', { timeout: 60_000 }, async (t) =
   await assertStops(server)
 })
 
-test('a reader of the log that leaves loses lines, not requests', { timeout: 60_000 }, async (t) => {
+test('a log reader that exits costs no requests', { timeout: 60_000 }, async (t) => {
   const server = await startLoggingTo(t, 'pipe')
   server.child.stdout!.destroy()
   await server.ask(300)

@@ -32,7 +32,7 @@ test("a small PNG is decoded without freeing the memory that Node's small buffer
   t.after(() => {
     Buffer.poolSize = poolSize
   })
-  Buffer.poolSize = 2 ** 16 // as Node 24 has it
+  Buffer.poolSize = 2 ** 16 // as in Node 24
   const file = encodePng({ width: 40, height: 40, channels: 1, data: new Uint8Array(1600).fill(7) })
   const recipe = loadRecipe(fileURLToPath(new URL('../models/mnist', import.meta.url)))!
   const small = Array.from({ length: 100 }, () => Buffer.allocUnsafe(1000))

@@ -45,7 +45,7 @@ function nest(values: number[], shape: number[]): unknown {
   )
 }
 
-interface Answer {
+interface Result {
   input?: number
   label?: string
   score?: number
@@ -73,14 +73,14 @@ function assertClose(actual: number, expected: number): void {
   )
 }
 
-function assertTruth(name: string, answers: Answer[], labels: string[]): void {
+function assertTruth(name: string, results: Result[], labels: string[]): void {
   const { output } = truths[name]
   // float16 has 11 bits of precision
   const tolerance = name === 'half' ? 2e-3 : 1e-5
-  answers.forEach((answer, row) => {
+  results.forEach((result, row) => {
     const expected = output[row]
-    if (answer.predictions === undefined) {
-      const numbers = [answer.prediction].flat() as number[]
+    if (result.predictions === undefined) {
+      const numbers = [result.prediction].flat() as number[]
       assert.equal(numbers.length, expected.length)
       numbers.forEach((number, i) => {
         assertClose(number, expected[i] as number)
@@ -89,12 +89,12 @@ function assertTruth(name: string, answers: Answer[], labels: string[]): void {
     }
     const best = expected as [number, number][]
     const shown =
-      name === 'faces' ? best.filter(([, score]) => score > 0.3) : best.slice(0, answer.predictions.length)
+      name === 'faces' ? best.filter(([, score]) => score > 0.3) : best.slice(0, result.predictions.length)
     assert.deepEqual(
-      answer.predictions.map(({ label }) => label),
+      result.predictions.map(({ label }) => label),
       shown.map(([index]) => labels[index]),
     )
-    answer.predictions.forEach(({ score }, i) => {
+    result.predictions.forEach(({ score }, i) => {
       assert.ok(Math.abs(score - shown[i][1]) < tolerance, `${score} is not ${shown[i][1]}`)
     })
   })
@@ -106,7 +106,7 @@ describe("every kind of model gives NumPy's results", () => {
       const server = await startServer({ env: { MODEL_DIR: join(MODELS, name) } })
       const { labels } = (await (await fetch(`${server.url}/model`)).json()) as { labels: string[] }
       const count = shape[0]
-      const asList = (answer: Answer | Answer[]) => [answer].flat()
+      const asList = (result: Result | Result[]) => [result].flat()
 
       const given = dtype === 'float16' ? 'float32' : dtype
       const bytes = rampTensor(shape, dtype)
@@ -232,7 +232,7 @@ describe('images', () => {
     await server.stop()
   })
 
-  test('images that keep their ratio may have any size, also in one request', async () => {
+  test('images that keep their ratio may have any size, even in one request', async () => {
     const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size') } })
     const files = await Promise.all([photo(32, 20), photo(20, 32), photo(16, 16)])
     const single = []
@@ -270,7 +270,7 @@ test('on a CPU a slow model gets smaller batches than a fast one, but never more
   assert.equal(await largest('slow', { MAX_BATCH_SIZE: '5' }), 5)
 })
 
-test('concurrent requests in any mix of forms get the results of one-by-one requests', async () => {
+test('concurrent requests in any mix of forms get the same results as one by one', async () => {
   const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'any_size'), MAX_BATCH_SIZE: '4' } })
   const file = new Uint8Array(
     await sharp({ create: { width: 40, height: 30, channels: 3, background: '#a5f' } })
@@ -302,7 +302,7 @@ test('concurrent requests in any mix of forms get the results of one-by-one requ
   }
   await fc.assert(
     fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 12 }), async (mix) => {
-      const answers = await Promise.all(
+      const results = await Promise.all(
         mix.map((item) => {
           if (item.kind === 'tensor')
             return send(samples(item.n, item.height, item.width, item.seed), item.height, item.width)
@@ -312,17 +312,17 @@ test('concurrent requests in any mix of forms get the results of one-by-one requ
         }),
       )
       for (const [index, item] of mix.entries()) {
-        const given = [answers[index]].flat()
-        assert.equal(given.length, item.n)
+        const received = [results[index]].flat()
+        assert.equal(received.length, item.n)
         if (item.kind === 'images') {
-          for (const answer of given) assert.deepEqual(answer, image)
+          for (const result of received) assert.deepEqual(result, image)
           continue
         }
         const one = samples(item.n, item.height, item.width, item.seed)
-        for (const [row, answer] of given.entries()) {
+        for (const [row, result] of received.entries()) {
           const alone = await send([one[row]], item.height, item.width)
-          assert.equal(answer.label, alone.label)
-          assertClose(answer.score, alone.score)
+          assert.equal(result.label, alone.label)
+          assertClose(result.score, alone.score)
         }
       }
     }),
@@ -331,11 +331,11 @@ test('concurrent requests in any mix of forms get the results of one-by-one requ
   assert.equal(await server.stop(), 0)
 })
 
-describe('a folder that cannot be served stops the start with one line', () => {
+describe('model folders', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'onnxpress-folders-'))
   let number = 0
 
-  /** A copy of a fixture with some of its files replaced: an object is merged into the JSON, a string is the file. */
+  /** A copy of a fixture with other files: an object is merged into the JSON, a string replaces the file. */
   function folder(base: string, files: Record<string, object | string>): string {
     const dir = join(scratch, String(number++))
     cpSync(join(MODELS, base), dir, { recursive: true })
@@ -411,12 +411,12 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /function_to_apply is "relu", expected softmax, sigmoid, none/,
     ],
     [
-      'a threshold that is none',
+      'an invalid threshold',
       () => folder('faces', { 'config.json': { threshold: '0.3' } }),
       /threshold is "0\.3", expected a number from 0 to 1/,
     ],
     [
-      'a label too few',
+      'too few labels',
       () => folder('fashion', { 'config.json': { id2label: { 0: 'a', 1: 'b' } } }),
       /id2label has 2 labels, but the model's output has 10 classes/,
     ],
@@ -441,7 +441,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /image_mean is "half"/,
     ],
     [
-      'num_channels against the graph',
+      'num_channels that contradicts the graph',
       () => folder('faces', { 'config.json': { num_channels: 1 } }),
       /channel axis says 3 channels, but num_channels .* says 1/,
     ],
@@ -451,7 +451,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /makes images of 32x32, but the model's input x is 16x24/,
     ],
     [
-      'a size that is none',
+      'an incomplete size',
       () => folder('faces', { 'preprocessor_config.json': { size: { width: 16 } } }),
       /size is .*expected/,
     ],
@@ -484,7 +484,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /image_processor_type is \{"toString":1\}/,
     ],
     [
-      'a resample by name',
+      'a resample named like a JavaScript property',
       () => folder('faces', { 'preprocessor_config.json': { resample: 'length' } }),
       /resample is "length"/,
     ],
@@ -523,11 +523,11 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /crop_mode is "zoom", expected center, squash, border/,
     ],
   ]
-  for (const [name, make, said] of broken) {
-    test(name, async () => {
+  for (const [name, make, pattern] of broken) {
+    test(`${name} stops the start with one line`, async () => {
       const { code, stderr, stdout } = await run(['server.js'], { MODEL_DIR: make() })
       assert.equal(code, 1)
-      assert.match(stderr, said)
+      assert.match(stderr, pattern)
       assert.match(stderr, /^onnxpress: [^\n]+\n$/)
       assert.equal(stdout, '')
     })
@@ -545,7 +545,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
       /softmax has already been applied/,
     ],
     [
-      'several outputs, and none that is known',
+      'several outputs, none with a known name',
       () => folder('outputs', { 'config.json': '{}' }),
       /several outputs \(scores, twice, positive\): scores is used as the scores/,
     ],
@@ -580,17 +580,17 @@ describe('a folder that cannot be served stops the start with one line', () => {
     ],
     ['a batch axis that is not free', () => join(MODELS, 'one_by_one'), /one sample at a time/],
   ]
-  for (const [name, make, said] of unusual) {
-    test(`${name} is one warning, and it serves`, async () => {
+  for (const [name, make, pattern] of unusual) {
+    test(`${name}: one warning, and the model is served`, async () => {
       const server = await startServer({ env: { MODEL_DIR: make() } })
       const warnings = server.log.map((line) => JSON.parse(line)).filter(({ level }) => level === 40)
       assert.equal(warnings.length, 1, JSON.stringify(warnings))
-      assert.match(JSON.stringify(warnings[0].msg), said)
+      assert.match(JSON.stringify(warnings[0].msg), pattern)
       await server.stop()
     })
   }
 
-  test('a graph that ends in an operator of scores needs no warning', async () => {
+  test('a graph that ends in Softmax or LogSoftmax causes no warning', async () => {
     for (const name of ['softmaxed', 'log_softmaxed']) {
       const server = await startServer({ env: { MODEL_DIR: join(MODELS, name) } })
       assert.equal(server.log.length, 1)
@@ -637,7 +637,7 @@ describe('a folder that cannot be served stops the start with one line', () => {
     await server.stop()
   })
 
-  test('the output that config.json names has the scores', async () => {
+  test('config.json names the output with the scores', async () => {
     const dir = folder('outputs', { 'config.json': '{"output":"twice","labels":["ant","bee","cat"]}' })
     const server = await startServer({ env: { MODEL_DIR: dir } })
     const { label, predictions } = await post(server, '/predict', '{"data":[[1,3,2]]}', 'application/json')

@@ -16,7 +16,7 @@ interface Output {
   parameters?: { binary_data_size: number }
 }
 
-interface Answer {
+interface InferResponse {
   model_name: string
   model_version: string
   id?: string
@@ -31,7 +31,7 @@ function infer(server: RunningServer, name: string, request: unknown, ...binary:
   return fetch(`${server.url}/v2/models/${name}/infer`, { method: 'POST', body, headers })
 }
 
-async function answerOf(response: Response): Promise<Answer> {
+async function jsonOf(response: Response): Promise<InferResponse> {
   const text = await response.text()
   assert.equal(response.status, 200, text)
   assert.match(response.headers.get('content-type')!, /^application\/json/)
@@ -39,11 +39,11 @@ async function answerOf(response: Response): Promise<Answer> {
 }
 
 /** A binary response: its JSON, and each output's bytes by name. */
-async function binaryAnswerOf(response: Response) {
+async function binaryOf(response: Response) {
   const body = Buffer.from(await response.arrayBuffer())
   assert.equal(response.status, 200, body.toString())
   let offset = Number(response.headers.get(HEADER))
-  const json: Answer = JSON.parse(body.toString('utf8', 0, offset))
+  const json: InferResponse = JSON.parse(body.toString('utf8', 0, offset))
   const bytes: Record<string, Buffer> = {}
   for (const { name, parameters } of json.outputs) {
     if (!parameters) continue
@@ -64,7 +64,7 @@ function texts(...values: string[]): Buffer {
   )
 }
 
-/** Float32 1/8, 2/8, ..., exact in every notation. */
+/** Multiples of 1/8, exact in every notation. */
 function ramp(count: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => ((i * 7) % 23) / 8)
 }
@@ -108,7 +108,7 @@ describe('an image classifier', () => {
     })
     const { predictions } = (await predicted.json()) as { predictions: { label: string; score: number }[] }
 
-    const flat = await answerOf(
+    const flat = await jsonOf(
       await infer(server, 'digits', { inputs: [{ ...input, data: Array.from(digit) }] }),
     )
     assert.deepEqual(Object.keys(flat), ['model_name', 'model_version', 'outputs'])
@@ -126,7 +126,7 @@ describe('an image classifier', () => {
       inputs: [{ ...input, data: [[rows]] }],
       outputs: [],
     })
-    assert.deepEqual(await answerOf(nested), { ...flat, id: 'n' })
+    assert.deepEqual(await jsonOf(nested), { ...flat, id: 'n' })
 
     const expected = Buffer.from(Float32Array.from(logits.data as number[]).buffer)
     const bytes = new Uint8Array(digit.buffer)
@@ -135,7 +135,7 @@ describe('an image classifier', () => {
       inputs: [{ ...input, parameters: { binary_data_size: bytes.length } }],
       parameters: { binary_data_output: true },
     }
-    const binary = await binaryAnswerOf(await infer(server, 'digits', request, bytes))
+    const binary = await binaryOf(await infer(server, 'digits', request, bytes))
     assert.equal(binary.json.id, 'b')
     assert.deepEqual(binary.bytes.logits, expected)
 
@@ -144,7 +144,7 @@ describe('an image classifier', () => {
       body: digit,
       headers: { [HEADER]: '0' },
     })
-    assert.deepEqual((await binaryAnswerOf(raw)).bytes.logits, expected)
+    assert.deepEqual((await binaryOf(raw)).bytes.logits, expected)
 
     const json = Buffer.from(JSON.stringify(request))
     const zipped = await fetch(`${server.url}/v2/models/digits/infer`, {
@@ -152,16 +152,14 @@ describe('an image classifier', () => {
       body: gzipSync(Buffer.concat([json, bytes])),
       headers: { [HEADER]: String(json.length), 'content-encoding': 'gzip' },
     })
-    assert.deepEqual((await binaryAnswerOf(zipped)).bytes.logits, expected)
+    assert.deepEqual((await binaryOf(zipped)).bytes.logits, expected)
   })
 
   test("a batch larger than the model's is returned whole", async () => {
     const many = ramp(60 * 784)
     const ask = async (shape: number[], data: Float32Array) => {
       const [{ data: values }] = (
-        await answerOf(
-          await infer(server, 'digits', { inputs: [{ ...input, shape, data: Array.from(data) }] }),
-        )
+        await jsonOf(await infer(server, 'digits', { inputs: [{ ...input, shape, data: Array.from(data) }] }))
       ).outputs
       return values as number[]
     }
@@ -179,7 +177,7 @@ describe('an image classifier', () => {
         inputs: [{ ...input, data: Array.from(digit) }],
         outputs: [{ name: 'logits', parameters: { classification } }],
       }
-      const [output] = (await answerOf(await infer(server, 'digits', request))).outputs
+      const [output] = (await jsonOf(await infer(server, 'digits', request))).outputs
       assert.equal(output.datatype, 'BYTES')
       return output
     }
@@ -204,7 +202,7 @@ describe('an image classifier', () => {
   const binarySize = (size: number) => ({ data: undefined, parameters: { binary_data_size: size } })
 
   const refused: [string, () => Promise<Response>, number, RegExp][] = [
-    ['no JSON', () => post('{"inputs":'), 400, /not JSON/],
+    ['invalid JSON', () => post('{"inputs":'), 400, /not JSON/],
     ['an empty body', () => post(''), 400, /not JSON/],
     ['NaN', () => post('{"inputs":[{"name":"pixel_values","data":[NaN]}]}'), 400, /not JSON/],
     ['400,000 brackets', () => post(`{"inputs":${'['.repeat(4e5)}${']'.repeat(4e5)}}`), 400, /inputs/],
@@ -248,7 +246,7 @@ describe('an image classifier', () => {
     ],
     ['too few values', () => fault({ data: [1, 2, 3] }), 400, /784 elements, but the data has 3/],
     ['no data', () => fault({ data: undefined }), 400, /either data or/],
-    ['data that is no list', () => fault({ data: 7 }), 400, /expected a list/],
+    ['data that is not a list', () => fault({ data: 7 }), 400, /expected a list/],
     ['an empty list', () => fault({ data: [] }), 400, /empty list/],
     ['uneven depth', () => fault({ data: [[[1, 2], [3]]] }), 400, /nested as/],
     [
@@ -266,13 +264,13 @@ describe('an image classifier', () => {
       /either data or/,
     ],
     [
-      'fewer bytes than said',
+      'fewer bytes than announced',
       () => fault(binarySize(3136), new Uint8Array(100)),
       400,
       /binary_data_size is 3136, but 100 bytes follow/,
     ],
     [
-      'more bytes than said',
+      'more bytes than announced',
       () => fault(binarySize(3136), new Uint8Array(3137)),
       400,
       /binary_data_size is 3136, but 3137 bytes follow/,
@@ -292,7 +290,7 @@ describe('an image classifier', () => {
     ],
     ['JSON longer than the body', () => post('{}', { [HEADER]: '3' }), 400, /at most the 2 bytes/],
     ['a negative length of JSON', () => post('{}', { [HEADER]: '-1' }), 400, /whole number/],
-    ['a length of JSON that is none', () => post('{}', { [HEADER]: '1e9' }), 400, /whole number/],
+    ['an invalid length of JSON', () => post('{}', { [HEADER]: '1e9' }), 400, /whole number/],
     [
       'raw bytes of another size',
       () => post(new Uint8Array(3137), { [HEADER]: '0' }),
@@ -336,13 +334,13 @@ describe('an image classifier', () => {
       /classification/,
     ],
     [
-      'a million inputs',
+      '300,000 inputs',
       () => infer(server, 'digits', { inputs: Array(300_000).fill({ name: 'a' }) }),
       400,
       /expected a list of up to 100/,
     ],
     [
-      'a million outputs',
+      '300,000 outputs',
       () => infer(server, 'digits', { inputs: [input], outputs: Array(300_000).fill({ name: 'a' }) }),
       400,
       /expected a list of up to 100/,
@@ -374,8 +372,8 @@ describe('several outputs', () => {
   // the model: scores x0, x1 + 0.5, x2, 2 * (x0 + x1 + x2) - 20 of ant, bee, cat, dog; twice x as whole numbers; x > 0
   const inputs = [{ name: 'x', shape: [2, 3], datatype: 'FP32', data: [1, 2, 3, -4, 50, 6] }]
 
-  test('all numeric outputs that have a batch axis, in the order of the graph', async () => {
-    assert.deepEqual((await answerOf(await infer(server, 'outputs', { inputs }))).outputs, [
+  test('all numeric outputs with a batch axis, in the order of the graph', async () => {
+    assert.deepEqual((await jsonOf(await infer(server, 'outputs', { inputs }))).outputs, [
       { name: 'scores', datatype: 'FP32', shape: [2, 4], data: [1, 2.5, 3, -8, -4, 50.5, 6, 84] },
       { name: 'twice', datatype: 'INT64', shape: [2, 3], data: [2, 4, 6, -8, 100, 12] },
       { name: 'positive', datatype: 'BOOL', shape: [2, 3], data: [true, true, true, false, true, true] },
@@ -388,7 +386,7 @@ describe('several outputs', () => {
       { name: 'scores', parameters: { classification: 2 } },
       { name: 'twice', parameters: { binary_data: true } },
     ]
-    const { json, bytes } = await binaryAnswerOf(
+    const { json, bytes } = await binaryOf(
       await infer(server, 'outputs', { inputs, outputs }, new Uint8Array(0)),
     )
     assert.deepEqual(
@@ -403,7 +401,7 @@ describe('several outputs', () => {
     assert.deepEqual(bytes.twice, Buffer.from(BigInt64Array.of(2n, 4n, 6n, -8n, 100n, 12n).buffer))
   })
 
-  test('requests for different outputs at once each get their own', async () => {
+  test('concurrent requests for different outputs each get their own', async () => {
     const asks = Array.from({ length: 60 }, async (_, i) => {
       const rows = 1 + (i % 3)
       const request = {
@@ -417,7 +415,7 @@ describe('several outputs', () => {
         twice: Array(rows * 3).fill(2 * i),
         positive: Array(rows * 3).fill(i > 0),
       }
-      const { outputs } = await answerOf(await infer(server, 'outputs', request))
+      const { outputs } = await jsonOf(await infer(server, 'outputs', request))
       assert.deepEqual(
         outputs.map(({ data }) => data),
         request.outputs.map(({ name }) => found[name]),
@@ -460,7 +458,7 @@ describe('64-bit integers', () => {
   const request = (data: string, rest = '') =>
     `{"inputs":[{"name":"x","shape":[2,2],"datatype":"INT64","data":${data}}]${rest}}`
 
-  test('they keep every digit in JSON', async () => {
+  test('keep every digit in JSON', async () => {
     const data = '[[9223372036854775807, -9223372036854775808],\n[9007199254740993,1]]'
     const text = await (await send(request(data))).text()
     assert.match(text, /"data":\[9223372036854775807,-9223372036854775808,9007199254740993,1\]/)
@@ -510,9 +508,9 @@ for (const [name, datatype, data, array, wrong] of DTYPES) {
       { inputs: [binary], parameters: { binary_data_output: true } },
       bytes,
     )
-    const answer = await binaryAnswerOf(inBinary)
-    assert.equal(answer.json.outputs[0].datatype, datatype)
-    assert.deepEqual(answer.bytes.y, bytes)
+    const received = await binaryOf(inBinary)
+    assert.equal(received.json.outputs[0].datatype, datatype)
+    assert.deepEqual(received.bytes.y, bytes)
 
     // half precision cannot be sent in JSON
     const inJson = await infer(server, name, { inputs: [{ ...head, data }] })
@@ -521,7 +519,7 @@ for (const [name, datatype, data, array, wrong] of DTYPES) {
       assert.match(await inJson.text(), /FP16 cannot be sent in JSON/)
     } else {
       const expected = name === 'float32' ? (data as number[]).map(Math.fround) : data
-      assert.deepEqual((await answerOf(inJson)).outputs[0].data, expected)
+      assert.deepEqual((await jsonOf(inJson)).outputs[0].data, expected)
     }
     if (wrong) assert.equal((await infer(server, name, { inputs: [{ ...head, data: wrong }] })).status, 400)
     await server.stop()

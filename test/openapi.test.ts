@@ -35,7 +35,7 @@ async function documentOf(server: RunningServer, headers = {}): Promise<Document
 
 const IMAGE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
 
-/** A body as an operation documents it; undefined where only the model's own numbers would do. */
+/** An operation's example body; undefined if only the model's own numbers would be valid. */
 function exampleOf(requestBody: Operation['requestBody']): string | FormData | undefined {
   const [{ schema, example }] = Object.values(requestBody?.content ?? { none: { schema: {} } })
   if (example) return JSON.stringify(example)
@@ -122,11 +122,11 @@ for (const name of ['mnist', 'linear', 'faces', 'outputs', 'features', 'any_size
             body,
             headers: isJson ? { 'content-type': 'application/json' } : {},
           })
-          const answer = responses[response.status]
-          assert.ok(answer, `${operationId} answered ${response.status}`)
-          const { content } = answer.$ref
-            ? document.components.responses[answer.$ref.split('/').at(-1)!]
-            : answer
+          const documented = responses[response.status]
+          assert.ok(documented, `${operationId} answered ${response.status}`)
+          const { content } = documented.$ref
+            ? document.components.responses[documented.$ref.split('/').at(-1)!]
+            : documented
           const [type] = response.headers.get('content-type')!.split(';')
           assert.ok(content?.[type], `${operationId}: ${response.status} ${type}`)
           // a folder without a sample; a tensor is not preprocessed
@@ -138,7 +138,7 @@ for (const name of ['mnist', 'linear', 'faces', 'outputs', 'features', 'any_size
   })
 }
 
-test('the document has the limits; a retrained model with other labels or another name breaks no client', async () => {
+test('the document has the limits, but neither the labels nor the name of the model in its schemas', async () => {
   const server = await startServer({
     env: { MODEL_DIR: join(MODELS, 'fashion'), MAX_UPLOAD_MB: '3', MAX_PIXELS: '1234567' },
   })

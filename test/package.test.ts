@@ -16,13 +16,13 @@ const server = express().use('/digits', classifier).listen(0, '127.0.0.1', async
   const url = 'http://127.0.0.1:' + server.address().port
   const ask = (path, options) => fetch(url + path, options)
   const body = await (await ask('/digits/model/sample')).arrayBuffer()
-  const answer = await (await ask('/digits/predict', { method: 'POST', body })).json()
+  const result = await (await ask('/digits/predict', { method: 'POST', body })).json()
   const tooLarge = await ask('/digits/predict', { method: 'POST', body: new Uint8Array(2 ** 20 + 1) })
   const page = await ask('/digits')
   const missing = await ask('/predict', { method: 'POST', body })
   const metrics = await (await ask('/digits/metrics')).text()
   console.log(JSON.stringify({
-    label: answer.label, predictions: answer.predictions.length, tooLarge: tooLarge.status, page: page.url.slice(url.length),
+    label: result.label, predictions: result.predictions.length, tooLarge: tooLarge.status, page: page.url.slice(url.length),
     missing: missing.status, batches: /^onnxpress_batch_size_count 1$/m.test(metrics),
   }))
   server.close()
@@ -67,7 +67,7 @@ test('the packed package: small, a command, types, and an app to mount', async (
   const [tarball] = readdirSync(folder)
   assert.ok(statSync(join(folder, tarball)).size < 3_000_000)
 
-  // installed by hand with this checkout's dependencies, without the registry
+  // install by hand with this checkout's dependencies, without a registry
   const modules = join(folder, 'node_modules')
   execFileSync('mkdir', ['-p', join(modules, 'onnxpress')])
   execFileSync('tar', [
@@ -141,18 +141,18 @@ test('the packed package: small, a command, types, and an app to mount', async (
     symlinkSync(join(modules, 'onnxpress/server.js'), bin)
     const model = join(ROOT, 'test/fixtures/models/linear')
     const server = await startServer({ args: [bin, model, '--port', '0'], env: { PORT: 'abc' }, cwd: folder })
-    const answer = await fetch(`${server.url}/predict`, {
+    const response = await fetch(`${server.url}/predict`, {
       method: 'POST',
       body: new URLSearchParams({ value: '5' }),
     })
-    assert.deepEqual(await answer.json(), { input: 5, prediction: 9 })
+    assert.deepEqual(await response.json(), { input: 5, prediction: 9 })
     assert.equal(await server.stop(), 0)
     const { stdout } = await run([bin, '--version'], {}, folder)
     assert.match(stdout, /^\d+\.\d+\.\d+\n$/)
   })
 })
 
-test('--help names every setting', async () => {
+test('--help lists settings and flags', async () => {
   const { code, stdout } = await run(['server.js', '--help'])
   assert.equal(code, 0)
   for (const name of ['MODEL_DIR', 'MAX_QUEUE', 'API_TOKEN', '--port'])

@@ -31,7 +31,7 @@ interface Prediction {
   score: number
 }
 
-/** Wait until the result's text is this. */
+/** Wait until the result shows this label. */
 async function untilLabel(page: Page, label: string): Promise<void> {
   await page.locator('#label').getByText(label, { exact: true }).waitFor()
 }
@@ -48,18 +48,17 @@ function plain(background: string): Promise<Buffer> {
     .toBuffer()
 }
 
-/** What the server answers to an image, without the page. */
+/** The server's result for an image, without the page. */
 async function predict<Result>({ url }: RunningServer, image: Buffer): Promise<Result> {
   const response = await fetch(`${url}/predict`, { method: 'POST', body: new Uint8Array(image) })
   return (await response.json()) as Result
 }
 
-/** A computed style. */
 async function styleOf(page: Page, selector: string, property: string): Promise<string> {
   return String(await page.evaluate(`getComputedStyle(document.querySelector('${selector}')).${property}`))
 }
 
-/** Whether all of an element is in the window, without scrolling. */
+/** Whether an element is entirely visible without scrolling. */
 async function isInView(page: Page, selector: string): Promise<boolean> {
   const { x, y, width, height } = (await page.locator(selector).boundingBox())!
   const { width: right, height: bottom } = page.viewportSize()!
@@ -119,7 +118,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   }
 
   /** Visit a server, do something, and check that the browser had no errors. */
-  async function during(
+  async function onPage(
     { url }: RunningServer,
     work: (page: Page, seen: Visit) => Promise<void>,
     options?: BrowserContextOptions,
@@ -127,7 +126,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
     const seen = await visit(browser, url, options)
     seen.page.setDefaultTimeout(20_000)
     await work(seen.page, seen)
-    await seen.end()
+    await seen.close()
   }
 
   before(async () => {
@@ -138,9 +137,9 @@ describe('the page', { skip: NO_BROWSER }, () => {
     await Promise.all(servers.map((server) => server.stop()))
   })
 
-  test('recognises drawn digits: all ten, in three handwritings', async () => {
+  test('recognises at least 28 of 30 drawn digits: all ten, in three handwritings', async () => {
     const misread: string[] = []
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       for (const [name, style] of Object.entries(STYLES)) {
         for (const digit of DIGITS.keys()) {
           await page.locator('#clear').click()
@@ -155,7 +154,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('shows the sample in place of the canvas: label, bars, what the model saw, times', async () => {
-    await during(
+    await onPage(
       mnist,
       async (page, { requests }) => {
         await clickSample(page)
@@ -189,16 +188,16 @@ describe('the page', { skip: NO_BROWSER }, () => {
     )
   })
 
-  test('the picture of what the model saw is that of /preprocess', async () => {
+  test('the preprocessed image is that of /preprocess', async () => {
     const form = new FormData()
     form.set('image', new Blob([new Uint8Array(readFileSync(SAMPLE))]))
     const headers = { accept: 'image/png' }
-    const answer = await fetch(`${mnist.url}/preprocess`, { method: 'POST', body: form, headers })
-    const expected = await sharp(Buffer.from(await answer.arrayBuffer()))
+    const response = await fetch(`${mnist.url}/preprocess`, { method: 'POST', body: form, headers })
+    const expected = await sharp(Buffer.from(await response.arrayBuffer()))
       .ensureAlpha()
       .raw()
       .toBuffer()
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       await clickSample(page)
       await page.locator('#seen[src^="blob:"]').waitFor()
       const shown = await page.evaluate(`(async () => {
@@ -219,7 +218,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('takes a chosen, a dropped and a pasted file', async () => {
-    await during(
+    await onPage(
       mnist,
       async (page, { expectErrors }) => {
         expectErrors()
@@ -244,9 +243,9 @@ describe('the page', { skip: NO_BROWSER }, () => {
     )
   })
 
-  test('takes a file that is really dragged, and an image from the real clipboard', async () => {
+  test('takes a file that the browser drags, and an image from the clipboard', async () => {
     const permissions = ['clipboard-read', 'clipboard-write']
-    await during(
+    await onPage(
       mnist,
       async (page) => {
         const session = await page.context().newCDPSession(page)
@@ -276,7 +275,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('undo, clear, Ctrl+Z', async () => {
-    await during(mnist, async (page, { expectErrors }) => {
+    await onPage(mnist, async (page, { expectErrors }) => {
       expectErrors()
       const ink = () =>
         page.evaluate(`{
@@ -313,7 +312,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       ['photo.heic', heic, /is HEIC, which is not supported/],
       ['cut.png', readFileSync(SAMPLE).subarray(0, 200), /is a broken PNG file/],
     ]
-    await during(mnist, async (page, { expectErrors }) => {
+    await onPage(mnist, async (page, { expectErrors }) => {
       expectErrors()
       for (const [name, buffer, words] of files) {
         await page.locator('#file').setInputFiles({ name, mimeType: 'image/png', buffer })
@@ -326,7 +325,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('a photo of 50 MB is refused before it is sent', async () => {
-    await during(mnist, async (page, { requests }) => {
+    await onPage(mnist, async (page, { requests }) => {
       await page.evaluate(`{
         const transfer = new DataTransfer()
         transfer.items.add(new File([new Uint8Array(50 * 2 ** 20)], 'photo.jpg', { type: 'image/jpeg' }))
@@ -343,7 +342,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       name: `${k}.png`,
       bytes: k === 50 ? Buffer.from('no image') : bytes,
     }))
-    await during(mnist, async (page, { requests, expectErrors }) => {
+    await onPage(mnist, async (page, { requests, expectErrors }) => {
       expectErrors()
       page.setDefaultTimeout(60_000)
       await give(page, 'drop', files)
@@ -372,7 +371,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('retries a busy server', async () => {
     const busy = await start({ MODEL_DIR: join(MODELS, 'slow'), MAX_BATCH_SIZE: '1', MAX_QUEUE: '1' })
-    await during(busy, async (page, { expectErrors }) => {
+    await onPage(busy, async (page, { expectErrors }) => {
       expectErrors()
       let isFlooded = true
       const flood = async () => {
@@ -399,7 +398,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   test('waits for a server that is gone, and retries', async () => {
     const first = await start()
     const { port } = new URL(first.url)
-    await during(first, async (page, { expectErrors }) => {
+    await onPage(first, async (page, { expectErrors }) => {
       expectErrors()
       await first.stop()
       await drawDigit(page, 7, STYLES.plain)
@@ -413,7 +412,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('asks for the token, and keeps it in the tab only', async () => {
     const server = await start({ API_TOKEN: 'right' })
-    await during(server, async (page, { expectErrors }) => {
+    await onPage(server, async (page, { expectErrors }) => {
       expectErrors()
       await page.locator('#token').waitFor()
       assert.ok(await page.locator('#stage').isHidden())
@@ -440,16 +439,16 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('a multi-label model: all labels over the threshold, which is marked', async () => {
     const faces = await start({ MODEL_DIR: join(MODELS, 'faces') })
-    const grey = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#a86' } })
+    const image = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#a86' } })
       .png()
       .toBuffer()
     const form = new FormData()
-    form.set('image', new Blob([new Uint8Array(grey)]))
-    const answer = await (await fetch(`${faces.url}/predict`, { method: 'POST', body: form })).json()
-    const { predictions } = answer as { predictions: { label: string; score: number }[] }
-    await during(faces, async (page) => {
+    form.set('image', new Blob([new Uint8Array(image)]))
+    const result = await (await fetch(`${faces.url}/predict`, { method: 'POST', body: form })).json()
+    const { predictions } = result as { predictions: { label: string; score: number }[] }
+    await onPage(faces, async (page) => {
       assert.ok(await page.locator('#draw').isHidden())
-      await page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: grey })
+      await page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: image })
       await untilIdle(page)
       const shown = await page.locator('#bars .name').allInnerTexts()
       assert.deepEqual(
@@ -465,9 +464,9 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('models of numbers and of features', async () => {
+  test('models of one number and of features', async () => {
     const linear = await start({ MODEL_DIR: join(MODELS, 'linear') })
-    await during(linear, async (page) => {
+    await onPage(linear, async (page) => {
       assert.ok(await page.locator('#sources').isHidden())
       await page.locator('#numbers').fill('five')
       await page.keyboard.press('Enter')
@@ -487,18 +486,18 @@ describe('the page', { skip: NO_BROWSER }, () => {
     const numbers = Array.from({ length: input.dims[1] }, (_, k) => k / 2)
     const body = JSON.stringify({ data: numbers, dims: [numbers.length] })
     const headers = { 'content-type': 'application/json' }
-    const answer = await (await fetch(`${features.url}/predict`, { method: 'POST', body, headers })).json()
-    await during(features, async (page) => {
+    const result = await (await fetch(`${features.url}/predict`, { method: 'POST', body, headers })).json()
+    await onPage(features, async (page) => {
       await page.locator('#numbers').fill(numbers.join(', '))
       await page.keyboard.press('Enter')
       await untilIdle(page)
-      const { prediction } = answer as { prediction: number }
+      const { prediction } = result as { prediction: number }
       assert.equal(await page.locator('#label').innerText(), [prediction].flat().join(', '))
     })
   })
 
-  test('by keyboard only: samples, images, tabs of the code', async () => {
-    await during(mnist, async (page) => {
+  test('by keyboard alone: samples, images, tabs of the code', async () => {
+    await onPage(mnist, async (page) => {
       await page.locator('#samples button').first().waitFor()
       const focused = () =>
         page.evaluate(
@@ -540,7 +539,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   test('on a phone: by touch, without overflow', async () => {
     const phone = { ...PHONE, colorScheme: 'dark' as const }
-    await during(
+    await onPage(
       mnist,
       async (page) => {
         const box = (await page.locator('#canvas').boundingBox())!
@@ -565,12 +564,12 @@ describe('the page', { skip: NO_BROWSER }, () => {
     )
   })
 
-  test('everything that counts is in one view, on a phone and on a desktop', async () => {
+  test('input and result are visible without scrolling, on a phone and on a desktop', async () => {
     const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
     const parts = ['#label', '#bars li:nth-child(1)', '#bars li:nth-child(3)']
     for (const device of [PHONE, DESKTOP]) {
       const more = device === DESKTOP ? ['#sources', '#code', '#about', '#times', '#seen'] : []
-      await during(
+      await onPage(
         mnist,
         async (page) => {
           await drawDigit(page, 2, STYLES.plain)
@@ -580,7 +579,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         },
         device,
       )
-      await during(
+      await onPage(
         scenes,
         async (page) => {
           await page
@@ -594,8 +593,8 @@ describe('the page', { skip: NO_BROWSER }, () => {
     }
   })
 
-  test('says what to do where the eye is: draw here, draw it larger, drop an image', async () => {
-    await during(
+  test('shows hints in place: draw here, draw it larger, drop an image', async () => {
+    await onPage(
       mnist,
       async (page) => {
         assert.equal(await page.locator('#headline').innerText(), 'Draw a digit')
@@ -618,7 +617,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       { reducedMotion: 'reduce' },
     )
     const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
-    await during(scenes, async (page) => {
+    await onPage(scenes, async (page) => {
       assert.equal(await page.locator('#headline').innerText(), 'What is in the picture?')
       assert.match(await page.locator('#drop').innerText(), /Drop an image here/)
       assert.deepEqual(await violations(page), [])
@@ -630,7 +629,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await page.locator('#again').click()
       await page.locator('#drop').waitFor()
     })
-    await during(
+    await onPage(
       scenes,
       async (page) => assert.equal((await page.locator('#drop').innerText()).trim(), 'Choose an image'),
       PHONE,
@@ -640,7 +639,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   test('every sample is read as the digit in its name', async () => {
     const { samples } = (await (await fetch(`${mnist.url}/model`)).json()) as { samples: string[] }
     assert.ok(samples.length >= 4)
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       for (const [index, path] of samples.entries()) {
         await page.locator('#samples button').nth(index).click()
         await untilLabel(page, path.match(/\d/)?.[0] ?? '2')
@@ -648,10 +647,10 @@ describe('the page', { skip: NO_BROWSER }, () => {
     })
   })
 
-  test('an unsure answer looks unsure', async () => {
+  test('an unsure prediction is marked as unsure', async () => {
     const scenes = await start({ MODEL_DIR: join(MODELS, 'scenes') })
     const seen = new Set<string>()
-    await during(scenes, async (page) => {
+    await onPage(scenes, async (page) => {
       for (const colour of ['#3366a0', '#c9b27c', '#8a6f70', '#a07d5c', '#c8a878', '#ffff9b']) {
         const image = await plain(colour)
         const { predictions } = await predict<{ predictions: Prediction[] }>(scenes, image)
@@ -682,7 +681,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       Object.entries(colours).map(async ([name, colour]) => ({ name, bytes: await plain(colour) })),
     )
     const results = await Promise.all(images.map(({ bytes }) => predict<Prediction>(scenes, bytes)))
-    await during(scenes, async (page, { expectErrors }) => {
+    await onPage(scenes, async (page, { expectErrors }) => {
       expectErrors()
       await give(page, 'drop', [{ name: 'notes.png', bytes: Buffer.from('no image') }, ...images])
       await untilIdle(page)
@@ -739,7 +738,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   test('the code of each tab makes the same request', async () => {
     const digit = await predict<Prediction>(mnist, readFileSync(SAMPLE))
     const folder = mkdtempSync(join(tmpdir(), 'onnxpress-page-'))
-    await during(
+    await onPage(
       mnist,
       async (page) => {
         await clickSample(page)
@@ -777,7 +776,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('the camera, after a click and with permission: live, and as a photo', async () => {
-    await during(
+    await onPage(
       mnist,
       async (page, { requests }) => {
         await page.locator('#camera-open').click()
@@ -801,7 +800,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       },
       { permissions: ['camera'] },
     )
-    await during(mnist, async (page) => {
+    await onPage(mnist, async (page) => {
       await page.locator('#camera-open').click()
       assert.equal(
         await messageOf(page),
@@ -813,7 +812,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
 
   for (const colorScheme of ['light', 'dark'] as const) {
     test(`axe-core finds nothing wrong in ${colorScheme} mode`, async () => {
-      await during(
+      await onPage(
         mnist,
         async (page) => {
           await drawDigit(page, 2, STYLES.plain)
@@ -846,7 +845,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       assert.equal(duration, reducedMotion === 'reduce' ? '0s' : '0.12s')
     }
     for (const reducedMotion of ['reduce', 'no-preference'] as const) {
-      await during(mnist, durationUnder(reducedMotion), { reducedMotion })
+      await onPage(mnist, durationUnder(reducedMotion), { reducedMotion })
     }
   })
 })

@@ -93,7 +93,7 @@ describe('TorchServe', () => {
   })
 })
 
-test('TorchServe: a regression is a list, and classes with one name stay distinct', async () => {
+test('TorchServe: a regression is a list, and classes of the same name stay distinct', async () => {
   const linear = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear') } })
   const response = await fetch(`${linear.url}/predictions/linear`, {
     method: 'POST',
@@ -105,10 +105,10 @@ test('TorchServe: a regression is a list, and classes with one name stay distinc
 
   const four = await startServer({ env: { MODEL_DIR: join(MODELS, 'four') } }) // labels a, a, b
   const headers = { 'content-type': 'application/json' }
-  const answer = await json(
+  const result = await json(
     await fetch(`${four.url}/predictions/four`, { method: 'POST', body: '[1,2,3,4,5]', headers }),
   )
-  assert.deepEqual(Object.keys(answer).sort(), ['a', 'a 1', 'b'])
+  assert.deepEqual(Object.keys(result).sort(), ['a', 'a 1', 'b'])
   await four.stop()
 })
 
@@ -125,7 +125,7 @@ test("the book's and TorchServe's own calls, against a matching folder", async (
     headers: { accept: 'text/plain' },
   })
   assert.equal(await best.text(), '2')
-  // requests.post(url, files={'data': tensor bytes, 'metadata': json}), then json.loads of the answer
+  // requests.post(url, files={'data': tensor bytes, 'metadata': json}), then json.loads of the response
   const seen = await fetch(`${digits.url}/preprocess`, { method: 'POST', body: SAMPLE })
   const form = new FormData()
   form.set('data', new Blob([await seen.arrayBuffer()]), 'data')
@@ -196,7 +196,7 @@ describe('TF Serving', () => {
   })
   after(() => server.stop())
 
-  // as `curl -d` sends it, without saying that it is JSON
+  // as `curl -d` sends it, without the type of JSON
   const predict = (body: object, path = '/v1/models/digits:predict') => {
     const headers = { 'content-type': 'application/x-www-form-urlencoded' }
     return fetch(server.url + path, { method: 'POST', body: JSON.stringify(body), headers })
@@ -222,7 +222,7 @@ describe('TF Serving', () => {
     assert.equal(predictions.length, 2)
   })
 
-  test("columns get the graph's outputs, which are what V2 computes", async () => {
+  test("columns get the graph's outputs, as in V2", async () => {
     const pixels = Array.from({ length: 784 }, (_, i) => (i % 50) / 50)
     const rows = Array.from({ length: 28 }, (_, row) => pixels.slice(row * 28, row * 28 + 28))
     const inputs = [{ name: 'pixel_values', datatype: 'FP32', shape: [1, 1, 28, 28], data: pixels }]
@@ -238,7 +238,7 @@ describe('TF Serving', () => {
     assert.deepEqual(single.outputs, [image.outputs[0]])
   })
 
-  test('what does not fit is refused with the reason', async () => {
+  test('unsupported requests are refused with the reason', async () => {
     for (const [body, message] of [
       [{ inputs: { a: [1], b: [2] } }, /inputs \["a","b"\]: expected one, pixel_values/],
       [{ instances: [{ other: [1] }] }, /expected one, pixel_values/],
@@ -272,7 +272,7 @@ describe('TF Serving', () => {
     }
   })
 
-  test('/ says alive to those who ask for JSON, and to the KServe client', async () => {
+  test('/ says alive to clients that accept JSON, and to the KServe client', async () => {
     const kserve = { accept: '*/*', 'user-agent': 'python-httpx/0.28.1' }
     for (const headers of [{ accept: 'application/json' }, kserve] as Record<string, string>[]) {
       assert.deepEqual(await json(await fetch(server.url, { headers })), { status: 'alive' })
@@ -296,7 +296,7 @@ test('SageMaker: the argument serve makes 8080 the default port, /invocations is
   await server.stop()
 })
 
-test('Vertex AI: routes and port come from its variables, colons are literal', async () => {
+test('Vertex AI: routes and port come from its variables; colons are literal', async () => {
   const predict = '/v1/endpoints/1/deployedModels/2:predict'
   const server = await startServer({
     env: {
@@ -326,14 +326,14 @@ test('Vertex AI: its variables may name our health and V1 routes', async () => {
   assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
   assert.equal((await fetch(server.url + predict, { method: 'POST', body: SAMPLE })).status, 401)
   const headers = { authorization: 'Bearer secret' }
-  const answer = await fetch(server.url + predict, { method: 'POST', body: SAMPLE, headers })
-  assert.equal((await json(answer)).predictions.length, 1)
+  const response = await fetch(server.url + predict, { method: 'POST', body: SAMPLE, headers })
+  assert.equal((await json(response)).predictions.length, 1)
   const { paths } = await json(await fetch(`${server.url}/openapi.json`, { headers }))
   assert.ok(paths['/readyz'] && !paths[predict])
   await server.stop()
 })
 
-test('Vertex AI: a path that is taken stops the start in one line', async () => {
+test('Vertex AI: a path that is taken stops the start with one line', async () => {
   const API_TOKEN = 'secret'
   for (const AIP_HEALTH_ROUTE of ['', '/']) {
     const env = { API_TOKEN, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE: '/' }
@@ -420,7 +420,7 @@ describe('API_TOKEN', () => {
       assert.equal((await fetch(server.url + path)).status, 401)
   })
 
-  test('with the token, everything is answered', async () => {
+  test('with the token, requests are answered', async () => {
     const headers = { authorization: 'Bearer s3cret' }
     assert.equal(
       (await json(await fetch(`${server.url}/predict`, { method: 'POST', body: SAMPLE, headers }))).label,
@@ -430,7 +430,7 @@ describe('API_TOKEN', () => {
   })
 })
 
-test('listening on every interface without a token is one warning', async () => {
+test('listening on every interface without a token causes one warning', async () => {
   const server = await startServer({ env: { HOST: '0.0.0.0' } })
   assert.equal(server.log.filter((line) => line.includes('without API_TOKEN')).length, 1)
   await server.stop()

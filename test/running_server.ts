@@ -12,7 +12,7 @@ export interface RunningServer {
   process: ChildProcess
   /** every line of the log so far */
   log: string[]
-  /** SIGTERM, and the exit code once it has ended */
+  /** Send SIGTERM. @returns the exit code */
   stop(): Promise<number | null>
 }
 

@@ -39,7 +39,7 @@ test('the samples of a folder: listed by name, served by that name only', async 
   rmSync(folder, { recursive: true })
 })
 
-test('at most 12 samples of 1 MB each; the log says what is left out', async () => {
+test('at most 12 samples of 1 MB each are served, and the log says so', async () => {
   const names = Array.from({ length: 14 }, (_, k) => `${k + 10}.png`)
   const folder = folderWith(Object.fromEntries(names.map((name) => [name, Buffer.alloc(9)])))
   writeFileSync(join(folder, 'samples/10.png'), Buffer.alloc(2 ** 20 + 1))

@@ -15,7 +15,7 @@ const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
 /** PyTorch's scores, made by fixtures/make_scores.py; the inputs are 28x28 bytes. */
 const truth: { scores: number[][] } = JSON.parse(readFileSync(join(FIXTURES, 'scores.json'), 'utf8'))
 
-/** The input number k of make_scores.py: 784 bytes. */
+/** Input k of make_scores.py: 784 bytes. */
 function inputBytes(k: number): Uint8Array<ArrayBuffer> {
   const [ink, paper] = k % 4 ? [200 + k, k] : [k, 250 - k]
   const radius = 3 + (k % 5)
@@ -49,17 +49,17 @@ function imageForm(...files: Uint8Array[]): FormData {
 
 type Body = Uint8Array<ArrayBuffer> | Float32Array<ArrayBuffer> | FormData
 
-interface Answer {
+interface Result {
   label: string
   score: number
   predictions: { label: string; score: number }[]
 }
 
-function assertScores(answer: Answer, scores: number[]): void {
-  for (const { label, score } of answer.predictions) assert.ok(Math.abs(score - scores[Number(label)]) < 1e-5)
+function assertScores(result: Result, scores: number[]): void {
+  for (const { label, score } of result.predictions) assert.ok(Math.abs(score - scores[Number(label)]) < 1e-5)
   const best = scores.indexOf(Math.max(...scores))
-  assert.equal(answer.label, String(best))
-  assert.equal(answer.score, answer.predictions[0].score)
+  assert.equal(result.label, String(best))
+  assert.equal(result.score, result.predictions[0].score)
 }
 
 describe('the running server', () => {
@@ -72,17 +72,17 @@ describe('the running server', () => {
   async function post(path: string, body: Body, headers: Record<string, string> = {}) {
     return fetch(server.url + path, { method: 'POST', body, headers })
   }
-  async function predict(body: Body, query = ''): Promise<Answer> {
+  async function predict(body: Body, query = ''): Promise<Result> {
     const response = await post(`/predict${query}`, body)
     assert.equal(response.status, 200, await response.clone().text())
-    return (await response.json()) as Answer
+    return (await response.json()) as Result
   }
 
   test('a multipart tensor gets the scores of PyTorch', async () => {
     for (let k = 0; k < truth.scores.length; k++) {
-      const answer = await predict(tensorForm(inputFloats(k), { dims: [1, 28, 28] }), '?top_k=10')
-      assert.equal(answer.predictions.length, 10)
-      assertScores(answer, truth.scores[k])
+      const result = await predict(tensorForm(inputFloats(k), { dims: [1, 28, 28] }), '?top_k=10')
+      assert.equal(result.predictions.length, 10)
+      assertScores(result, truth.scores[k])
     }
   })
 
@@ -93,7 +93,7 @@ describe('the running server', () => {
     assertScores(await predict(form), truth.scores[3])
   })
 
-  test('so does a raw body with ?dims=, and another dtype is converted', async () => {
+  test('a raw body needs ?dims=, and another dtype is converted', async () => {
     assertScores(await predict(inputFloats(4), '?dims=1,28,28'), truth.scores[4])
     const doubles = new Uint8Array(Float64Array.from(inputFloats(5)).buffer)
     assertScores(await predict(doubles, '?dims=1,28,28&dtype=float64'), truth.scores[5])
@@ -107,39 +107,39 @@ describe('the running server', () => {
     const { gzipSync } = await import('node:zlib')
     const body = new Uint8Array(gzipSync(new Uint8Array(inputFloats(6).buffer)))
     const response = await post('/predict?dims=1,28,28', body, { 'content-encoding': 'gzip' })
-    assertScores((await response.json()) as Answer, truth.scores[6])
+    assertScores((await response.json()) as Result, truth.scores[6])
   })
 
   test('a batch larger than MAX_BATCH_SIZE is answered in order', async () => {
     const all = new Float32Array(30 * 784)
     for (let k = 0; k < 30; k++) all.set(inputFloats(k), k * 784)
-    const answers = (await predict(tensorForm(all, { dims: [30, 1, 28, 28] }))) as unknown as Answer[]
-    assert.equal(answers.length, 30)
-    answers.forEach((answer, k) => {
-      assertScores(answer, truth.scores[k])
+    const results = (await predict(tensorForm(all, { dims: [30, 1, 28, 28] }))) as unknown as Result[]
+    assert.equal(results.length, 30)
+    results.forEach((result, k) => {
+      assertScores(result, truth.scores[k])
     })
   })
 
   test('many clients at once get their own results', async () => {
     const numbers = Array.from({ length: 40 }, (_, i) => i % truth.scores.length)
-    const answers = await Promise.all(
+    const results = await Promise.all(
       numbers.map((k) => predict(tensorForm(inputFloats(k), { dims: [1, 28, 28] }))),
     )
-    answers.forEach((answer, i) => {
-      assertScores(answer, truth.scores[numbers[i]])
+    results.forEach((result, i) => {
+      assertScores(result, truth.scores[numbers[i]])
     })
   })
 
-  test('an image is read in every form', async () => {
+  test('an image is read from a form, from a raw body, and by PUT', async () => {
     assert.equal((await predict(imageForm(SAMPLE))).label, '2')
     assert.equal((await predict(new Uint8Array(SAMPLE))).label, '2')
     const put = await fetch(`${server.url}/predict`, { method: 'PUT', body: new Uint8Array(SAMPLE) })
-    assert.equal(((await put.json()) as Answer).label, '2')
+    assert.equal(((await put.json()) as Result).label, '2')
     const other = new FormData()
     other.set('whatever', new Blob([new Uint8Array(SAMPLE)]), 'notes.txt')
     assert.equal((await predict(other)).label, '2')
     const inverted = await sharp(SAMPLE).negate({ alpha: false }).jpeg().toBuffer()
-    const both = (await predict(imageForm(SAMPLE, inverted))) as unknown as Answer[]
+    const both = (await predict(imageForm(SAMPLE, inverted))) as unknown as Result[]
     assert.deepEqual(
       both.map(({ label }) => label),
       ['2', '2'],
@@ -243,7 +243,7 @@ describe('the running server', () => {
     assert.equal(options.headers.get('x-powered-by'), null)
   })
 
-  test('the client prints the digit of the sample, both ways', async () => {
+  test('the client prints the digit of the sample, sent as a tensor or as a file', async () => {
     const expected = { code: 0, stdout: 'Predicted digit : 2\n', stderr: '' }
     assert.deepEqual(await run(['make_request.js', '--url', server.url]), expected)
     assert.deepEqual(await run(['make_request.js', '--url', `${server.url}/predict`, '--upload']), expected)
@@ -251,7 +251,7 @@ describe('the running server', () => {
   })
 
   test('the client reports an error in one line', async () => {
-    for (const [args, said] of [
+    for (const [args, pattern] of [
       [['README.md', '--url', server.url], /is not in a known format/],
       [['README.md', '--url', server.url, '--upload'], /answered 415: .*is not in a known format/],
       [['no-such-file.png', '--url', server.url], /there is no file no-such-file\.png/],
@@ -262,7 +262,7 @@ describe('the running server', () => {
       const { code, stdout, stderr } = await run(['make_request.js', ...args])
       assert.equal(code, 1)
       assert.equal(stdout, '')
-      assert.match(stderr, said)
+      assert.match(stderr, pattern)
       assert.equal(stderr.trim().split('\n').length, 1, stderr)
     }
   })
@@ -284,13 +284,13 @@ describe('starting and stopping', () => {
     }, async () => {
       const server = await startServer({ args: [...args] })
       assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
-      const answer = await fetch(`${server.url}/predict`, { method: 'PUT', body: new Uint8Array(SAMPLE) })
-      assert.equal(((await answer.json()) as Answer).label, '2')
+      const response = await fetch(`${server.url}/predict`, { method: 'PUT', body: new Uint8Array(SAMPLE) })
+      assert.equal(((await response.json()) as Result).label, '2')
       assert.equal(await server.stop(), 0)
     })
   }
 
-  for (const [what, env, said] of [
+  for (const [what, env, pattern] of [
     ['a wrong setting', { PORT: 'abc' }, /^onnxpress: PORT=abc: expected a whole number/],
     ['no folder', { MODEL_DIR: 'nowhere' }, /^onnxpress: MODEL_DIR=nowhere: there is no folder/],
     [
@@ -299,12 +299,12 @@ describe('starting and stopping', () => {
       /^onnxpress: MODEL_DIR=test: there is no model\.onnx in/,
     ],
     ['a device that is missing', { DEVICE: 'cuda' }, /^onnxpress: .*cuda/],
-    ['an address that is not ours', { HOST: '192.0.2.1' }, /^onnxpress: HOST=192\.0\.2\.1 .*EADDRNOTAVAIL/],
+    ['an address of another machine', { HOST: '192.0.2.1' }, /^onnxpress: HOST=192\.0\.2\.1 .*EADDRNOTAVAIL/],
   ] as const) {
     test(`${what} stops the start with one line and code 1`, async () => {
       const { code, stderr } = await run(['server.js'], { ...env })
       assert.equal(code, 1)
-      assert.match(stderr, said)
+      assert.match(stderr, pattern)
       assert.equal(stderr.trim().split('\n').length, 1, stderr)
     })
   }

@@ -8,7 +8,7 @@ import { ROOT } from './running_server.ts'
 const modelPath = join(ROOT, 'test/fixtures/models/linear/model.onnx')
 const five = (): Tensor => ({ dtype: 'float32', dims: [1, 1], data: Float32Array.of(5) })
 
-test('a session runs, also with another number of threads, and fails on input that the graph does not accept', async () => {
+test('a session runs, even after a change of threads, and fails on input that the graph does not accept', async () => {
   const session = await startSession({ modelPath, devices: ['cpu'], threads: 2 }, assert.fail)
   assert.equal(session.isRunning, true)
   assert.equal((await session.run(five(), ['y']))[0].data[0], 9)
@@ -21,10 +21,10 @@ test('a session runs, also with another number of threads, and fails on input th
 
 test('a closed session finishes its run, accepts no more, and is not restarted', async () => {
   const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, assert.fail)
-  const underWay = [1, 2, 3].map(() => session.run(five(), ['y']))
+  const pending = [1, 2, 3].map(() => session.run(five(), ['y']))
   const closed = session.close()
   await assert.rejects(session.run(five(), ['y']), { status: 503 })
-  for (const outputs of await Promise.all(underWay)) assert.equal(outputs[0].data[0], 9)
+  for (const outputs of await Promise.all(pending)) assert.equal(outputs[0].data[0], 9)
   await closed
   assert.equal(session.isRunning, false)
 })

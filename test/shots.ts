@@ -1,7 +1,7 @@
 /**
- * Pictures of the page in ten states, on a desktop in both colour schemes and on a phone: npm run shots
+ * Pictures of the page in several states, on a desktop in both colour schemes and on a phone: npm run shots
  *
- * They land in shots/. `npm run shots -- empty batch` makes those of some states only.
+ * Written to shots/. `npm run shots -- empty batch` makes those of two states only.
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,7 +23,7 @@ const DEVICES: Record<string, BrowserContextOptions> = {
   },
 }
 
-/** A photo that the tests may own: a sun over the sea. */
+/** A drawing in place of a photo: a sun over the sea. */
 const SUNSET = `<svg xmlns="http://www.w3.org/2000/svg" width="1200" height="800">
   <defs>
     <linearGradient id="sky" x2="0" y2="1"><stop stop-color="#5b4b8a"/><stop offset=".5" stop-color="#f08a5d"/><stop offset="1" stop-color="#ffd9a0"/></linearGradient>
@@ -56,7 +56,7 @@ const README: Record<string, string> = { 'drawn-desktop': 'page.png', 'unsure-ph
 interface State {
   model?: string
   env?: Record<string, string>
-  /** What a visitor does. */
+  /** a visitor's actions */
   act(page: Page, server: RunningServer): Promise<unknown>
 }
 
@@ -105,7 +105,7 @@ const STATES: Record<string, State> = {
   },
 }
 
-/** A 9 whose top opens until it could as well be a 4. */
+/** A 9 whose top opens until it could be a 4. */
 async function drawUnsure(page: Page): Promise<void> {
   const unsure = page.locator('#answer.unsure')
   for (let gap = 0.1; gap < 0.26 && (await unsure.count()) === 0; gap += 0.0025) {
@@ -130,12 +130,12 @@ async function drawStroke(page: Page, points: number[][]): Promise<void> {
 }
 
 if (NO_BROWSER) throw new Error(NO_BROWSER)
-const wanted = process.argv.slice(2)
+const chosen = process.argv.slice(2)
 const folder = join(ROOT, 'shots')
 mkdirSync(folder, { recursive: true })
 const browser = await launchBrowser()
 for (const [name, { model, env, act }] of Object.entries(STATES)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue
+  if (chosen.length > 0 && !chosen.includes(name)) continue
   for (const [device, options] of Object.entries(DEVICES)) {
     const modelDir = model ? { MODEL_DIR: join(MODELS, model) } : undefined
     const server = await startServer({ env: { ...modelDir, ...env } })
@@ -143,14 +143,14 @@ for (const [name, { model, env, act }] of Object.entries(STATES)) {
     seen.expectErrors()
     await act(seen.page, server)
     if (name !== 'server-away') await untilIdle(seen.page)
-    await seen.page.waitForTimeout(400) // until the bars stand still
+    await seen.page.waitForTimeout(400) // until the bars have settled
     const path = join(folder, `${name}-${device}.png`)
     await seen.page.screenshot({ path })
     const picture = README[`${name}-${device}`]
     // few colours, small files
     if (picture)
       await sharp(path).png({ palette: true, colours: 48, effort: 10 }).toFile(join(folder, picture))
-    await seen.end()
+    await seen.close()
     await server.stop()
   }
 }

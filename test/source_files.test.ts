@@ -4,8 +4,8 @@ import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { ROOT } from './running_server.ts'
 
-/** The rooms, in the order of their imports: each imports only from those after it, and the root from all. */
-const ROOMS = [
+/** Each folder imports only from those after it, and the root from all. */
+const FOLDERS = [
   'protocols',
   'lib/process',
   'lib/cluster',
@@ -59,12 +59,12 @@ const sources = new Map(
     .map((path) => [path, readSource(path)]),
 )
 
-/** The index of a file's room; -1 for the root. */
-function roomOf(path: string): number {
-  return ROOMS.findIndex((room) => path.startsWith(`${room}/`))
+/** The index of a file's folder; -1 for the root. */
+function folderOf(path: string): number {
+  return FOLDERS.findIndex((folder) => path.startsWith(`${folder}/`))
 }
 
-/** Without packages. */
+/** Imports other than packages. */
 function ownImports({ imports }: SourceFile): string[] {
   return imports.filter((name) => name.endsWith('.ts'))
 }
@@ -76,21 +76,21 @@ test('imports name files that exist, with their .ts', () => {
   }
 })
 
-test('every file is in a room or at the root', () => {
-  for (const { path } of sources.values()) assert.ok(roomOf(path) >= 0 || !path.includes('/'), path)
+test('every file is in one of these folders or at the root', () => {
+  for (const { path } of sources.values()) assert.ok(folderOf(path) >= 0 || !path.includes('/'), path)
 })
 
-test('imports run one way: to the same room or to a later one, and never to the root', () => {
+test('imports run one way: to the same folder or to a later one, and never to the root', () => {
   for (const source of sources.values()) {
-    const room = roomOf(source.path)
+    const folder = folderOf(source.path)
     for (const path of ownImports(source)) {
-      if (room === -1) continue
-      assert.ok(roomOf(path) >= room, `${source.path} imports ${path}`)
+      if (folder === -1) continue
+      assert.ok(folderOf(path) >= folder, `${source.path} imports ${path}`)
     }
   }
 })
 
-test('no import leads back to where it started', () => {
+test('imports form no cycle', () => {
   const finished = new Set<string>()
   const visit = (path: string, trail: string[]) => {
     assert.ok(!trail.includes(path), `cycle: ${[...trail, path].join(' -> ')}`)
@@ -103,7 +103,7 @@ test('no import leads back to where it started', () => {
   assert.equal(finished.size, sources.size)
 })
 
-test('preprocess/ has one door, and needs nothing but sharp and Node', () => {
+test('preprocess/ is imported through its index.ts, and imports only sharp and Node', () => {
   for (const source of sources.values()) {
     const isInside = source.path.startsWith('preprocess/')
     for (const name of source.imports) {
@@ -115,16 +115,16 @@ test('preprocess/ has one door, and needs nothing but sharp and Node', () => {
   }
 })
 
-test('rooms and files are small', () => {
-  const rooms = new Map<string, number>()
+test('folders and files are small', () => {
+  const folders = new Map<string, number>()
   for (const { path, lines } of sources.values()) {
-    rooms.set(dirname(path), (rooms.get(dirname(path)) ?? 0) + 1)
+    folders.set(dirname(path), (folders.get(dirname(path)) ?? 0) + 1)
     const most = path.includes('/') ? MAX_LINES : MAX_ROOT_LINES
     assert.ok(lines <= most, `${path} has ${lines} lines, more than ${most}`)
   }
-  for (const [room, files] of rooms) assert.ok(files <= MAX_FILES, `${room} has ${files} files`)
+  for (const [folder, files] of folders) assert.ok(files <= MAX_FILES, `${folder} has ${files} files`)
 })
 
-test('no file name says "miscellaneous"', () => {
+test('no file is named utils, types, common, helpers or misc', () => {
   for (const path of sources.keys()) assert.doesNotMatch(path, /utils?|types|common|helpers?|misc/)
 })

@@ -52,14 +52,14 @@ describe('static files', () => {
     })
   }
 
-  test('text is compressed for those who accept it', async () => {
+  test('text is compressed for clients that accept it', async () => {
     const { headers } = await fetch(`${server.url}/page.mjs`, { headers: { 'accept-encoding': 'gzip' } })
     assert.equal(headers.get('content-encoding'), 'gzip')
     assert.match(headers.get('vary')!, /accept-encoding/i)
     assert.ok(Number(headers.get('content-length')) < readFileSync(join(ROOT, 'public/page.mjs')).length / 2)
   })
 
-  test('clients that request files, read nothing and leave keep no file open', {
+  test('clients that request files and disconnect without reading leave no file open', {
     skip: existsSync('/proc/self/fd') ? false : 'needs /proc',
   }, async () => {
     const openFiles = () => readdirSync(`/proc/${server.process.pid}/fd`).length
@@ -74,6 +74,6 @@ describe('static files', () => {
       socket.destroy()
     })
     await Promise.all(clients)
-    while (openFiles() - before >= 10) await setTimeout(20) // or the test's time is up
+    while (openFiles() - before >= 10) await setTimeout(20) // until the runner's timeout
   })
 })

@@ -11,10 +11,10 @@ const double = (numbers: Float64Array): Tensor => ({
 })
 const bitsOf = (...numbers: number[]) => [...convert(double(Float64Array.from(numbers)), 'float16').data]
 
-/** Every finite half-precision number that is not negative, in order. */
+/** Every finite non-negative half-precision number, in order. */
 const FINITE = Float64Array.from(toNumbers(half(Uint16Array.from({ length: 0x7c00 }, (_, i) => i))))
 
-test('float16: the numbers that IEEE 754 names', () => {
+test('float16: the values of IEEE 754', () => {
   const named = { 0: 0, 1: 2 ** -24, 1023: 1023 * 2 ** -24, 1024: 2 ** -14, 13653: 0.333251953125 }
   const more = { 15360: 1, 15361: 1 + 2 ** -10, 49152: -2, 31743: 65504, 31744: Infinity, 64512: -Infinity }
   for (const [bits, number] of Object.entries({ ...named, ...more })) {
@@ -27,7 +27,7 @@ test('float16: the numbers that IEEE 754 names', () => {
   assert.ok(Number.isNaN(toNumbers(half(Uint16Array.from(bitsOf(Number.NaN))))[0]))
 })
 
-test('float16: numbers are rounded to the nearest, and to the even one in the middle', () => {
+test('float16: numbers are rounded to the nearest, ties to even', () => {
   for (let i = 0; i < FINITE.length; i++) {
     const next = FINITE[i + 1] ?? 65536
     assert.ok(next > FINITE[i])

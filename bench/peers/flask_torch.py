@@ -1,4 +1,4 @@
-"""Flask + PyTorch, the form of the book: the request is a tensor's bytes and their dims, or an image."""
+"""Flask + PyTorch, with the book's form: a tensor's bytes and their dims, or an image."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ transform = transforms.Compose([
 ])
 
 app = Flask(__name__)
-logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
+logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line per request
 
 
 @app.route("/predict", methods=["POST"])

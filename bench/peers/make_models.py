@@ -1,10 +1,10 @@
-"""Make the models that bench/peers.ts serves, and what PyTorch answers for its inputs: bench/models/.
+"""Make the models that bench/peers.ts serves, and PyTorch's results for its inputs: bench/models/.
 
     python3 make_models.py ../models     (the environment of torch.txt)
 
-MNIST is the bundled model; the others are torchvision's networks with seeded random weights: how fast they run does
-not depend on what they have learned. Every folder gets model.onnx, the two JSON files of Hugging Face, model.pt for
-the servers that run PyTorch, the inputs, and expected.json.
+MNIST is the bundled model. The others are torchvision's networks with seeded random weights, since training does not
+change their speed. Every folder gets model.onnx, Hugging Face's two JSON files, model.pt for the servers that run
+PyTorch, the inputs, and expected.json.
 """
 
 import json
@@ -41,9 +41,9 @@ def digit_net() -> nn.Module:
     graph = onnx.load(str(MNIST / "model.onnx")).graph
     weights = {w.name: torch.from_numpy(numpy_helper.to_array(w).copy()) for w in graph.initializer}
     layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
-    given = [weights[name] for node in layers for name in node.input[1:] if name in weights]  # none of Frame
+    trained = [weights[name] for node in layers for name in node.input[1:] if name in weights]  # Frame has none
     with torch.no_grad():
-        for parameter, weight in zip(model.parameters(), given, strict=True):
+        for parameter, weight in zip(model.parameters(), trained, strict=True):
             parameter.copy_(weight)
     return model
 
@@ -65,7 +65,7 @@ def file(image: Image.Image, **options) -> bytes:
 
 @torch.no_grad()
 def calibrated(model: nn.Module, batch: torch.Tensor) -> nn.Module:
-    """Random weights let a signal fade; with these statistics it stays, and the answers have a best score."""
+    """Set batch norm's statistics and the last layer's scale: random weights alone give all classes the same score."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None

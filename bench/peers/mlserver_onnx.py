@@ -1,4 +1,4 @@
-"""MLServer's custom runtime + ONNX Runtime, asked by the Open Inference Protocol's JSON tensors."""
+"""MLServer's custom runtime + ONNX Runtime, with JSON tensors of the Open Inference Protocol."""
 
 from pathlib import Path
 

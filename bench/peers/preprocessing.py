@@ -1,4 +1,4 @@
-"""What the Python servers do to an image: Pillow and NumPy, the same steps as torchvision's transforms."""
+"""The Python servers' preprocessing in Pillow and NumPy: the same steps as torchvision's transforms."""
 
 import json
 import os
@@ -36,8 +36,8 @@ def answer(logits: np.ndarray) -> dict:
 
 
 def open_session(folder: Path):
-    """ONNX Runtime with THREADS threads: one where several processes share the cores."""
-    import onnxruntime  # TorchServe's environment has none
+    """ONNX Runtime with THREADS threads: one if several processes share the cores."""
+    import onnxruntime  # TorchServe's environment lacks it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("THREADS", 0))

@@ -1,4 +1,4 @@
-"""TorchServe's handler: a TorchScript model, the body is an image or a tensor's bytes."""
+"""TorchServe's handler of a TorchScript model: the body is an image or a tensor's bytes."""
 
 import json
 from pathlib import Path

@@ -2,7 +2,7 @@
 
     python3 models/mnist/make_samples.py        (PyPI: pillow, numpy)
 
-None is from MNIST: the strokes are below, as control points in a box of 1 x 1 whose y runs down.
+None is from MNIST. The strokes below are control points in a box of 1 x 1, with y pointing down.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 HERE = Path(__file__).parent / "samples"
 SIZE = 112
-SCALE = 8  # drawn this much larger, then reduced: antialiased edges
+SCALE = 8  # supersampling, for antialiased edges
 
 THREE = [[(0.12, 0.14), (0.45, -0.06), (0.95, 0.12), (0.78, 0.42), (0.4, 0.47)],
          [(0.4, 0.47), (0.95, 0.5), (0.98, 0.95), (0.5, 1.04), (0.06, 0.86)]]

@@ -4,9 +4,9 @@
 
 Needs PyTorch (1.13, as Debian ships it, or newer) and NumPy. The IDX files may be gzipped.
 
-model.onnx takes the normalised tensor float32 [batch_size, 1, 28, 28] and gives logits float32 [batch_size, 10].
-Its first step, Frame, finds the digit and scales it to one size, as MNIST's authors did with theirs. So small
-drawings, drawings in a corner and dark ink on light paper reach the convolutions as an MNIST digit would.
+model.onnx takes the normalized tensor float32 [batch_size, 1, 28, 28] and returns logits float32 [batch_size, 10].
+Its first step, Frame, finds the digit and scales it to one size, as MNIST's authors did. Small drawings, drawings
+in a corner and dark ink on light paper then reach the convolutions like MNIST's digits.
 The training digits are augmented for the rest: angles, thin and thick strokes, the blur of small drawings, low
 contrast, noise. Images without a digit are trained to give every digit the same score.
 """
@@ -27,15 +27,15 @@ import torch.nn.functional as F
 from torch import nn
 
 SIDE = 28  # pixels of an image
-MEAN, STD = 0.1307, 0.3081  # of the training pixels in 0..1; preprocessor_config.json says the same
-THREADS = 2  # another number rounds otherwise, and gives other weights
-EMPTY_SHARE = 0.06  # of the training images have no digit
+MEAN, STD = 0.1307, 0.3081  # of the training pixels in 0..1; as in preprocessor_config.json
+THREADS = 2  # another number rounds differently, and gives other weights
+EMPTY_SHARE = 0.06  # share of training images without a digit
 
-MIN_CONTRAST = 0.1  # between ink and paper, of 0..1: what is fainter stays faint
-INK = 0.3996  # share of the strongest contrast from which on a pixel is ink; no two 8-bit levels are so near to
-# this ratio that rounding decides, as it would at 0.4: level 102 of 255
+MIN_CONTRAST = 0.1  # between ink and paper, in 0..1: fainter ink is not amplified
+INK = 0.3996  # share of the strongest contrast above which a pixel is ink. Not 0.4, since rounding would decide about
+# 8-bit levels that have exactly this ratio, such as 102 of 255
 FRAME_SIDE, DIGIT_SIDE = 24, 20  # pixels of the framed image, and of the digit's longer side in it
-SMALLEST_DIGIT = 4  # pixels: what is smaller is not enlarged further
+SMALLEST_DIGIT = 4  # pixels: smaller digits are not enlarged further
 
 
 def read_idx(folder: Path, name: str) -> torch.Tensor:
@@ -58,8 +58,8 @@ def read_idx(folder: Path, name: str) -> torch.Tensor:
 class Frame(nn.Module):
     """Cut out the digit and scale its longer side to 20 pixels, light on dark, in the middle of 24 x 24.
 
-    It has nothing to learn. The paper is the mean of the image's border, the ink what differs from it, lighter or
-    darker. The digit reaches as far as its ink has at least 0.4 of the strongest contrast.
+    It has no weights. The paper is the mean of the image's border. Ink is any difference from it, lighter or darker.
+    The digit extends to the outermost ink of at least 0.4 of the strongest contrast.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Frame(nn.Module):
         out = torch.arange(FRAME_SIDE) + 0.5 - FRAME_SIDE / 2
         constants = {
             "border": border / border.sum(),
-            # how far a pixel reaches from the left and from the right (the top, the bottom)
+            # distance of a pixel's far edge from the left and from the right (from the top and the bottom)
             "reach": torch.stack([pixel + 1, SIDE - pixel]).float(),
             "source": (pixel + 0.5).view(1, 1, 1, SIDE),
             "target": (out / DIGIT_SIDE).view(1, 1, FRAME_SIDE, 1),
@@ -144,10 +144,10 @@ def uniform(n: int, low: float, high: float, generator: torch.Generator) -> torc
 
 
 def affine(images, scale_x, scale_y, degrees, shear, shift_x, shift_y) -> torch.Tensor:
-    """Scale, turn (degrees), shear and move (pixels) images; black comes in at the edges."""
+    """Scale, turn (degrees), shear and move (pixels) images; black fills the edges."""
     angle = degrees * math.pi / 180
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # grid_sample wants the inverse map, from output to input coordinates in -1..1
+    # grid_sample takes the inverse map, from output to input coordinates in -1..1
     a, b = cos / scale_x, (sin + shear * cos) / scale_x
     c, d = -sin / scale_y, (cos - shear * sin) / scale_y
     tx, ty = -shift_x / 14, -shift_y / 14
@@ -159,7 +159,7 @@ def affine(images, scale_x, scale_y, degrees, shear, shift_x, shift_y) -> torch.
 
 
 def place(images, scale, shift_x, shift_y) -> torch.Tensor:
-    """Scale images about their middle and move them (pixels), with Pillow's bilinear filter, which blurs as it shrinks."""
+    """Scale images about the middle and move them (pixels) by Pillow's bilinear filter, which blurs as it shrinks."""
     middle = SIDE / 2
     pixel = torch.arange(SIDE) + 0.5
     support = scale.clamp(max=1).view(-1, 1, 1)
@@ -173,7 +173,7 @@ def place(images, scale, shift_x, shift_y) -> torch.Tensor:
 
 
 def change_strokes(images: torch.Tensor, scale: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    """Thicken or thin some strokes, more so those of digits to be shrunk: a pen does not shrink with the drawing."""
+    """Thicken or thin some strokes, more often of digits to be shrunk: a pen does not shrink with the drawing."""
     images = images.clone()
     kind, is_small = torch.rand(len(images), generator=g), scale < 0.7
 
@@ -188,7 +188,7 @@ def change_strokes(images: torch.Tensor, scale: torch.Tensor, g: torch.Generator
 
 
 def without_digit(n: int, g: torch.Generator) -> torch.Tensor:
-    """Blank images, noise from fine to coarse and from dense to sparse, and one to three dots; as many of each."""
+    """Blank images, noise from fine to coarse and from dense to sparse, and one to three dots."""
     noise = torch.rand(n, 1, SIDE, SIDE, generator=g) ** torch.exp(uniform(n, -2, 4, g)).view(n, 1, 1, 1)
     coarse = F.interpolate(noise[:, :, :7, :7], size=SIDE, mode="bilinear", align_corners=False)
     gauss = 0.5 + 0.3 * torch.randn(n, 1, SIDE, SIDE, generator=g)
@@ -219,9 +219,9 @@ def light(images: torch.Tensor, g: torch.Generator) -> torch.Tensor:
 
 
 def augment(images: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    """Make a training batch of white-on-black digits look like what people send."""
+    """Make a training batch of white-on-black digits look like people's drawings."""
     n = len(images)
-    small = torch.rand(n, generator=g) < 0.12  # of any size, anywhere; the others nearly of MNIST's own size and place
+    small = torch.rand(n, generator=g) < 0.12  # of any size, anywhere; the others keep about MNIST's size and place
     scale = torch.where(small, torch.exp(uniform(n, math.log(0.2), 0, g)), uniform(n, 0.8, 1.2, g))
     room = torch.where(small, SIDE / 2 * (1 - scale * 0.7), torch.tensor(4.0))  # a digit fills 0.7 of its image
     shift_x, shift_y = uniform(n, -1, 1, g) * room, uniform(n, -1, 1, g) * room
@@ -248,11 +248,11 @@ def scores_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def calibration_error(scores: torch.Tensor, labels: torch.Tensor) -> float:
-    """Expected calibration error, 15 bins: by how much top scores differ from the share of right answers, on average."""
-    top, answers = scores.max(1)
-    right = (answers == labels).float()
+    """Expected calibration error, 15 bins: the mean difference between top score and accuracy."""
+    top, predicted = scores.max(1)
+    correct = (predicted == labels).float()
     bins = (top * 15).long().clamp(max=14)
-    gaps = [(top[bins == i] - right[bins == i]).sum().abs() for i in range(15)]
+    gaps = [(top[bins == i] - correct[bins == i]).sum().abs() for i in range(15)]
     return (sum(gaps) / len(labels)).item()
 
 
@@ -261,23 +261,23 @@ def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> di
     n = len(images)
     g = torch.Generator().manual_seed(0)
 
-    def right(changed: torch.Tensor) -> float:
+    def accuracy(changed: torch.Tensor) -> float:
         return 100 * (scores_of(model, changed).argmax(1) == labels).float().mean().item()
 
     def moved(seed: int) -> float:
         g = torch.Generator().manual_seed(seed)
         scale, still = uniform(n, 0.8, 1.2, g), torch.zeros(n)
         angle, shift_x, shift_y = uniform(n, -15, 15, g), uniform(n, -4, 4, g), uniform(n, -4, 4, g)
-        return right(affine(images, scale, scale, angle, still, shift_x, shift_y))
+        return accuracy(affine(images, scale, scale, angle, still, shift_x, shift_y))
 
     def shrunk(scale: float, x: torch.Tensor, y: torch.Tensor) -> float:
-        """At this scale; x and y are where it goes, from -1 (left, top) to 1."""
+        """At this scale and place: x and y run from -1 (left, top) to 1."""
         room = SIDE / 2 * (1 - scale)
-        return right(place(images, torch.full((n,), scale), x * room, y * room))
+        return accuracy(place(images, torch.full((n,), scale), x * room, y * room))
 
     result = {
-        "as they are": right(images),
-        "inverted": right(1 - images),
+        "as they are": accuracy(images),
+        "inverted": accuracy(1 - images),
         "scaled 0.8 to 1.2, turned by up to 15 degrees, moved by up to 4 pixels": sum(map(moved, range(3))) / 3,
     }
     for scale in (0.5, 0.35, 0.25, 0.2):
@@ -293,7 +293,7 @@ def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> di
 def export(model: nn.Module, path: Path) -> None:
     """Write model.onnx with a dynamic batch axis, batch norm folded into the convolutions."""
     model.eval()
-    # PyTorch >= 2.5 can export by another way that needs onnxscript; this model needs nothing of it
+    # PyTorch >= 2.5 also has an exporter that needs onnxscript, which this model does not need
     legacy = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     torch.onnx.export(
         model, (torch.zeros(1, 1, SIDE, SIDE),), str(path), opset_version=17 if not legacy else 18, **legacy,
@@ -324,7 +324,7 @@ def main() -> None:
     test_images, test_labels = load("t10k")
 
     model = DigitNet().to(memory_format=torch.channels_last)  # trains a quarter faster
-    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {multiply_adds(model):,} multiply-adds a digit")
+    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {multiply_adds(model):,} multiply-adds per digit")
     steps = math.ceil(len(train_labels) / args.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=args.epochs * steps, pct_start=0.2)

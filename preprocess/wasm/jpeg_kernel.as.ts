@@ -1,8 +1,8 @@
 /**
  * The inner loops of decoding a baseline JPEG file, in AssemblyScript: compiled to WebAssembly.
  *
- * Source: ITU-T T.81. It leaves the arithmetic open: this is libjpeg's (jidctint.c, jdsample.c, jdcolor.c), since Pillow's
- * pixels come from it. Loads and stores may reach up to 31 bytes past the data: the caller leaves room for them.
+ * Source: ITU-T T.81. It leaves the arithmetic open: this is that of libjpeg (jidctint.c, jdsample.c, jdcolor.c), which
+ * makes Pillow's pixels. Loads and stores may reach up to 31 bytes past the data: the caller leaves room for them.
  */
 
 import { words } from './simd.as.ts'
@@ -19,14 +19,14 @@ const block: usize = memory.data(BLOCK_BYTES, 16)
 const RST0 = 0xd0
 const EOI = 0xd9
 
-/** the file's bytes that follow */
+/** the unread bytes of the file */
 let source: usize = 0
 let sourceEnd: usize = 0
 /** the segment between two restart markers: little-endian words of 32 bits, its length, the marker after it */
 let segment: usize = 0
 let segmentBytes: i32 = 0
 let marker: i32 = 0
-/** the bit reader: the next bits, left-aligned; how many are valid; the address of those that follow */
+/** the bit reader: the next bits, left-aligned; the number of valid bits; the address of the bytes after them */
 let bits: u64 = 0
 let bitCount: i32 = 0
 let at: usize = 0
@@ -35,8 +35,8 @@ let restartEvery: i32 = 0
 let restarts: i32 = 0
 
 /**
- * @param buffer receives one segment at a time. It must have room for all of the source and an MCU of the longest codes:
- * that much is read of damaged data before it is noticed
+ * @param buffer receives one segment at a time. It must have room for the whole source and an MCU of the longest codes,
+ * which may be read before damage is noticed
  * @param interval MCUs between restart markers; 0 if there are none
  * @returns whether the data were intact so far
  */
@@ -80,7 +80,7 @@ function startSegment(): bool {
   return true
 }
 
-/** @returns how many bytes of the segment have not been read; negative if reads went past its end */
+/** @returns the number of unread bytes of the segment; negative if reads went past its end */
 function bytesLeft(): i32 {
   const taken = ((<i32>(at - segment)) << 3) - bitCount
   return segmentBytes - ((taken + 7) >> 3)
@@ -92,12 +92,12 @@ export function endScan(): bool {
 }
 
 // A Huffman table has an i32 entry for each value of the next LOOK bits:
-//   bits 0 to 6   how many bits are consumed
-//   bit 7         IS_OPEN: the coefficient's bits do not fit into LOOK. Without any other bit: neither does the code
-//   bits 8 to 15  how many zeros come before the coefficient
+//   bits 0 to 6   the number of bits to consume
+//   bit 7         IS_OPEN: the coefficient's bits do not fit into LOOK. Without any other bit: nor does the code
+//   bits 8 to 15  the number of zeros before the coefficient
 //   bits 16 to 31 the coefficient, or under IS_OPEN its number of bits
-// After the entries: the address of the definition, and by code length the first longer code, left-aligned to 16 bits, and
-// the offset from a code to its symbol.
+// After the entries: the address of the definition, and by code length the first longer code, left-aligned to 16 bits,
+// and the offset from a code to its symbol.
 
 const LOOK = 10
 const DEFINITION = 4 << LOOK
@@ -111,8 +111,8 @@ const REST = 128
 export const TABLE_BYTES: i32 = OFFSETS + 17 * 4
 
 /**
- * @param definition how many codes have 1, 2, ... 16 bits, and the symbols in the order of their codes: the zeros before a
- * coefficient in the upper half, its bits in the lower. It must stay there
+ * @param definition the number of codes of 1, 2, ... 16 bits, and the symbols in the order of their codes: the zeros
+ * before a coefficient in the upper half, its number of bits in the lower. The table refers to it
  * @returns whether the code is valid
  */
 export function buildHuffmanTable(definition: usize, out: usize): bool {
@@ -146,10 +146,10 @@ function entryOf(symbol: i32, length: i32, tail: i32, rest: i32): i32 {
   return (length + size) | (run << 8) | (extend(tail >> (rest - size), size) << 16)
 }
 
-/** A coefficient from its bits: negative if they begin with 0; of no bits it is 0 (T.81, F.2.2.1). */
+/** A coefficient from its bits: negative if they begin with 0, and 0 if there are none (T.81, F.2.2.1). */
 @inline
 function extend(bits: i32, size: i32): i32 {
-  // without a branch: the sign is random, and would be mispredicted half of the time
+  // without a branch: the sign is random, and half of the branches would be mispredicted
   return bits + (((bits >> (size - 1)) - 1) & (1 - (1 << size)))
 }
 
@@ -185,11 +185,11 @@ const COMPONENT_BYTES = 32
 /**
  * Decode one row of MCUs.
  *
- * @param components `count` descriptions: the addresses of the DC and AC tables, of the quantization table (64 u8 in the order
- * of the scan) and of the rows to decode to; the bytes of such a row; blocks in an MCU across and down; the last DC
- * coefficient
+ * @param components `count` descriptions: the addresses of the DC and AC tables, of the quantization table (64 u8 in
+ * the order of the scan) and of the rows to decode to; the bytes of such a row; blocks in an MCU across and down; the
+ * last DC coefficient
  * @param mcus in the row
- * @param from first MCU whose pixels are wanted
+ * @param from first MCU whose pixels are needed
  * @param to first MCU after them
  * @returns whether the data were intact
  */
@@ -255,7 +255,7 @@ function readCoefficients(component: usize): i32 {
     left -= taken
     const run = (entry >> 8) & 0xff
     if (k < 0) {
-      // DC is coded as the difference to the last block's
+      // DC is coded as the difference from the last block's
       value += load<i32>(component, PREDICTION)
       store<i32>(component, value, PREDICTION)
       store<i16>(block, value * load<u8>(quants))
@@ -411,7 +411,7 @@ function transpose(block: usize): void {
   v128.store(block, highWords(c3, c7), 112)
 }
 
-/** The block's coefficients to 8 x 8 levels. @param reach of `readCoefficients` */
+/** Transform the block's coefficients to 8 x 8 levels. @param reach from `readCoefficients` */
 function inverse(reach: i32, out: usize, stride: i32): void {
   if (reach >= 16) columns(block, CONST_BITS - PASS1_BITS)
   else {
@@ -433,10 +433,10 @@ function inverse(reach: i32, out: usize, stride: i32): void {
 // Upsampling (jdsample.c, "fancy") and colours (jdcolor.c)
 
 /**
- * Twice as many samples: 3 * near + far along y, then 3 * itself + its left or right neighbour; at the ends itself.
+ * Double the samples: 3 * near + far along y, then 3 * each sum + its left or right neighbour (at the ends, itself).
  *
  * @param near row of `width` samples
- * @param far the neighbouring row; where the height stays, the same one
+ * @param far the neighbouring row; the same one if the height does not change
  * @param even added before the division by 16, for the left one of each two
  * @param odd likewise, for the right one
  * @param sums scratch of `width` + 2 numbers, i16
@@ -462,7 +462,7 @@ export function upsample(near: usize, far: usize, width: i32, even: i32, odd: i3
  * R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb, with chroma relative to 128.
  *
  * jdcolor.c rounds products with factors of 16 fraction bits (for G the sum of both). For R and B factors of 14 bits
- * give the same for every level. For G a whole Cr is subtracted separately, so that the factors fit into 16 bits.
+ * give the same results for every level. For G a whole Cr is subtracted separately, so the factors fit into 16 bits.
  */
 export function yccToRgb(y: usize, cb: usize, cr: usize, width: i32, out: usize): void {
   const toG = pair(-22554, 65536 - 46802)

@@ -14,7 +14,7 @@ export const FREE: usize = __heap_base
 
 const FRACTION_BITS = 22
 const HALF = 1 << (FRACTION_BITS - 1)
-/** Weights of the horizontal pass are split into two 16-bit halves, of which SIMD multiplies twice as many at once. */
+/** Weights of the horizontal pass are split into 16-bit halves: SIMD multiplies twice as many of those at once. */
 const LOW_BITS = 15
 
 /** Four sums to four bytes, rounded down and clamped to 0..255, in the lowest 32 bits. */
@@ -70,8 +70,8 @@ function grey(p: usize, w: usize, count: i32, out: usize): void {
  * @param source rows of `rowBytes` bytes
  * @param channels 1 or 3
  * @param first per output pixel its first input pixel, i32
- * @param counts per output pixel how many input pixels it reads, i32
- * @param weights per output pixel `stride` of them: of every four, i16, the lower halves and then the upper
+ * @param counts per output pixel its number of input pixels, i32
+ * @param weights per output pixel `stride` of them, i16: for every four, the lower halves and then the upper
  * @param stride a multiple of 4
  * @param out rows of `channels` * `width` bytes
  */
@@ -112,7 +112,7 @@ export function vertical(source: usize, rowBytes: i32, count: i32, weights: usiz
 
 // For decode/png.ts.
 
-/** The neighbour nearest to left + above - corner, on a tie in this order (RFC 2083, 6.6). */
+/** The neighbour nearest to left + above - corner; ties go in this order (RFC 2083, 6.6). */
 @inline
 function paeth(left: v128, above: v128, corner: v128): v128 {
   const toLeft = i16x8.abs(i16x8.sub(above, corner))
@@ -128,7 +128,7 @@ const UP = 2
 const AVERAGE = 3
 const PAETH = 4
 
-/** One row of differences to what `filter` predicts from the neighbours, a pixel at a time. */
+/** Decode a row, a pixel at a time: add the value that `filter` predicts from the neighbours. */
 @inline
 function unfilterRow(filter: i32, source: usize, rowBytes: i32, pixelBytes: i32, above: usize, out: usize): void {
   let left = i16x8.splat(0)
@@ -147,7 +147,7 @@ function unfilterRow(filter: i32, source: usize, rowBytes: i32, pixelBytes: i32,
 /**
  * Undo the filters of a PNG file's rows (RFC 2083, 6).
  *
- * @param source rows of the filter type, 0 to 4, in one byte, and `rowBytes` bytes
+ * @param source rows of a filter type (one byte, 0 to 4) and `rowBytes` bytes
  * @param pixelBytes 1 to 4
  * @param previous the row above the first one; receives the last one
  * @param out rows of `rowBytes` bytes
@@ -170,7 +170,7 @@ export function unfilter(source: usize, rowBytes: i32, rows: i32, pixelBytes: i3
   memory.copy(previous, above, rowBytes)
 }
 
-/** The first `kept` bytes, 1 to 4, of each pixel. */
+/** Keep the first `kept` bytes, 1 to 4, of each pixel. */
 export function dropChannels(source: usize, pixels: i32, pixelBytes: i32, kept: i32, out: usize): void {
   for (let i = 0; i < pixels; i++) {
     store<u32>(out, load<u32>(source))
@@ -179,7 +179,7 @@ export function dropChannels(source: usize, pixels: i32, pixelBytes: i32, kept: 
   }
 }
 
-/** RGB for each index into a palette of four bytes a colour. */
+/** RGB for each index into a palette of four bytes per colour. */
 export function expandPalette(source: usize, pixels: i32, palette: usize, out: usize): void {
   for (let i = 0; i < pixels; i++) {
     store<u32>(out, load<u32>(palette + (<usize>load<u8>(source + i) << 2)))
@@ -206,7 +206,7 @@ export function luma(source: usize, pixels: i32, out: usize): void {
   }
 }
 
-/** For every `step`th byte its float32 in a table of 256. */
+/** Look up every `step`th byte in a table of 256 float32. */
 export function plane(source: usize, pixels: i32, step: i32, table: usize, out: usize): void {
   for (let i = 0; i < pixels; i++) {
     store<f32>(out, load<f32>(table + (<usize>load<u8>(source) << 2)))

@@ -1,9 +1,9 @@
-"""Real architectures with random weights, served, against the same pipeline in Python.
+"""Serve real architectures with random weights, and compare them with the same pipeline in Python.
 
     python3 test/conformance/architectures.py     (PyPI: torch, torchvision, transformers 5, timm, pillow<13, onnx)
 
-Each model is exported as its users export it, into a folder that the libraries' own save functions write; the server
-is started on it, 20 images are sent, and labels, their order and scores (within 1e-5) are compared.
+Each model is exported as users do, into a folder that the libraries' own save functions write. The server is started
+on it, and the labels of 20 images, their order and their scores (within 1e-5) are compared.
 """
 
 import io
@@ -33,9 +33,9 @@ SIZES = [(320, 240), (240, 320), (500, 375), (224, 224), (640, 200), (200, 640),
 
 
 def spread(model):
-    """Random weights give every class about the same score: draw the head's apart, so that the order means something.
+    """Scale the head's weights until the scores differ: random ones give every class about the same score.
 
-    Batch norm first sees some noise, or the activations of a deep network would have vanished before the head.
+    Batch norm sees noise first: without it, a deep network's activations vanish before the head.
     """
     with torch.no_grad():
         model.train()
@@ -171,7 +171,7 @@ def serve(folder):
 
 
 def compare(url, files, run):
-    """How many answers list the classes in another order, and the largest difference of a score."""
+    """The number of results in another order, and the largest difference of a score."""
     largest, swapped = 0.0, 0
     for file in files:
         request = urllib.request.Request(f"{url}/predict?top_k={CLASSES}", data=file, method="POST")

@@ -1,4 +1,4 @@
-"""Clients that others have generate from /openapi.json, and OpenVINO's client of TF Serving's REST API, classify an image.
+"""Classify an image with clients generated from /openapi.json, and with OpenVINO's client of TF Serving's REST API.
 
     pip install -r requirements.txt
     python3 clients.py

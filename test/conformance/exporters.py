@@ -1,11 +1,11 @@
-"""Models of common exporters, served, against their author's own Python.
+"""Serve models of common exporters, and compare them with the exporting library in Python.
 
     python3 test/conformance/exporters.py         serve every case, and write exporters.md
     python3 test/conformance/exporters.py save    make those of test/fixtures/exports
 
-PyPI: torch, onnxscript, scikit-learn, skl2onnx, xgboost, lightgbm, onnxmltools, keras, tensorflow-cpu, tf2onnx, ultralytics,
-onnxruntime, pillow<13. Each case makes a folder, and says what its Python answers: the probability of each class, by its
-label. The server is started on the folder, gets the same inputs, and every label and score (within 1e-5) is compared.
+PyPI: torch, onnxscript, scikit-learn, skl2onnx, xgboost, lightgbm, onnxmltools, keras, tensorflow-cpu, tf2onnx,
+ultralytics, onnxruntime, pillow<13. Each case writes a folder, and returns inputs with Python's probability of each
+class. The server is started on the folder, and every label and score (within 1e-5) is compared.
 """
 
 import base64
@@ -54,7 +54,7 @@ CASES = []
 
 
 def case(name, labels=None):
-    """A function of a folder: it writes the model there, and gives inputs and the scores of each [n, labels]."""
+    """Register a function that writes the model to a folder, and returns the inputs and their scores [n, labels]."""
 
     def add(make):
         CASES.append((name, labels, make))
@@ -68,7 +68,7 @@ def write(folder, **files):
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
-# scikit-learn: every kind of classifier, labels that are not the class numbers
+# scikit-learn: every kind of classifier, with labels other than the class numbers
 
 
 def sklearn_case(name, model, labels, **options):
@@ -123,7 +123,7 @@ def _(folder):
     return X[:20], model.predict(X[:20])[:, None]
 
 
-# gradient boosting libraries, by onnxmltools
+# gradient boosting libraries, exported by onnxmltools
 
 
 def boosting_case(name, model, convert, labels):
@@ -366,7 +366,7 @@ def request(url, item):
 
 
 def difference(answer, labels, scores):
-    """The largest difference of a score; infinite where a label is missing or not the best one."""
+    """The largest difference of a score; infinite if a label is missing or wrong."""
     if isinstance(labels, str) and labels == "regression":
         return abs(answer["prediction"] - scores[0])
     served = {prediction["label"]: prediction["score"] for prediction in answer["predictions"]}
@@ -383,7 +383,7 @@ def difference(answer, labels, scores):
 
 
 def check(labels, make):
-    """What the table says of a case: 'exact to 1e-7', 'refused: ...', or what is wrong, in capitals."""
+    """The table's entries for a case: the difference or 'refused: ...', or the failure in capitals; and the notes."""
     with tempfile.TemporaryDirectory() as folder:
         made = make(Path(folder))
         describe = subprocess.run(["node", "server.js", "--describe"], cwd=ROOT, env={**os.environ, "MODEL_DIR": folder}, capture_output=True, text=True)
@@ -411,7 +411,7 @@ def png(image):
 
 
 def forget_source(path):
-    """Remove the stack traces that torch.onnx.export keeps, which name folders of this machine."""
+    """Remove torch.onnx.export's stack traces, which contain local paths."""
     import onnx
 
     graph = onnx.load(path)
@@ -421,7 +421,7 @@ def forget_source(path):
 
 
 def save(name, labels, make):
-    """A folder of test/fixtures/exports, and truth.json with its inputs, labels and scores."""
+    """Write a folder of test/fixtures/exports, with truth.json: its inputs, labels and scores."""
     folder = EXPORTS / re.sub(r"\W+", "_", name)
     folder.mkdir(parents=True)
     seed()
@@ -447,7 +447,7 @@ def run(name, labels, make):
     seed()
     try:
         result, notes = check(labels, make)
-    except Exception as error:  # noqa: BLE001 - the table says so
+    except Exception as error:  # noqa: BLE001 - shown in the table
         result, notes = f"FAILED: {type(error).__name__}: {str(error)[:200]}", []
     print(f"| {name} | {result} | {'<br>'.join(notes)} |", flush=True)
     return not result[:2].isupper()

@@ -1,4 +1,4 @@
-"""Hugging Face's own client against the server, as if it were an inference endpoint.
+"""Hugging Face's client, with the server as its inference endpoint.
 
     pip install -r requirements.txt
     python hugging_face.py

@@ -1,9 +1,9 @@
 /**
- * Compares the served answers to all 10,000 MNIST test digits with PyTorch's.
+ * Compares the server's results for all 10,000 MNIST test digits with PyTorch's.
  *
  *   python3 test/conformance/mnist_scores.py FOLDER SCORES && node test/conformance/mnist.js FOLDER SCORES
  *
- * Three ways: one by one from 64 connections, in batches of random size, and as PNG files.
+ * Digits are sent one by one, in batches of random size, and as PNG files, each from 64 connections.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,7 +17,7 @@ const images = gunzipSync(readFileSync(join(folder, 't10k-images-idx3-ubyte.gz')
 const scores = new Float32Array(new Uint8Array(readFileSync(scoresFile)).buffer)
 const count = images.length / 784
 
-interface Answer {
+interface Result {
   label: string
   predictions: { label: string; score: number }[]
 }
@@ -50,9 +50,9 @@ async function pngForm(from: number): Promise<FormData> {
 
 const server = await startServer({ env: { MAX_QUEUE: '10000' } })
 
-/** Send every digit once, in portions, and report what differs. */
+/** Send every digit once, in portions, and report the differences. */
 async function compare(
-  what: string,
+  title: string,
   portion: () => number,
   makeForm: (from: number, n: number) => FormData | Promise<FormData>,
 ) {
@@ -67,9 +67,9 @@ async function compare(
       const body = await makeForm(from, n)
       const response = await fetch(`${server.url}/predict?top_k=10`, { method: 'POST', body })
       if (!response.ok) throw new Error(await response.text())
-      const answers = [await response.json()].flat() as Answer[]
-      if (answers.length !== n) throw new Error(`${answers.length} answers to ${n} digits`)
-      answers.forEach(({ label, predictions }, i) => {
+      const results = [await response.json()].flat() as Result[]
+      if (results.length !== n) throw new Error(`${results.length} results for ${n} digits`)
+      results.forEach(({ label, predictions }, i) => {
         const truth = scores.subarray((from + i) * 10, (from + i + 1) * 10)
         if (Number(label) !== truth.indexOf(Math.max(...truth))) wrong++
         for (const { label, score } of predictions) {
@@ -80,7 +80,7 @@ async function compare(
   }
   await Promise.all(Array.from({ length: CONNECTIONS }, client))
   console.log(
-    `${what}: ${count} digits, ${wrong} labels differ, largest difference of a score ${largest.toExponential(1)}`,
+    `${title}: ${count} digits, ${wrong} labels differ, largest difference of a score ${largest.toExponential(1)}`,
   )
   if (wrong > 0 || largest > 1e-5) process.exitCode = 1
 }

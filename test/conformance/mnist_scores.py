@@ -1,8 +1,8 @@
-"""What PyTorch answers to the 10,000 MNIST test digits: the truth for mnist.ts.
+"""PyTorch's scores of the 10,000 MNIST test digits: the truth for mnist.ts.
 
     python3 mnist_scores.py FOLDER_WITH_IDX_FILES OUT_FILE     (torch, onnx, numpy)
 
-OUT_FILE becomes float32 [10000, 10], softmax scores. The network runs in PyTorch; only its weights come from
+OUT_FILE gets float32 [10000, 10], softmax scores. The network runs in PyTorch; only its weights come from
 model.onnx.
 """
 

@@ -1,9 +1,9 @@
-"""Ask the server as Triton's own Python client does: metadata, JSON and binary tensors, batches, classes, errors.
+"""Triton's Python client: metadata, JSON and binary tensors, batches, classes, errors.
 
     pip install -r requirements.txt
     python3 open_inference.py          (from anywhere; it starts the servers itself)
 
-The truth is the client's own reading of the answers, held against what /predict answers, and against NumPy.
+The responses, as the client decodes them, are compared with /predict and with NumPy.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ def connect(url):
 
 
 def text(values):
-    """BYTES as str, whichever of the two the client made of them."""
+    """BYTES as str; the client returns str or bytes."""
     return np.vectorize(lambda value: value.decode() if isinstance(value, bytes) else value, otypes=[object])(values)
 
 
@@ -55,12 +55,12 @@ def softmax(logits):
     return powers / powers.sum(1, keepdims=True)
 
 
-def refused(status, call, *said):
+def refused(status, call, *words):
     try:
         call()
     except InferenceServerException as error:
         assert error.status() == str(status), (error.status(), error.message())
-        assert all(word in error.message() for word in said), error.message()
+        assert all(word in error.message() for word in words), error.message()
         return
     raise AssertionError(f"accepted, expected {status}")
 
@@ -106,7 +106,7 @@ def check_digits():
             result = request.get_result()
             assert result.get_response()["id"] == str(index)
             assert np.abs(softmax(result.as_numpy("logits")) - truth[index % 48]).max() < 1e-6
-    print(f"digits: metadata, JSON, binary, compressed, classes, 6 errors, {REQUESTS} asynchronous requests: right")
+    print(f"digits: metadata, JSON, binary, compressed, classes, 6 errors, {REQUESTS} asynchronous requests: OK")
 
 
 def check_dtypes():
@@ -122,18 +122,18 @@ def check_dtypes():
     for name, array in arrays.items():
         with serve(MODEL_DIR=f"test/fixtures/models/dtypes/{name}") as url, connect(url) as client:
             for binary in (True, False):
-                if name == "float16" and not binary:  # has no form in JSON
+                if name == "float16" and not binary:  # JSON has no FP16
                     continue
                 tensor = triton.InferInput("x", list(array.shape), np_to_triton_dtype(array.dtype))
                 tensor.set_data_from_numpy(array, binary_data=binary)
                 outputs = [triton.InferRequestedOutput("y", binary_data=binary)]
-                came = client.infer(name, [tensor], outputs=outputs).as_numpy("y")
-                assert (came == array).all(), (name, binary, came)
-    print(f"dtypes: {len(arrays)} datatypes, JSON and binary: right")
+                received = client.infer(name, [tensor], outputs=outputs).as_numpy("y")
+                assert (received == array).all(), (name, binary, received)
+    print(f"dtypes: {len(arrays)} datatypes, JSON and binary: OK")
 
 
 def check_kserve():
-    """KServe's client, which few have installed: pip install kserve."""
+    """KServe's client, an optional dependency: pip install kserve."""
     try:
         from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
         from kserve.protocol.infer_type import RequestedOutput
@@ -160,7 +160,7 @@ def check_kserve():
 
     with serve() as url:
         asyncio.run(ask_both(url, predict(url, digits)))
-    print("kserve: V2 in JSON and binary, V1: right")
+    print("kserve: V2 in JSON and binary, V1: OK")
 
 
 if __name__ == "__main__":

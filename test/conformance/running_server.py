@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def serve(**settings):
-    """Start it on a free port, and give its URL."""
+    """Start the server on a free port, and yield its URL."""
     env = {"PATH": os.environ["PATH"], "PORT": "0", **settings}
     process = subprocess.Popen(["node", "server.js"], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     try:

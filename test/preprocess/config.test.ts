@@ -26,23 +26,23 @@ function scratchFile(text: string | Buffer): { path: string; remove: () => void 
 const broken: [what: string, text: string, line: number, reason: RegExp][] = [
   ['a value that is missing', '{\n"a": 1,\n"b": }\n', 3, /^Unexpected token '?}'?$/],
   ['the same word, valid before', `{\n"a": "}",\n"b": [1,2,3],\n\n"c": }${' '.repeat(500)}\n\n}`, 5, /token/],
-  ['a comma too many', '{\n"a": 1,\n}', 3, /./],
+  ['a trailing comma', '{\n"a": 1,\n}', 3, /./],
   ['a comment', '{\n"a": 1, // one\n"b": 2}', 2, /./],
   ['a word', '{"a": 1,\n"b": nope}', 2, /./],
   ['a line break in a string', '{"a": 1,\n"b": "x\n"}', 2, /control character/i],
-  ['an end that comes too early', '{\n"size": ', 2, /^Unexpected end/],
+  ['an early end', '{\n"size": ', 2, /^Unexpected end/],
   ['nothing', '', 1, /^Unexpected end/],
   ['text after the end', '{}\n\n{}', 3, /./],
 ]
 for (const [what, text, line, reason] of broken)
-  test(`JSON with ${what}: the line and what is wrong`, () => {
+  test(`JSON with ${what}: the line and the reason`, () => {
     const { path, remove } = scratchFile(text)
     assert.throws(
       () => readJsonFile(path),
       (error: unknown) => {
         assert.ok(error instanceof ConfigError)
-        const [, said, why] = /^.*config\.json, line (\d+): not valid JSON: (.+)$/.exec(error.message)!
-        assert.equal(Number(said), line, error.message)
+        const [, at, why] = /^.*config\.json, line (\d+): not valid JSON: (.+)$/.exec(error.message)!
+        assert.equal(Number(at), line, error.message)
         assert.match(why, reason)
         return true
       },
@@ -50,14 +50,14 @@ for (const [what, text, line, reason] of broken)
     remove()
   })
 
-test('a JSON file: a byte order mark and nulls are dropped; none is undefined', () => {
+test('a JSON file: a byte order mark and nulls are dropped; a missing file is undefined', () => {
   const { path, remove } = scratchFile('\ufeff{"a": null, "b": {"c": null}}')
   assert.deepEqual(readJsonFile(path), { path, json: { b: { c: null } } })
   remove()
   assert.equal(readJsonFile(path), undefined)
 })
 
-test('loadRecipe reads a folder, and says what it assumed', async () => {
+test('loadRecipe reads a folder, and notes its assumptions', async () => {
   const recipe = loadRecipe(join(ROOT, 'models/mnist'))!
   assert.equal(recipe.channels, 1)
   assert.match(describeRecipe(recipe).join('\n'), /^decode, .*\nresize .*28x28/)
@@ -100,7 +100,7 @@ test('the preview is the image before rescaling, as a PNG', async () => {
   assert.equal((await sharp(grey).metadata()).space, 'b-w')
 })
 
-/** The recipe of a file, and what was noted. */
+/** The recipe of a file, and its notes. */
 function readNoted(
   json: Record<string, unknown>,
   dims: (number | string)[] = ['n', 3, 'h', 'w'],
@@ -114,7 +114,7 @@ function readNoted(
 }
 const WHOLE = { size: { width: 3, height: 2 }, resample: 2, image_mean: 0.5, image_std: 0.5 }
 
-test('the axis of channels: the second one, or the last one if that is 1 or 3 and the second is not', () => {
+test('the channel axis: the second one, or the last one if that is 1 or 3 and the second is not', () => {
   const cases: [dims: (number | string)[], layout: string, channels: number][] = [
     [['n', 3, 2, 3], 'nchw', 3],
     [['n', 1, 2, 3], 'nchw', 1],
@@ -154,7 +154,7 @@ test('a channels-last tensor has the numbers of the other layout, a pixel at a t
   }
 })
 
-test('do_flip_channel_order reverses the channels in every class, also after normalizing', async () => {
+test('do_flip_channel_order reverses the normalized channels in every class', async () => {
   const file = await red.png().toBuffer()
   for (const type of [undefined, 'ViT', 'CLIP', 'ConvNext', 'EfficientNet', 'MobileViT', 'PPLCNet']) {
     const tensorOf = (flip: boolean) => {
@@ -183,7 +183,7 @@ test('do_flip_channel_order reverses the channels in every class, also after nor
   )
 })
 
-test('a file without a class is read as the class of the type of model, else as written by hand', () => {
+test('a file without a class is read as the class of its model_type, else as written by hand', () => {
   const { recipe } = readNoted({ size: 64 }, undefined, { model_type: 'mobilenet_v2' })
   assert.deepEqual(recipe.resize, { to: 'shortest edge', edge: 64, filter: 'bilinear' })
   assert.equal(recipe.crop?.width, 224)
@@ -193,7 +193,7 @@ test('a file without a class is read as the class of the type of model, else as 
     /^p\.json has neither image_processor_type nor resample: assumed resample 2$/,
   )
   assert.deepEqual(byHand.recipe.normalize, [{ mean: [0.1, 0.1, 0.1], std: [0.2, 0.2, 0.2] }])
-  // the size of the graph, not a ViT's
+  // the graph's size, not ViT's default
   const { notes } = readNoted({ resample: 3, do_normalize: false }, ['n', 1, 28, 30])
   assert.match(notes.join(), /nor size: assumed size \{"height":28,"width":30\}$/)
   for (const model of ['donut-swin', 'siglip2', 'imagegpt'])
@@ -203,7 +203,7 @@ test('a file without a class is read as the class of the type of model, else as 
     )
 })
 
-test('keys of ours choose the arithmetic', () => {
+test('our own keys choose the arithmetic', () => {
   const { recipe } = readNoted({
     ...WHOLE,
     backend: 'torchvision',

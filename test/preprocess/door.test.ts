@@ -5,10 +5,10 @@ import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { ROOT } from '../running_server.ts'
 
-const ROOM = 'preprocess'
-const DOOR = join(ROOM, 'index.ts')
+const FOLDER = 'preprocess'
+const ENTRY = join(FOLDER, 'index.ts')
 
-/** Each file under a folder and all that it imports, types too, as paths from the root or names of packages. */
+/** Each file under a folder and its imports, types included, as paths from the root or names of packages. */
 function importsUnder(folder: string, isDeep = true): [file: string, imports: string[]][] {
   const names = readdirSync(join(ROOT, folder), { recursive: isDeep }) as string[]
   return names
@@ -23,25 +23,25 @@ function importsUnder(folder: string, isDeep = true): [file: string, imports: st
 }
 
 test('preprocess/ imports itself, sharp and Node only', () => {
-  const files = importsUnder(ROOM)
+  const files = importsUnder(FOLDER)
   assert.ok(files.length > 20)
   for (const [file, imports] of files)
     for (const path of imports)
       assert.ok(
-        path === 'sharp' || path.startsWith('node:') || path.startsWith(`${ROOM}/`),
+        path === 'sharp' || path.startsWith('node:') || path.startsWith(`${FOLDER}/`),
         `${file}: ${path}`,
       )
 })
 
-test('nothing outside imports past the door', () => {
+test('other folders import preprocess/ through its index.ts only', () => {
   const outside = [
     importsUnder('', false),
     ...['lib', 'protocols', 'bench'].map((folder) => importsUnder(folder)),
   ]
   let uses = 0
   for (const [file, imports] of outside.flat()) {
-    const inside = imports.filter((path) => path.startsWith(`${ROOM}/`))
-    for (const path of inside) assert.equal(path, DOOR, file)
+    const inside = imports.filter((path) => path.startsWith(`${FOLDER}/`))
+    for (const path of inside) assert.equal(path, ENTRY, file)
     uses += inside.length
   }
   assert.ok(uses > 5)

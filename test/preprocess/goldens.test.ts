@@ -18,13 +18,13 @@ const FIXTURES = new URL('../fixtures/', import.meta.url)
 const goldens: Golden[] = JSON.parse(readFileSync(new URL('goldens.json', FIXTURES), 'utf8'))
 const files = readFileSync(new URL('goldens.bin', FIXTURES))
 
-/** Of a graph that takes any size. */
+/** The recipe for a graph of any size. */
 function recipeOf(path: string, json: Record<string, unknown>, channels: 1 | 3) {
   const input = { name: 'x', dtype: 'float32', dims: ['n', channels, 'h', 'w'] }
   return readRecipe({ preprocessor: { path, json } }, { input, note: assert.fail })!
 }
 
-test('every tensor is the one that Pillow and NumPy make, bit for bit', async () => {
+test("every tensor is Pillow's and NumPy's, bit for bit", async () => {
   const wrong: string[] = []
   for (const { name, offset, length, channels, config, dims, sha256 } of goldens) {
     const recipe = recipeOf(name, config, channels)

@@ -15,7 +15,7 @@ function decoded(file: Uint8Array): Pixels {
   return pixelsOf(openJpeg(Buffer.from(file)))
 }
 
-/** The same by libjpeg. */
+/** The same by libjpeg, through sharp. */
 async function truthOf(file: Uint8Array, channels: 1 | 3): Promise<Pixels> {
   const { data, info } = await sharp(file, { failOn: 'error' })
     .autoOrient()
@@ -44,7 +44,7 @@ function insert(file: Buffer, marker: number, body: string): Buffer {
 /** Exif data of one entry, an orientation. @param value its type, count and value */
 const orientationOf = (value: string) => `Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12${value}\0\0\0\0`
 
-/** Files of noise, more or less smooth, some with an orientation. */
+/** Files of noise, sharp or smooth, with an orientation. */
 const anyFile = fc
   .record({
     width: fc.integer({ min: 1, max: 70 }),
@@ -133,7 +133,7 @@ test('a box has the pixels of a crop of the whole image', async () => {
   )
 })
 
-test('a file with changes in it is left to sharp, or read as libjpeg reads it', async () => {
+test('a damaged file is left to sharp, or decodes to the pixels of libjpeg', async () => {
   let [read, left] = [0, 0]
   const change = fc.tuple(fraction, fc.integer({ min: 0, max: 255 }))
   await fc.assert(
@@ -177,7 +177,7 @@ const unsupported: [what: string, file: () => Promise<Buffer>][] = [
   ],
   ["Adobe's RGB", async () => insert(await plain(), 0xee, 'Adobe\0\x64\0\0\0\0\0')],
   ['a segment of another kind', async () => insert(await plain(), 0xdc, '\0\x08')],
-  ['data that are cut off', async () => (await plain()).subarray(0, -40)],
+  ['truncated data', async () => (await plain()).subarray(0, -40)],
   ['no end marker', async () => (await plain()).subarray(0, -2)],
   ['nothing after the first marker', async () => Buffer.of(0xff, 0xd8, 0xff)],
   ['an impossible Huffman code', async () => changed(0xc4, 5, 3)],

@@ -11,7 +11,7 @@ const CLASSES: string[] = Object.keys(
     .defaults,
 )
 
-/** A file in which every key matters. */
+/** A file in which every key has an effect. */
 const BASE: Json = {
   do_resize: true,
   size: 64,
@@ -31,13 +31,13 @@ const QUIET = [
   ...['feature_extractor_type', 'image_seq_length', 'input_data_format', 'processor_class', 'return_tensors'],
 ]
 
-/** Crops to the size that it has anyway; takes a square as a shortest edge anyway. */
+/** Keys without an effect in one class: the image has the crop's size already; a square is always a shortest edge. */
 const SAME = ['ConvNext do_center_crop', 'PoolFormer default_to_square']
 
 interface Reading {
   recipe?: Recipe
   /** notes, or the refusal */
-  said: string
+  messages: string
 }
 
 function read(json: Json, name?: string): Reading {
@@ -49,17 +49,17 @@ function read(json: Json, name?: string): Reading {
       { preprocessor: { path: 'file', json: { ...BASE, ...json, ...type } } },
       { note },
     )
-    return { recipe, said: notes.join('\n') }
+    return { recipe, messages: notes.join('\n') }
   } catch (error) {
     assert.ok(error instanceof ConfigError, String(error))
     assert.ok(!error.message.includes('\n'))
-    return { said: error.message }
+    return { messages: error.message }
   }
 }
 
 const className = fc.constantFrom(undefined, ...CLASSES)
 
-test('a key that nobody knows is noted', () => {
+test('an unknown key is noted', () => {
   const key = fc
     .string({ minLength: 1 })
     .filter((text) => !KNOWN_KEYS.preprocessor.includes(text) && !(text in {}))
@@ -77,13 +77,13 @@ test('a key that nobody knows is noted', () => {
             'fuse_normalize',
           ].includes(unknown),
       )
-      assert.ok(read({ [unknown]: value }, name).said.includes(`file: ${unknown} has no effect`))
+      assert.ok(read({ [unknown]: value }, name).messages.includes(`file: ${unknown} has no effect`))
     }),
     { numRuns: 1000 },
   )
 })
 
-test('a served key with one letter wrong is noted, with the right one', () => {
+test('a mistyped key is noted, with the correct one', () => {
   const served = [
     ...Object.keys(BASE).filter((key) => key !== 'size'),
     'do_flip_channel_order',
@@ -106,8 +106,8 @@ test('a served key with one letter wrong is noted, with the right one', () => {
           !(name === 'Segformer' && key.includes('crop')) &&
           !(name === 'MobileViT' && /norm|mean|std/.test(key)),
       )
-      const { said } = read({ [mistyped]: 1 }, name)
-      assert.match(said, new RegExp(`file: ${mistyped} has no effect: did you mean \\w+\\?`))
+      const { messages } = read({ [mistyped]: 1 }, name)
+      assert.match(messages, new RegExp(`file: ${mistyped} has no effect: did you mean \\w+\\?`))
     }),
     { numRuns: 1000 },
   )
@@ -154,14 +154,14 @@ test('a served key with a wrong value is refused, and named', () => {
     .chain((key) => fc.tuple(fc.constant(key), wrong[key]))
   fc.assert(
     fc.property(className, keyAndValue, (name, [key, value]) => {
-      const { said } = read({ [key]: value }, name)
-      assert.ok(said.includes(key), `${said} of ${key}`)
+      const { messages } = read({ [key]: value }, name)
+      assert.ok(messages.includes(key), `${messages} of ${key}`)
     }),
     { numRuns: 3000 },
   )
 })
 
-test('every key that transformers writes is done, noted or refused, in every class', () => {
+test('every key that transformers writes has an effect, is noted or is refused, in every class', () => {
   const values = [
     true,
     false,
@@ -179,20 +179,20 @@ test('every key that transformers writes is done, noted or refused, in every cla
     for (const key of KNOWN_KEYS.preprocessor) {
       if (QUIET.includes(key) || key === 'image_processor_type' || key === 'pretrained_cfg') continue
       const without = read({}, name)
-      assert.ok(without.recipe, `${name}: ${without.said}`)
+      assert.ok(without.recipe, `${name}: ${without.messages}`)
       const silent = values.filter((value) => {
-        const { recipe, said } = read({ [key]: value }, name)
-        return !said.includes(key) && JSON.stringify(recipe) === JSON.stringify(without.recipe)
+        const { recipe, messages } = read({ [key]: value }, name)
+        return !messages.includes(key) && JSON.stringify(recipe) === JSON.stringify(without.recipe)
       })
       if (SAME.includes(`${name} ${key}`)) continue
-      // a default may be said; nothing else is without an effect
+      // only the default value may go unnoticed
       assert.ok(silent.length <= 1, `${key} of ${name}: ${JSON.stringify(silent)} go unnoticed`)
     }
   }
 })
 
-test('a key of pretrained_cfg that nobody knows is noted; a wrong value is refused', () => {
-  const said = (pretrained_cfg: Json) => {
+test('an unknown key of pretrained_cfg is noted; a wrong value is refused', () => {
+  const noted = (pretrained_cfg: Json) => {
     const notes: string[] = []
     try {
       readRecipe(
@@ -205,12 +205,12 @@ test('a key of pretrained_cfg that nobody knows is noted; a wrong value is refus
     }
     return notes.join('\n')
   }
-  assert.equal(said({ architecture: 'resnet18', license: 'mit', first_conv: 'conv1', num_classes: 3 }), '')
+  assert.equal(noted({ architecture: 'resnet18', license: 'mit', first_conv: 'conv1', num_classes: 3 }), '')
   assert.match(
-    said({ interpolatoin: 'x' }),
+    noted({ interpolatoin: 'x' }),
     /pretrained_cfg: interpolatoin has no effect: did you mean interpolation\?$/,
   )
-  assert.match(said({ foo: 1 }), /pretrained_cfg: foo has no effect$/)
+  assert.match(noted({ foo: 1 }), /pretrained_cfg: foo has no effect$/)
   for (const [key, value] of Object.entries({
     input_size: [224, 224],
     crop_pct: 'x',
@@ -218,5 +218,5 @@ test('a key of pretrained_cfg that nobody knows is noted; a wrong value is refus
     interpolation: 'x',
     mean: [1, 2],
   }))
-    assert.ok(said({ [key]: value }).includes(key), key)
+    assert.ok(noted({ [key]: value }).includes(key), key)
 })

@@ -27,28 +27,28 @@ const SMALL = recipeOf({ size: { height: 8, width: 8 }, image_mean: 0.5, image_s
 async function refused(
   file: Uint8Array,
   code: ImageErrorCode,
-  said: RegExp,
+  pattern: RegExp,
   recipe = SMALL,
   limits = LIMITS,
 ) {
-  const started = performance.now()
+  const startedAt = performance.now()
   await assert.rejects(preprocess(file, recipe, limits), (error: unknown) => {
     assert.ok(error instanceof ImageError, String(error))
     assert.equal(error.code, code)
-    assert.match(error.message, said)
+    assert.match(error.message, pattern)
     assert.doesNotMatch(error.message, /vips|libpng|\n/i)
     return true
   })
-  assert.ok(performance.now() - started < 1000, 'refused before anything is decoded')
+  assert.ok(performance.now() - startedAt < 1000, 'refused before anything is decoded')
 }
 
-/** Black, of 1 bit a pixel. */
+/** A black image of 1 bit per pixel. */
 function black(width: number, height: number): Buffer {
   const filtered = new Uint8Array((1 + Math.ceil(width / 8)) * height)
   return pngFile({ width, height, colourType: 0, filtered }, { depth: 1 })
 }
 
-/** Of 8 bits: one that our own decoder supports. */
+/** A black image of 8 bits per pixel, which our own decoder supports. */
 function plain(width: number, height: number): Buffer {
   return pngFile({ width, height, colourType: 0, filtered: new Uint8Array((1 + width) * height) })
 }
@@ -64,7 +64,7 @@ describe('pixels', () => {
     assert.equal((await preprocess(plain(50, 40), SMALL, { maxPixels: 2000 })).data.length, 64)
   })
 
-  test('of AVIF, whose decoder takes more memory, fewer are allowed', async () => {
+  test('fewer in AVIF, whose decoder takes more memory', async () => {
     const flat = sharp({ create: { width: 40, height: 30, channels: 3, background: '#a5f' } })
     const avif = await flat.avif().toBuffer()
     await refused(avif, 'too-large', /limit for AVIF is 0.0012, 0.6 x MAX_PIXELS/, SMALL, {
@@ -80,7 +80,7 @@ describe('pixels', () => {
     assert.equal((await preprocess(plain(MAX_SIDE, 1), SMALL, LIMITS)).data.length, 64)
   })
 
-  test('an image that becomes too large while it is resized', async () => {
+  test('an image that a resize makes too large', async () => {
     const recipe = recipeOf({
       size: { shortest_edge: 224 },
       image_processor_type: 'CLIPImageProcessor',
@@ -117,13 +117,13 @@ describe('scans of a JPEG file', () => {
     assert.equal(countScannedPlanes(await flat.jpeg().toBuffer()), 3)
     assert.equal(countScannedPlanes(await flat.jpeg({ progressive: true }).toBuffer()), 14)
     assert.equal(countScannedPlanes(progressiveJpeg(16, 16, 3, scans)), 45)
-    // in an application's data nothing is a scan; fill bytes and restart markers are skipped
+    // application data has no scans; fill bytes and restart markers are skipped
     const odd =
       'ffd8 ffe0 0006 ffda ffda ffc0 000b 08 0010 0010 01 011100 ffff ffda 0008 01 0100 003f00 00 ffd0 ff00 ffd9'
     assert.equal(countScannedPlanes(Buffer.from(odd.replaceAll(' ', ''), 'hex')), 1)
   })
 
-  test('too many for a large image are refused, a small one is decoded', async () => {
+  test('too many for a large image are refused; a small one is decoded', async () => {
     await refused(
       progressiveJpeg(7000, 7000, 3, scans),
       'too-complex',
@@ -144,12 +144,12 @@ describe('scans of a JPEG file', () => {
     const { user } = process.cpuUsage()
     await preprocess(file, SMALL, LIMITS)
     const seconds = (process.cpuUsage().user - user) / 1e6
-    assert.ok(seconds < 10, `${seconds} s`) // 2 on the machine that it was set on
+    assert.ok(seconds < 10, `${seconds} s`) // 2 s on the machine where the limit was set
   })
 })
 
-describe('small files that unpack to a lot', () => {
-  test('PNG text is not unpacked', async () => {
+describe('small files that decompress to a lot', () => {
+  test('PNG text is not decompressed', async () => {
     const text = Buffer.concat([Buffer.from('a\0\0', 'latin1'), deflateSync(Buffer.alloc(7_900_000, 97))])
     const extra = Buffer.concat(new Array(100).fill(chunk('zTXt', text)))
     const filtered = new Uint8Array(2 * 17)
@@ -159,7 +159,7 @@ describe('small files that unpack to a lot', () => {
     assert.ok(process.resourceUsage().maxRSS - before < 300_000, 'in kB; libpng would keep 800 MB')
   })
 
-  test('of many GIF frames only the first is decoded', async () => {
+  test('only the first of many GIF frames is decoded', async () => {
     const head = Buffer.from('GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff', 'latin1')
     const frame = Buffer.from('\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0', 'latin1')
     const file = Buffer.concat([head, Buffer.alloc(frame.length * 100_000, frame), Buffer.from(';')])
@@ -174,7 +174,7 @@ describe('small files that unpack to a lot', () => {
     await refused(file, 'too-large', /4290 megapixels/)
   })
 
-  test('of many TIFF pages only the first is decoded', async () => {
+  test('only the first of many TIFF pages is decoded', async () => {
     const file = tiffOfPages(5000)
     assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
   })
@@ -186,7 +186,7 @@ describe('small files that unpack to a lot', () => {
   })
 })
 
-/** Pages of one grey pixel. */
+/** Each page is one grey pixel. */
 function tiffOfPages(count: number): Buffer {
   const tags = [256, 257, 258, 259, 262, 273, 277, 278, 279]
   const values = [1, 1, 8, 1, 1, 4, 1, 1, 1]
@@ -211,7 +211,7 @@ function tiffOfPages(count: number): Buffer {
 describe('the fast decoders', () => {
   const pixelsOf = (file: Uint8Array) => openFast(file, SMALL, LIMITS)?.toPixels()
 
-  test('give the same tensor, or nothing for what they do not support or what is damaged', async () => {
+  test('give the same tensor, or nothing for unsupported and damaged files', async () => {
     const flat = sharp({ create: { width: 70, height: 30, channels: 3, background: '#a5f' } })
     for (const file of [await flat.jpeg().toBuffer(), plain(70, 30)]) {
       assert.equal(openFast(file, SMALL, LIMITS)?.pixels, 2100)
@@ -233,10 +233,10 @@ describe('the fast decoders', () => {
   })
 
   test('refuse bytes that are not an image', () => {
-    const code = (code: string) => (error: unknown) => error instanceof ImageError && error.code === code
-    assert.throws(() => pixelsOf(Buffer.from('hello')), code('unsupported'))
+    const hasCode = (code: string) => (error: unknown) => error instanceof ImageError && error.code === code
+    assert.throws(() => pixelsOf(Buffer.from('hello')), hasCode('unsupported'))
     const heic = Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')
-    assert.throws(() => pixelsOf(heic), code('unsupported'))
+    assert.throws(() => pixelsOf(heic), hasCode('unsupported'))
   })
 
   test('name the other formats', () => {

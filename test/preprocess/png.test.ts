@@ -10,7 +10,7 @@ import { chunk, type Png, pngFile, SIGNATURE } from './png_file.ts'
 
 const decoded = (file: Buffer) => pixelsOf(openPng(file))
 
-/** bytes of a pixel by colour type */
+/** bytes per pixel, by colour type */
 const PIXEL_BYTES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }
 const FILTERS = 5
 
@@ -69,13 +69,13 @@ test('a colour that the palette lacks is black, as in Pillow', () => {
   assert.deepEqual([...decoded(file).data], [7, 7, 7, 7, 7, 7, 0, 0, 0])
 })
 
-/** flip one bit of the byte at an offset from the end */
+/** Flip one bit of the byte at an offset from the end. */
 function changed(file: Buffer, offset: number): Buffer {
   file[file.length + offset] ^= 1
   return file
 }
 
-/** The palette moved behind the first half of the data. */
+/** A file with its palette after the first half of the data. */
 function withPaletteLast(): Buffer {
   const file = pngFile({ ...grey, colourType: 3 })
   const [palette, data, end] = ['PLTE', 'IDAT', 'IDAT'].map(
@@ -99,13 +99,13 @@ const unsupported: [what: string, file: Buffer][] = [
   ['an unknown filter', pngFile({ ...grey, filtered: new Uint8Array(3 * 41).fill(5) })],
   ['too few rows', pngFile({ ...grey, height: 4 })],
   ['too many rows', pngFile({ ...grey, height: 2 })],
-  ['data that is cut off', pngFile(grey, { data: deflateSync(grey.filtered).subarray(0, -3) })],
+  ['truncated data', pngFile(grey, { data: deflateSync(grey.filtered).subarray(0, -3) })],
   [
     'a palette of too many colours',
     pngFile({ ...grey, colourType: 3 }, { palette: new Uint8Array(257 * 3) }),
   ],
   ['no end chunk', pngFile(grey).subarray(0, -12)],
-  ['a checksum that is wrong', changed(pngFile(grey), -13)],
+  ['a wrong checksum', changed(pngFile(grey), -13)],
   ['nothing after the signature', SIGNATURE],
   ['a width of 0', pngFile({ ...grey, width: 0 })],
   ['a palette after the data', withPaletteLast()],

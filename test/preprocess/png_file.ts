@@ -10,7 +10,7 @@ export interface Png {
   width: number
   height: number
   colourType: number
-  /** rows of a filter type and bytes; all bytes are valid */
+  /** rows of a filter type and any bytes */
   filtered: Uint8Array
 }
 

@@ -1,4 +1,4 @@
-/** Goldens of the real image processors, of make_processor_goldens.py, and the table that docs/models.md makes of them. */
+/** Goldens of the real image processors, from make_processor_goldens.py, and their table in docs/models.md. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type ImageTensor, preprocess, type RecipeOptions, readRecipe } from '../../preprocess/index.ts'
@@ -8,7 +8,7 @@ type Json = Record<string, unknown>
 export interface Golden {
   config: Json
   preprocessor?: Json
-  /** for each photo a hash of dims and numbers, '' if the processor itself fails; parted by spaces */
+  /** per photo a hash of dims and values, '' if the processor itself fails; separated by spaces */
   tensors: string
 }
 
@@ -57,7 +57,7 @@ function hashOf({ dims, data }: ImageTensor): string {
   return createHash('sha256').update(dims.join()).update(data).digest('hex').slice(0, 12)
 }
 
-/** The table of docs/models.md: for each image processor class, and for timm and torchvision, how exact it is. */
+/** The table of docs/models.md: comparisons per image processor class, and for timm and torchvision. */
 export function servedTable(comparisons: Comparison[]): string {
   const rows = new Map<string, Record<string, Comparison[]>>()
   for (const comparison of comparisons) {

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { ROOT } from '../running_server.ts'
 import { type Comparison, cases, compare, servedTable } from './processor_goldens.ts'
 
-/** What is noted about a golden's configuration; nothing about the others. */
+/** The only note that a golden's configuration may cause. */
 const EXPECTED_NOTE = /test_input_size/
 
 const comparisons: Comparison[] = []

@@ -1,4 +1,4 @@
-/** Progressive JPEG files of nearly empty scans: small files that take libjpeg long. */
+/** Progressive JPEG files of nearly empty scans: small, but slow to decode. */
 
 export interface Scan {
   components: number[]

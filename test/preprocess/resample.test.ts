@@ -36,7 +36,7 @@ const image = fc
 const side = fc.integer({ min: 1, max: 50 })
 const filter = fc.constantFrom(...FILTERS)
 
-// that the pixels are those of Pillow 12 is proven by goldens.test.ts
+// goldens.test.ts compares the pixels with those of Pillow 12
 
 interface Pillow13Golden {
   before: [number, number]
@@ -64,7 +64,7 @@ test("Pillow 13's order of axes", () => {
 // uniform, unlike fast-check's doubles
 const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
 
-/** A part of an image, by four fractions of it. */
+/** A box of an image, from four fractions. */
 const boxes = fc
   .tuple(fraction, fraction, fraction, fraction)
   .map((box) => (width: number, height: number) => {
@@ -78,7 +78,7 @@ const boxes = fc
     }
   })
 
-test('a box of the resized image has the pixels of a crop of all of it', () => {
+test('a box of the resized image has the pixels of a crop of the whole', () => {
   fc.assert(
     fc.property(image, side, side, filter, boxes, (source, width, height, by, boxOf) => {
       const box = boxOf(width, height)
@@ -96,23 +96,23 @@ const orientation = fc.record<Orientation>({
   flipY: fc.boolean(),
 })
 
-/** The same image, a few rows at a time, in memory that the next ones overwrite. */
+/** The same image, a few rows at a time, in memory that the next chunk overwrites. */
 function inChunks(source: ImageSource, rows: number): ImageSource {
   return {
     ...source,
     *rowChunks(box) {
-      const some = new Uint8Array(2 ** 14)
+      const memory = new Uint8Array(2 ** 14)
       for (let row = 0; row < box.height; row += rows) {
         const height = Math.min(rows, box.height - row)
         const [chunk] = source.rowChunks({ ...box, top: box.top + row, height })
-        some.set(chunk)
-        yield some.subarray(0, chunk.length)
+        memory.set(chunk)
+        yield memory.subarray(0, chunk.length)
       }
     },
   }
 }
 
-test('an image that is stored rotated or flipped is resized to the same pixels as upright', () => {
+test('an image stored rotated or flipped is resized to the same pixels as an upright one', () => {
   fc.assert(
     fc.property(
       image,
@@ -125,10 +125,10 @@ test('an image that is stored rotated or flipped is resized to the same pixels a
       fc.boolean(),
       (stored, orientation, rows, width, height, by, boxOf, isPillow13) => {
         const box = boxOf(width, height)
-        const lying = inChunks(sourceOf(stored, orientation), rows)
+        const rotated = inChunks(sourceOf(stored, orientation), rows)
         const upright = sourceOf(orientPixels(stored, orientation))
         assert.deepEqual(
-          resize(lying, width, height, by, box, isPillow13),
+          resize(rotated, width, height, by, box, isPillow13),
           resize(upright, width, height, by, box, isPillow13),
         )
       },

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { type Recipe, readRecipe } from '../../preprocess/index.ts'
 
-/** How many of timm's pretrained weights, their configuration, and its transforms: by default, and at the test size. */
+/** A configuration of timm: its number of weights, its keys, its transforms by default and at the test size. */
 type Configuration = [
   weights: number,
   pretrained_cfg: Record<string, unknown>,
@@ -14,7 +14,7 @@ type Configuration = [
 const PATH = new URL('../fixtures/timm_configurations.json', import.meta.url)
 const configurations: Configuration[] = JSON.parse(readFileSync(PATH, 'utf8'))
 
-/** A recipe in the words of make_timm_configurations.py. */
+/** A recipe in the notation of make_timm_configurations.py. */
 function steps({ resize, crop, normalize: [{ mean, std }], rescale }: Recipe): string {
   assert.deepEqual(rescale, { factor: 1 / 255, offset: 0 })
   assert.ok(resize && crop?.centring === 'torchvision')
@@ -45,12 +45,12 @@ test("every configuration of timm's 3,394 pretrained weights: its transforms by 
   assert.ok(configurations.reduce((sum, [weights]) => sum + weights, 0) >= 3394)
 })
 
-test("a graph that has timm's test size alone gets the transforms of that size", () => {
+test("a graph of timm's test size alone gets the transforms of that size", () => {
   const withTestSize = configurations.filter(([, { test_input_size }]) => test_input_size)
   for (const [, pretrained_cfg, byDefault, atTest] of withTestSize) {
-    const [train, wanted] = [pretrained_cfg.input_size, pretrained_cfg.test_input_size] as number[][]
-    const recipe = read(pretrained_cfg, ['n', ...wanted], assert.fail)
-    assert.equal(steps(recipe), String(train) === String(wanted) ? byDefault : atTest)
+    const [trainSize, testSize] = [pretrained_cfg.input_size, pretrained_cfg.test_input_size] as number[][]
+    const recipe = read(pretrained_cfg, ['n', ...testSize], assert.fail)
+    assert.equal(steps(recipe), String(trainSize) === String(testSize) ? byDefault : atTest)
   }
   assert.ok(withTestSize.length > 30)
 })

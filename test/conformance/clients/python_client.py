@@ -1,4 +1,4 @@
-"""Classifies an image with openapi-python-client's client, and prints the label."""
+"""Classify an image with openapi-python-client's client, and print the label."""
 
 import sys
 from pathlib import Path

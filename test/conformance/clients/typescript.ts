@@ -12,7 +12,7 @@ const image = new Blob([new Uint8Array(bytes)])
 
 const openapiFetch = await createClient<paths>({ baseUrl }).POST('/predict', {
   params: { query: { top_k: 2 } },
-  // the type of a binary string is string, whatever is sent
+  // the generated type of a file is string
   body: { image: image as unknown as string },
   bodySerializer(body) {
     const form = new FormData()
