@@ -18,8 +18,6 @@ export interface Start {
   args: string[]
   env?: Record<string, string>
   cwd?: string
-  /** where the server listens, if it ignores PORT */
-  readyPath?: string
 }
 
 export interface Contender {

@@ -427,17 +427,17 @@ describe('SIGHUP', () => {
     return dir
   }
 
-  test('the folder is reloaded under load', async (t) => {
+  test('the folder is reloaded under load, and every request gets a result of the old or the new model', async (t) => {
     const dir = folder('linear') // y = 2x - 1
     const server = await start(t, { MODEL_DIR: dir })
     let isOver = false
     let answered = 0
-    const predictions = new Set<number>()
+    const responses = new Set<string>()
+    const headers = { 'content-type': 'application/json' }
     const clients = Array.from({ length: 8 }, async () => {
       while (!isOver) {
-        const response = await predict(server, [5])
-        const { prediction } = (await response.json()) as { prediction: number }
-        predictions.add(prediction)
+        const response = await fetch(`${server.url}/predict`, { method: 'POST', headers, body: '[5]' })
+        responses.add(`${response.status} ${await response.text()}`)
         answered++
       }
     })
@@ -450,7 +450,11 @@ describe('SIGHUP', () => {
       if (name === 'linear') await until(() => answered > 40)
     }
     isOver = true
-    await Promise.all(clients).catch(() => {})
+    await Promise.all(clients)
+    assert.deepEqual([...responses].sort(), [
+      '200 {"input":5,"prediction":10}',
+      '200 {"input":5,"prediction":9}',
+    ])
     const { version } = (await (await fetch(`${server.url}/model`)).json()) as { version: string }
     assert.equal(version, '4')
     const info = [...(await metricsOf(server)).keys()].filter((name) =>
@@ -561,6 +565,7 @@ describe('logs and metrics', () => {
       const response = await fetch(server.url + path, { headers: { 'x-request-id': 'bad id"' } })
       assert.match(response.headers.get('x-request-id')!, /^[0-9a-f-]{36}$/, path)
     }
+    await until(() => server.log.some((text) => text.includes('"/docs"')))
     assert.ok(
       server.log.every((text) => !text.includes('/livez')),
       'probes are logged on debug only',

@@ -19,11 +19,17 @@ test('base images are pinned by digest, with their exact version', () => {
 })
 
 test('GitHub Actions are pinned by commit, and images that the CI runs by digest', () => {
+  let [actions, images] = [0, 0]
   for (const name of readdirSync(join(ROOT, WORKFLOWS))) {
     const lines = linesOf(join(WORKFLOWS, name))
-    for (const line of lines.filter((text) => text.includes('uses:')))
+    for (const line of lines.filter((text) => text.includes('uses:'))) {
       assert.match(line, /uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
-    for (const line of lines.filter((text) => text.includes('docker run')))
+      actions++
+    }
+    for (const line of lines.filter((text) => text.includes('docker run'))) {
       assert.match(line, /:v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64} /)
+      images++
+    }
   }
+  assert.ok(actions > 0 && images > 0)
 })

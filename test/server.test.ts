@@ -298,7 +298,7 @@ describe('starting and stopping', () => {
       { MODEL_DIR: 'test' },
       /^onnxpress: MODEL_DIR=test: there is no model\.onnx in/,
     ],
-    ['a device that is missing', { DEVICE: 'cuda' }, /^onnxpress: .*cuda/],
+    ['a device of another system', { DEVICE: 'dml' }, /^onnxpress: .*dml/],
     ['an address of another machine', { HOST: '192.0.2.1' }, /^onnxpress: HOST=192\.0\.2\.1 .*EADDRNOTAVAIL/],
   ] as const) {
     test(`${what} stops the start with one line and code 1`, async () => {

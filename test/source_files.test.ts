@@ -103,18 +103,6 @@ test('imports form no cycle', () => {
   assert.equal(finished.size, sources.size)
 })
 
-test('preprocess/ is imported through its index.ts, and imports only sharp and Node', () => {
-  for (const source of sources.values()) {
-    const isInside = source.path.startsWith('preprocess/')
-    for (const name of source.imports) {
-      const goesInside = name.startsWith('preprocess/')
-      if (isInside)
-        assert.ok(goesInside || name === 'sharp' || name.startsWith('node:'), `${source.path}: ${name}`)
-      else if (goesInside) assert.equal(name, 'preprocess/index.ts', source.path)
-    }
-  }
-})
-
 test('folders and files are small', () => {
   const folders = new Map<string, number>()
   for (const { path, lines } of sources.values()) {

@@ -197,7 +197,8 @@ def main():
                 swapped, largest = compare(url, files, run)
             finally:
                 server.terminate()
-            wrong = swapped > 0 or largest > 1e-5 or server.wait() != 0
+            code = server.wait()
+            wrong = swapped > 0 or largest > 1e-5 or code != 0
             failed |= wrong
             print(f"{'WRONG' if wrong else 'right'}  {name}: {len(files)} images, {swapped} orders differ, largest difference {largest:.1e}", flush=True)
     sys.exit(failed)

@@ -53,6 +53,67 @@ function plain(width: number, height: number): Buffer {
   return pngFile({ width, height, colourType: 0, filtered: new Uint8Array((1 + width) * height) })
 }
 
+// first: the process's peak of memory must not be an earlier test's
+describe('small files that decompress to a lot', () => {
+  test('PNG text is not decompressed', async () => {
+    const text = Buffer.concat([Buffer.from('a\0\0', 'latin1'), deflateSync(Buffer.alloc(7_900_000, 97))])
+    const extra = Buffer.concat(new Array(100).fill(chunk('zTXt', text)))
+    const filtered = new Uint8Array(2 * 17)
+    const before = process.resourceUsage().maxRSS
+    const file = pngFile({ width: 8, height: 2, colourType: 0, filtered }, { depth: 16, extra })
+    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
+    assert.ok(process.resourceUsage().maxRSS - before < 300_000, 'in kB; libpng would keep 800 MB')
+  })
+
+  test('only the first of many GIF frames is decoded', async () => {
+    const head = Buffer.from('GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff', 'latin1')
+    const frame = Buffer.from('\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0', 'latin1')
+    const file = Buffer.concat([head, Buffer.alloc(frame.length * 100_000, frame), Buffer.from(';')])
+    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
+  })
+
+  test('a GIF canvas of 4 gigapixels', async () => {
+    const file = Buffer.from(
+      'GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff\x2c\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0;',
+      'latin1',
+    )
+    await refused(file, 'too-large', /4290 megapixels/)
+  })
+
+  test('only the first of many TIFF pages is decoded', async () => {
+    const file = tiffOfPages(5000)
+    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
+  })
+
+  test('interlaced PNG of 49 megapixels in 50 kB', async () => {
+    const filtered = new Uint8Array(49_000_000 + 4 * 14_000)
+    const file = pngFile({ width: 7000, height: 7000, colourType: 0, filtered }, { interlacing: 1 })
+    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
+  })
+})
+
+/** Each page is one grey pixel. */
+function tiffOfPages(count: number): Buffer {
+  const tags = [256, 257, 258, 259, 262, 273, 277, 278, 279]
+  const values = [1, 1, 8, 1, 1, 4, 1, 1, 1]
+  const pageBytes = 2 + tags.length * 12 + 4
+  const file = Buffer.alloc(8 + count * pageBytes)
+  file.write('II*\0', 'latin1')
+  file.writeUInt32LE(8, 4)
+  for (let page = 0, at = 8; page < count; page++, at += pageBytes) {
+    file.writeUInt16LE(tags.length, at)
+    for (const [i, tag] of tags.entries()) {
+      const entry = at + 2 + i * 12
+      file.writeUInt16LE(tag, entry)
+      file.writeUInt16LE(4, entry + 2)
+      file.writeUInt32LE(1, entry + 4)
+      file.writeUInt32LE(values[i], entry + 8)
+    }
+    file.writeUInt32LE(page === count - 1 ? 0 : at + pageBytes, at + pageBytes - 4)
+  }
+  return file
+}
+
 describe('pixels', () => {
   test('more than allowed, in either decoder', async () => {
     await refused(
@@ -147,66 +208,6 @@ describe('scans of a JPEG file', () => {
     assert.ok(seconds < 10, `${seconds} s`) // 2 s on the machine where the limit was set
   })
 })
-
-describe('small files that decompress to a lot', () => {
-  test('PNG text is not decompressed', async () => {
-    const text = Buffer.concat([Buffer.from('a\0\0', 'latin1'), deflateSync(Buffer.alloc(7_900_000, 97))])
-    const extra = Buffer.concat(new Array(100).fill(chunk('zTXt', text)))
-    const filtered = new Uint8Array(2 * 17)
-    const before = process.resourceUsage().maxRSS
-    const file = pngFile({ width: 8, height: 2, colourType: 0, filtered }, { depth: 16, extra })
-    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
-    assert.ok(process.resourceUsage().maxRSS - before < 300_000, 'in kB; libpng would keep 800 MB')
-  })
-
-  test('only the first of many GIF frames is decoded', async () => {
-    const head = Buffer.from('GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff', 'latin1')
-    const frame = Buffer.from('\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0', 'latin1')
-    const file = Buffer.concat([head, Buffer.alloc(frame.length * 100_000, frame), Buffer.from(';')])
-    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
-  })
-
-  test('a GIF canvas of 4 gigapixels', async () => {
-    const file = Buffer.from(
-      'GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff\x2c\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0;',
-      'latin1',
-    )
-    await refused(file, 'too-large', /4290 megapixels/)
-  })
-
-  test('only the first of many TIFF pages is decoded', async () => {
-    const file = tiffOfPages(5000)
-    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
-  })
-
-  test('interlaced PNG of 49 megapixels in 50 kB', async () => {
-    const filtered = new Uint8Array(49_000_000 + 4 * 14_000)
-    const file = pngFile({ width: 7000, height: 7000, colourType: 0, filtered }, { interlacing: 1 })
-    assert.equal((await preprocess(file, SMALL, LIMITS)).data.length, 64)
-  })
-})
-
-/** Each page is one grey pixel. */
-function tiffOfPages(count: number): Buffer {
-  const tags = [256, 257, 258, 259, 262, 273, 277, 278, 279]
-  const values = [1, 1, 8, 1, 1, 4, 1, 1, 1]
-  const pageBytes = 2 + tags.length * 12 + 4
-  const file = Buffer.alloc(8 + count * pageBytes)
-  file.write('II*\0', 'latin1')
-  file.writeUInt32LE(8, 4)
-  for (let page = 0, at = 8; page < count; page++, at += pageBytes) {
-    file.writeUInt16LE(tags.length, at)
-    for (const [i, tag] of tags.entries()) {
-      const entry = at + 2 + i * 12
-      file.writeUInt16LE(tag, entry)
-      file.writeUInt16LE(4, entry + 2)
-      file.writeUInt32LE(1, entry + 4)
-      file.writeUInt32LE(values[i], entry + 8)
-    }
-    file.writeUInt32LE(page === count - 1 ? 0 : at + pageBytes, at + pageBytes - 4)
-  }
-  return file
-}
 
 describe('the fast decoders', () => {
   const pixelsOf = (file: Uint8Array) => openFast(file, SMALL, LIMITS)?.toPixels()

@@ -26,12 +26,13 @@ const client = createHeyClient({ baseUrl })
 const hey = await postPredictOfHey({ client, body: { image }, query: { top_k: 2 } })
 console.log('hey-api', hey.data?.label, hey.data?.predictions.length)
 
+const instance = { b64: bytes.toString('base64') }
 const instances = await postV1ModelsModelPredict({
   client,
   path: { model },
-  body: { instances: [{ b64: bytes.toString('base64') }] },
+  body: { instances: [instance, instance] },
 })
-console.log('hey-api instances', instances.data?.predictions[0].label, 2)
+console.log('hey-api instances', instances.data?.predictions[0].label, instances.data?.predictions.length)
 
 const orval = await postPredict({ image }, { top_k: 2 })
 if (orval.status === 200) console.log('orval', orval.data.label, orval.data.predictions.length)
