@@ -7,7 +7,7 @@ const CLOSE = 0.1
 /** bars that are shown at once; as many as TOP_K is by default */
 const MAX_BARS = 5
 const MAX_NAMES = 3
-/** after this time without a response, say that it is coming, milliseconds */
+/** a response that takes longer is announced, milliseconds */
 const SLOW_MS = 300
 const WORKING = 'Working'
 
@@ -51,7 +51,7 @@ function numberText(number) {
 
 /** @param {import('./predictor.mjs').Input} input with a result or an error */
 export function showAnswer({ result, error, times, seen }, model) {
-  showMessage(error ?? '', Boolean(error))
+  notify(error ?? '', Boolean(error))
   if (!result) return clearAnswer('failed')
   $('answer').dataset.state = 'result'
   showLabel(result, model)
@@ -146,11 +146,11 @@ $('seen').addEventListener('load', ({ target }) => {
 export function setBusy(isBusy) {
   $('answer').setAttribute('aria-busy', String(isBusy))
   clearTimeout(slow)
-  if (isBusy) slow = setTimeout(() => $('message').textContent || showMessage(WORKING), SLOW_MS)
-  else if ($('message').textContent === WORKING) showMessage('')
+  if (isBusy) slow = setTimeout(() => $('message').textContent || notify(WORKING), SLOW_MS)
+  else if ($('message').textContent === WORKING) notify('')
 }
 
-export function showMessage(text, isBad = false) {
+export function notify(text, isBad = false) {
   clearTimeout(slow)
   setText($('message'), text)
   $('message').classList.toggle('bad', isBad)

@@ -1,5 +1,5 @@
 /** The page: takes a drawing, images or numbers, has them predicted, and shows the results. */
-import { clearAnswer, setBusy, showAnswer, showMessage, showSeen } from './answer.mjs'
+import { clearAnswer, notify, setBusy, showAnswer, showSeen } from './answer.mjs'
 import { createCamera, hasCamera } from './camera.mjs'
 import { hideCode, showCode } from './code.mjs'
 import { $, setBlob } from './dom.mjs'
@@ -33,10 +33,10 @@ let timer
 const predictor = createPredictor({
   maxBytes: () => model.limits.maxUploadBytes,
   onBusy: (isBusy) => setBusy(isBusy || timer !== undefined),
-  onWait: (text) => showMessage(text, true),
+  onWait: (text) => notify(text, true),
   onReconnect: async () => {
     await describe() // it may have come back with another model
-    showMessage('')
+    notify('')
   },
   onDone(input) {
     if (gallery.has(input)) gallery.update(input)
@@ -62,7 +62,7 @@ function show(input) {
 function showNothing() {
   predictor.choose()
   clearAnswer('empty')
-  showMessage('')
+  notify('')
   const numbers = numbersWanted(model)
   if (model.input.takesImages) showCode({ name: 'image.png' })
   else if (numbers !== undefined) showCode({ numbers: new Array(numbers || 1).fill(5) })
@@ -95,14 +95,14 @@ function takeFiles(files) {
     return
   }
   if (files.length === 0) return
-  if (!model.input.takesImages) return showMessage(`${model.name} takes no images`, true)
+  if (!model.input.takesImages) return notify(`${model.name} takes no images`, true)
   if (files.length === 1) return takeImage({ name: files[0].name, image: files[0] })
   const inputs = files.slice(0, MAX_FILES).map((file) => ({ name: file.name, image: file }))
   showView('gallery')
   gallery.show(inputs)
   clearAnswer('empty')
   predictor.choose(...inputs)
-  showMessage(files.length > MAX_FILES ? `Only the first ${MAX_FILES} of ${files.length} files are used` : '')
+  notify(files.length > MAX_FILES ? `Only the first ${MAX_FILES} of ${files.length} files are used` : '')
 }
 
 /** @param {Input} input one image, shown in place of the canvas */
@@ -182,7 +182,7 @@ $('camera-open').addEventListener('click', async () => {
     sendFrame()
   } catch (error) {
     showHome()
-    showMessage(error.message, true)
+    notify(error.message, true)
   }
 })
 $('shoot').addEventListener('click', async () => {
@@ -200,7 +200,7 @@ $('numbers-form').addEventListener('submit', (event) => {
   const numbers = words.map(Number)
   const wanted = numbersWanted(model) || numbers.length
   if (numbers.some(Number.isNaN) || numbers.length !== wanted) {
-    return showMessage(`Enter ${wanted === 1 ? 'one number' : `${wanted} numbers`}, such as 0.5`, true)
+    return notify(`Enter ${wanted === 1 ? 'one number' : `${wanted} numbers`}, such as 0.5`, true)
   }
   predictor.choose({ numbers })
 })
@@ -243,7 +243,7 @@ function askForToken() {
   $('headline').textContent = 'This server is private'
   $('subline').textContent = ''
   $('token-form').hidden = false
-  showMessage(hasToken() ? 'The server does not accept this token: use the value of its API_TOKEN' : '', true)
+  notify(hasToken() ? 'The server does not accept this token: use the value of its API_TOKEN' : '', true)
   $('token').focus()
 }
 
@@ -251,7 +251,7 @@ $('token-form').addEventListener('submit', (event) => {
   event.preventDefault()
   useToken($('token').value)
   $('token').value = ''
-  showMessage('')
+  notify('')
   start()
 })
 
@@ -262,10 +262,10 @@ async function start() {
     takeFiles(early.splice(0))
   } catch (error) {
     if (error instanceof HttpError && error.status === 401) return askForToken()
-    showMessage(error.message, true)
+    notify(error.message, true)
     if (!(error instanceof Unreachable)) return
     await untilReady()
-    showMessage('')
+    notify('')
     start()
   }
 }

@@ -1,4 +1,4 @@
-/** The page's texts for a model: what it is for, what to do, and the footnote. */
+/** A model's texts: the headline, the hints and the footnote. */
 
 const MAX_NAMES = 3
 /** most numbers that a visitor would type */
