@@ -1,6 +1,7 @@
 /** What other protocols' routes share with our own: the model, and the steps of a prediction. */
 import type { AdmittedContext } from '../lib/http/admission.ts'
 import type { Handler, Routes } from '../lib/http/routes.ts'
+import { RequestError } from '../lib/inference/errors.ts'
 import type { Tensor } from '../lib/inference/tensor.ts'
 import type { Input, ResultOptions } from '../lib/input/input.ts'
 import type { Model } from '../lib/model/model_info.ts'
@@ -36,4 +37,23 @@ export interface Service {
   ): Promise<Result[]>
   /** `readTensors`, then `predict`. */
   classify(ctx: AdmittedContext, spec?: OutputSpec): Promise<Result[]>
+}
+
+/**
+ * A handler for requests that name the model, and perhaps its version, in their path.
+ *
+ * @param anyVersion a version that stands for the one that is served
+ * @returns a handler that throws RequestError 404 for any other model or version
+ */
+export function ofModel({ model }: Service, handler: Handler, anyVersion?: string): Handler {
+  return (ctx) => {
+    const { model: name, version } = ctx.req.params
+    if (name !== model.name)
+      throw new RequestError(404, `model ${name} is not found: this server has ${model.name}`)
+    if (version === undefined || version === model.version || version === anyVersion) return handler(ctx)
+    throw new RequestError(
+      404,
+      `version ${version} of ${name} is not found: this server has ${model.version}`,
+    )
+  }
 }

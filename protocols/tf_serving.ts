@@ -4,13 +4,13 @@
  * `{"outputs":...}` out.
  */
 import type { AdmittedContext } from '../lib/http/admission.ts'
-import type { RequestContext } from '../lib/http/context.ts'
 import type { ErrorShape } from '../lib/http/error_response.ts'
 import type { Handler } from '../lib/http/routes.ts'
 import { RequestError } from '../lib/inference/errors.ts'
 import { type Dtype, sizeOf, type Tensor, type TensorSpec, toNumbers } from '../lib/inference/tensor.ts'
 import { serverTiming } from '../lib/inference/timings.ts'
-import type { Service } from './service.ts'
+import { nest } from '../lib/input/nested_lists.ts'
+import { ofModel, type Service } from './service.ts'
 
 /** Most values in a response: they are written on the event loop. */
 const MAX_VALUES = 200_000
@@ -51,19 +51,11 @@ async function sendColumns({ model }: Service, tensors: Tensor[], ctx: AdmittedC
     const detail = `the response has ${values} values; the limit is ${MAX_VALUES}: send fewer samples`
     throw new RequestError(413, detail)
   }
-  const columns = names.map((name, i) => [name, results.flatMap((outputs) => toRows(outputs[i]))])
+  // 64-bit integers above 2^53 lose precision
+  const rowsOf = (tensor: Tensor) => nest(Array.from(toNumbers(tensor)), tensor.dims)
+  const columns = names.map((name, i) => [name, results.flatMap((outputs) => rowsOf(outputs[i]))])
   ctx.res.set('server-timing', serverTiming(ctx.timings))
   ctx.res.json({ outputs: names.length === 1 ? columns[0][1] : Object.fromEntries(columns) })
-}
-
-/** A tensor as nested lists, one per sample; 64-bit integers above 2^53 lose precision. */
-function toRows(tensor: Tensor): unknown[] {
-  const nest = (values: unknown[], [length, ...rest]: readonly number[]): unknown[] => {
-    if (rest.length === 0) return values
-    const size = sizeOf(rest)
-    return Array.from({ length }, (_, i) => nest(values.slice(i * size, (i + 1) * size), rest))
-  }
-  return nest(Array.from(toNumbers(tensor)), tensor.dims)
 }
 
 /** The graph's interface as TF Serving describes it, and as OpenVINO Model Server spells the same. */
@@ -92,20 +84,7 @@ export function addTfServing(service: Service): void {
     description: "TF Serving's REST API, which is also KServe's V1 protocol.",
     error: 'ErrorMessage',
   })
-  /** Version 0 is the default one, for OpenVINO's client. */
-  const checked =
-    (handler: Handler): Handler =>
-    (ctx: RequestContext) => {
-      const { model: name, version = '0' } = ctx.req.params
-      if (name !== model.name) {
-        throw new RequestError(404, `model ${name} is not found: this server has ${model.name}`)
-      }
-      if (version === model.version || version === '0') return handler(ctx)
-      throw new RequestError(
-        404,
-        `version ${version} of ${name} is not found: this server has ${model.version}`,
-      )
-    }
+  const checked = (handler: Handler) => ofModel(service, handler, '0') // OpenVINO's client sends version 0 for any
   const status: Handler = ({ res }) => {
     const ready = isReady()
     const state = ready ? 'AVAILABLE' : 'UNLOADING'

@@ -1,5 +1,6 @@
 /** Tensors in JSON: nested lists of equal depth and, at each depth, of equal length. */
 import { RequestError } from '../inference/errors.ts'
+import { sizeOf } from '../inference/tensor.ts'
 
 export const MAX_RANK = 8
 
@@ -58,6 +59,13 @@ export function flatten<T>(
   }
   visit(data, 0)
   return flat
+}
+
+/** Values in row-major order as nested lists: the inverse of `flatten`. */
+export function nest(values: unknown[], [length, ...rest]: readonly number[]): unknown[] {
+  if (rest.length === 0) return values
+  const size = sizeOf(rest)
+  return Array.from({ length }, (_, i) => nest(values.slice(i * size, (i + 1) * size), rest))
 }
 
 /** A JSON value in a few words. */

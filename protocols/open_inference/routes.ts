@@ -1,12 +1,11 @@
 /** The Open Inference Protocol V2 of KServe, Triton and MLServer, with binary tensors and classification. */
 import type { RequestContext } from '../../lib/http/context.ts'
 import type { ErrorShape } from '../../lib/http/error_response.ts'
-import type { AddRoute } from '../../lib/http/routes.ts'
-import { RequestError } from '../../lib/inference/errors.ts'
+import type { AddRoute, Handler } from '../../lib/http/routes.ts'
 import type { TensorSpec } from '../../lib/inference/tensor.ts'
 import { serverTiming } from '../../lib/inference/timings.ts'
 import { version } from '../../lib/process/version.ts'
-import type { Service } from '../service.ts'
+import { ofModel, type Service } from '../service.ts'
 import { createInferenceReader } from './request.ts'
 import { sendOutputs } from './response.ts'
 import { DATATYPES } from './tensors.ts'
@@ -19,15 +18,8 @@ export function addOpenInference(service: Service): void {
     error: 'ErrorMessage',
   })
   const readInference = createInferenceReader(service)
+  const checked = (handler: Handler) => ofModel(service, handler)
 
-  const checkName = ({ req }: RequestContext) => {
-    const { model: name, version: wanted } = req.params
-    if (name !== model.name) {
-      throw new RequestError(404, `model ${name} is not found: this server has ${model.name}`)
-    }
-    if (wanted === undefined || wanted === model.version) return
-    throw new RequestError(404, `version ${wanted} of ${name} is not found: this server has ${model.version}`)
-  }
   addServerRoutes(service, route)
   const infer = admit(async (ctx) => {
     const { id, input, outputs } = await readInference(ctx)
@@ -46,36 +38,24 @@ export function addOpenInference(service: Service): void {
   for (const path of ['/v2/models/:model', '/v2/models/:model/versions/:version']) {
     route(
       `get ${path}`,
-      (ctx) => {
-        checkName(ctx)
-        ctx.res.json(metadata)
-      },
-      { summary: 'The inputs and outputs of the graph', response: 'object' },
+      checked(({ res }) => res.json(metadata)),
+      INTERFACE,
     )
     route(
       `get ${path}/ready`,
-      (ctx) => {
-        checkName(ctx)
-        sendReadiness(ctx, service, model.name)
-      },
+      checked((ctx) => sendReadiness(ctx, service, model.name)),
       READINESS,
     )
-    route(
-      `post ${path}/infer`,
-      (ctx) => {
-        checkName(ctx)
-        return infer(ctx)
-      },
-      {
-        summary:
-          'Run the graph: tensors in, tensors out. Binary tensors may follow the JSON, whose length is then in the header Inference-Header-Content-Length',
-        body: 'inference',
-        response: 'inference',
-      },
-    )
+    route(`post ${path}/infer`, checked(infer), {
+      summary:
+        'Run the graph: tensors in, tensors out. Binary tensors may follow the JSON, whose length is then in the header Inference-Header-Content-Length',
+      body: 'inference',
+      response: 'inference',
+    })
   }
 }
 
+const INTERFACE = { summary: 'The inputs and outputs of the graph', response: 'object' } as const
 const READINESS = { summary: 'Whether the model answers', response: 'readiness', errors: [503] } as const
 
 function sendReadiness({ res }: RequestContext, { isReady }: Service, name?: string): void {

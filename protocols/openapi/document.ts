@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { RequestBody, ResponseBody, Route } from '../../lib/http/routes.ts'
 import { DTYPES, sizeOf } from '../../lib/inference/tensor.ts'
+import { nest } from '../../lib/input/nested_lists.ts'
 import type { Model } from '../../lib/model/model_info.ts'
 import { maxUploadBytes } from '../../lib/process/settings.ts'
 import { version } from '../../lib/process/version.ts'
@@ -200,13 +201,6 @@ async function requestBodies(model: Model): Promise<Record<RequestBody, Json>> {
     ),
     inference: json(ref('InferRequest'), input.dtype === 'float16' ? undefined : short({ inputs: [tensor] })),
   }
-}
-
-/** Flat values in row-major order as nested lists. */
-function nest(values: unknown[], [length, ...rest]: number[]): unknown[] {
-  if (rest.length === 0) return values
-  const size = sizeOf(rest)
-  return Array.from({ length }, (_, i) => nest(values.slice(i * size, (i + 1) * size), rest))
 }
 
 /** The folder's sample, or a small grey square, in base64. */
