@@ -13,16 +13,18 @@ import {
 import { flatten, nestingOf } from './nested_lists.ts'
 import { checkSchema, DimsSchema, record } from './schema.ts'
 
+const EXAMPLE = '{"dims":[1,28,28]}'
+
 /** Describes raw bytes. */
 export const MetadataSchema = record(
   { dims: DimsSchema, dtype: v.optional(v.picklist(DTYPES)) },
-  'an object such as {"dims":[1,28,28]}',
+  `an object such as ${EXAMPLE}`,
 )
 export type Metadata = v.InferOutput<typeof MetadataSchema>
 
 /** @throws RequestError 400 naming the key */
 export function checkMetadata(json: unknown): Metadata {
-  return checkSchema(MetadataSchema, json, 'metadata', '{"dims":[1,28,28]}')
+  return checkSchema(MetadataSchema, json, 'metadata', EXAMPLE)
 }
 
 /**
