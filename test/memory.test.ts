@@ -1,11 +1,21 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import type { AdmittedContext } from '../lib/http/admission.ts'
+import { createFormReader } from '../lib/input/multipart.ts'
 import { releaseChunk } from '../lib/workers/memory.ts'
 import { encodePng, loadRecipe, preprocess, release } from '../preprocess/index.ts'
 
 const MB = 2 ** 20
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 test('large memory is freed at once', async () => {
   // on Node 20 the port's other end takes two turns of the event loop to close
@@ -46,4 +56,42 @@ test('a chunk is freed only if it does not share its memory', () => {
   assert.equal(shared.length, MB)
   releaseChunk(shared)
   assert.equal(shared.length, 0)
+})
+
+test("a form's parser does not keep its request", async (t) => {
+  const readForm = createFormReader(MB)
+  const parsers: unknown[] = []
+  const requests: WeakRef<object>[] = []
+  const server = createServer(async (req, res) => {
+    requests.push(new WeakRef(req))
+    const { pipe } = req
+    req.pipe = (parser, options) => {
+      parsers.push(parser)
+      return pipe.call(req, parser, options) as typeof parser
+    }
+    const form = await readForm({ req, res } as AdmittedContext).catch(({ status }) => status)
+    res.end(JSON.stringify(form))
+  })
+  t.after(() => server.close())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const post = async (body: FormData | string) => {
+    const headers =
+      typeof body === 'string' ? { 'Content-Type': 'multipart/form-data; boundary=x' } : undefined
+    const response = await fetch(`http://127.0.0.1:${port}`, { method: 'POST', body, headers })
+    return response.json()
+  }
+
+  const form = new FormData()
+  form.set('dims', '[1]')
+  assert.deepEqual(await post(form), { files: [], fields: { dims: '[1]' } })
+  assert.equal(await post('--x\r\nno form'), 400)
+  server.closeAllConnections()
+  await setImmediate()
+  collectGarbage()
+  assert.equal(parsers.length, 2)
+  assert.deepEqual(
+    requests.map((request) => request.deref()),
+    [undefined, undefined],
+  )
 })

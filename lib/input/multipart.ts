@@ -1,4 +1,5 @@
 /** multipart/form-data by multer, kept in memory and within limits. */
+import type { Writable } from 'node:stream'
 import type { Request } from 'express'
 import multer, { MulterError, type StorageEngine } from 'multer'
 import { type AdmittedContext, bodyTooLarge } from '../http/admission.ts'
@@ -19,6 +20,9 @@ export interface Form {
   files: Part[]
   fields: Record<string, string>
 }
+
+/** With an option that multer has, but not its types (2.3). */
+type MulterOptions = multer.Options & { streamHandler(req: Request, parser: Writable): void }
 
 export type FormReader = (ctx: AdmittedContext) => Promise<Form>
 
@@ -43,8 +47,13 @@ function memoryStorage(maxBytes: number): StorageEngine {
 
 /** @param maxBytes of the whole body */
 export function createFormReader(maxBytes: number): FormReader {
-  const parse = multer({
+  const parsers = new WeakMap<Request, Writable>()
+  const options: MulterOptions = {
     storage: memoryStorage(maxBytes),
+    streamHandler(req, parser) {
+      parsers.set(req, parser)
+      req.pipe(parser)
+    },
     limits: {
       files: MAX_FILES,
       fields: MAX_FIELDS,
@@ -56,7 +65,8 @@ export function createFormReader(maxBytes: number): FormReader {
       fieldNameSize: 200,
       headerPairs: 50,
     },
-  }).any()
+  }
+  const parse = multer(options).any()
 
   return ({ req, res }) => {
     checkBoundary(req.headers['content-type'] ?? '')
@@ -66,6 +76,7 @@ export function createFormReader(maxBytes: number): FormReader {
     return new Promise((resolve, reject) => {
       limitBody(req, maxBytes, reject)
       parse(req, res, (error: unknown) => {
+        removeListeners(parsers.get(req))
         if (error) return reject(formError(error, maxBytes))
         const files = (req.files ?? []) as Express.Multer.File[]
         resolve({
@@ -76,6 +87,17 @@ export function createFormReader(maxBytes: number): FormReader {
     })
   }
 }
+
+/**
+ * Let a used parser refer to nothing. From Node 24 on, it stays in memory until the next full garbage collection, and its
+ * listeners would keep the whole request there.
+ */
+function removeListeners(parser: Writable | undefined): void {
+  // multer does so in its own setImmediate, but then adds a listener
+  setImmediate(() => parser?.removeAllListeners().on('error', ignore))
+}
+
+function ignore(): void {}
 
 /** Count a body without a Content-Length while it arrives, with its text fields and headers of parts. */
 function limitBody(req: Request, maxBytes: number, reject: (error: RequestError) => void): void {
