@@ -9,6 +9,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { type RunningServer, startServer } from '../test/running_server.ts'
+import { printWithLimit } from './limits.ts'
 
 const KILLER = { NODE_OPTIONS: '--import=./test/fixtures/kill_worker.mjs' }
 const SLOW = { MODEL_DIR: 'test/fixtures/models/slow' }
@@ -42,7 +43,9 @@ function healthyClients(server: RunningServer, count: number) {
 
 async function gauge(server: RunningServer, name: string): Promise<number> {
   const text = await (await fetch(`${server.url}/metrics`)).text()
-  return Number(text.match(new RegExp(`^${name} (.*)$`, 'm'))?.[1])
+  const line = text.match(new RegExp(`^${name} (.*)$`, 'm'))
+  if (!line) throw new Error(`/metrics has no ${name}`)
+  return Number(line[1])
 }
 
 async function report(
@@ -54,12 +57,15 @@ async function report(
   await setTimeout(500)
   const gauges = ['onnxpress_queue_samples', 'onnxpress_bytes_in_flight', 'onnxpress_requests_in_flight']
   const values = await Promise.all(gauges.map((name) => gauge(server, name)))
-  console.log(
+  printWithLimit(
     `${title}: ${answered} answered, ${lost.length} lost${lost.length ? ` (${lost[0].slice(0, 200)})` : ''}`,
+    answered > 0 && lost.length === 0,
   )
   // the three requests for the gauges are in flight too
-  console.log(
-    `  waiting ${values[0]}, bytes ${values[1]}, other requests in flight ${Math.max(0, values[2] - 3)}`,
+  const rest = [values[0], values[1], Math.max(0, values[2] - 3)]
+  printWithLimit(
+    `  waiting ${rest[0]}, bytes ${rest[1]}, other requests in flight ${rest[2]}`,
+    rest.every((value) => value === 0),
   )
 }
 
@@ -128,4 +134,4 @@ async function slowLoris(): Promise<void> {
 await deaths()
 await disconnects()
 await slowLoris()
-process.exit(0)
+process.exit()

@@ -4,7 +4,7 @@ import type { RunningServer } from '../test/running_server.ts'
 
 /** As the Dockerfile sets them. */
 export const CONTAINER = {
-  NODE_OPTIONS: '--max-semi-space-size=4',
+  NODE_OPTIONS: '--max-semi-space-size=8',
   MALLOC_ARENA_MAX: '2',
   MALLOC_MMAP_THRESHOLD_: '131072',
   MALLOC_TRIM_THRESHOLD_: '131072',

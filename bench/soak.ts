@@ -8,6 +8,7 @@
 import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'
 import { startServer } from '../test/running_server.ts'
+import { printWithLimit } from './limits.ts'
 import { multipart, type Payload } from './load.ts'
 import { CONTAINER, residentMb } from './memory.ts'
 import { percentile, send } from './open_loop.ts'
@@ -84,9 +85,10 @@ for (let minute = 1; minute <= MINUTES; minute++) {
 }
 await Promise.all(clients)
 const counts = [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`)
-console.log(`statuses ${counts.join(', ')}; exit code ${await server.stop()}`)
+const code = await server.stop()
+printWithLimit(`statuses ${counts.join(', ')}; exit code ${code}`, code === 0)
 if (MINUTES > 5) {
   const grown = Math.max(...medians.slice(5)) / medians[4] - 1
-  console.log(`memory after minute 5: at most ${(100 * grown).toFixed(1)} % more (< 5)`)
+  printWithLimit(`memory after minute 5: at most ${(100 * grown).toFixed(1)} % more (< 5)`, grown < 0.05)
 }
-process.exit(0)
+process.exit()
