@@ -136,7 +136,8 @@ function addInfoRoutes(
   route('get /readyz', ({ res }) => res.json(readiness()), { ...ready, errors: [503] })
 
   metrics.setModel(model, () => workers.waiting + model.waiting, isReady)
-  const show: Handler = async ({ res }) => res.type('text/plain; version=0.0.4').send(await readMetrics())
+  const show: Handler = async (ctx) =>
+    ctx.res.type('text/plain; version=0.0.4').send(await ctx.wait(readMetrics()))
   route('get /metrics', show, { summary: 'Metrics in Prometheus text format', response: 'text' })
 }
 

@@ -670,6 +670,25 @@ describe('WEB_CONCURRENCY', () => {
     assert.equal(await server.stop(), 0)
   })
 
+  test('metrics that the supervisor does not add up in time are a 504', { timeout: 10_000 }, async (t) => {
+    const env = { MODEL_DIR: join(MODELS, 'linear'), WEB_CONCURRENCY: '2', REQUEST_TIMEOUT_MS: '500' }
+    const server = await start(t, env)
+    // one connection, which the supervisor need not accept again
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    t.after(() => agent.destroy())
+    const get = async (path: string) => {
+      const [response] = (await once(request(server.url + path, { agent }).end(), 'response')) as [
+        IncomingMessage,
+      ]
+      await once(response.resume(), 'end')
+      return response.statusCode
+    }
+    assert.equal(await get('/livez'), 200)
+    server.process.kill('SIGSTOP')
+    const status = await get('/metrics').finally(() => server.process.kill('SIGCONT'))
+    assert.equal(status, 504)
+  })
+
   test('a signal to the whole group, as systemd sends it, lets open requests finish', async () => {
     const server = await startServer({ env: { ...SLOW, WEB_CONCURRENCY: '2' }, detached: true })
     await until(() => server.log.filter((line) => line.includes('serving')).length === 2)
