@@ -20,6 +20,12 @@ import { WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
 
+/** At equal load: a p99 needs more rounds than a rate. */
+const EQUAL_ROUNDS = 5
+
+/** A server that was paused is slow for a moment, which is not measured. */
+const RESUMED_SECONDS = 1
+
 interface Server {
   contender: Contender
   running: Running
@@ -145,16 +151,18 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
     }
     const inTurn = async (turn: (server: Server) => Promise<void>) => {
       for (const server of servers) {
-        resume(server.running)
+        const { contender, running, url } = server
+        resume(running)
+        await load(url, contender.request(workload.kind, workload.model)!, 1, RESUMED_SECONDS)
         await turn(server)
-        pause(server.running)
+        pause(running)
       }
     }
     for (let round = 0; round < workload.rounds; round++) {
       await inTurn((server) => measureRound(server, workload))
     }
     const equalLoad = equalLoadOf(servers)
-    for (let round = 0; equalLoad && round < workload.rounds; round++) {
+    for (let round = 0; equalLoad && round < EQUAL_ROUNDS; round++) {
       await inTurn((server) => measureEqual(server, workload, equalLoad))
     }
     await inTurn(async (server) => {

@@ -107,13 +107,14 @@ const text = `# Side by side on one machine
 
 Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}.
 
-- The servers of a workload take turns in several rounds, while the others are paused. wrk runs on the same machine and
-  shares its processors.
+- The servers of a workload take turns in several rounds, while the others are paused. Each turn starts with a second that
+  is not measured. wrk runs on the same machine and shares its processors.
 - The first response of each server is checked against PyTorch's.
 - *Cores* is the processor time of all processes of a server at 64 connections.
 - *Start* is the time to the first correct response, with the files in the page cache.
 - *Memory* is that of all its processes after the measurements (PSS).
-- The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate.
+- The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate; medians of
+  five rounds.
 - *50 %* and *80 % load* are shares of the server's own best rate.
 - In these three columns, requests do not wait for responses. They come from a Node process that shares the two cores (half
   a core at ten thousand per second). Requests that MAX_QUEUE refuses, or that find 4,096 others waiting, count as failed.
