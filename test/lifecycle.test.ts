@@ -23,6 +23,13 @@ async function start(t: TestContext, env: Record<string, string> = {}): Promise<
   return server
 }
 
+/** @returns the response, once it is complete */
+async function getThrough(agent: Agent, url: string): Promise<IncomingMessage> {
+  const [response] = (await once(request(url, { agent }).end(), 'response')) as [IncomingMessage]
+  await once(response.resume(), 'end')
+  return response
+}
+
 /** Send numbers to a model of one number per sample. */
 function predict(server: RunningServer, values: number[], options: RequestInit = {}): Promise<Response> {
   return fetch(`${server.url}/predict?dims=${values.length},1`, {
@@ -324,14 +331,7 @@ describe('shutdown', () => {
   test('not ready at once, open requests answered, the connection closed, exit code 0', async () => {
     const server = await startServer({ env: { ...SLOW, DRAIN_MS: '300' } })
     const agent = new Agent({ keepAlive: true })
-    const get = async (path: string) => {
-      const [response] = (await once(request(`${server.url}${path}`, { agent }).end(), 'response')) as [
-        IncomingMessage,
-      ]
-      response.resume()
-      await once(response, 'end')
-      return response
-    }
+    const get = (path: string) => getThrough(agent, server.url + path)
     assert.equal((await get('/readyz')).statusCode, 200)
     const work = predict(
       server,
@@ -676,17 +676,11 @@ describe('WEB_CONCURRENCY', () => {
     // one connection, which the supervisor need not accept again
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     t.after(() => agent.destroy())
-    const get = async (path: string) => {
-      const [response] = (await once(request(server.url + path, { agent }).end(), 'response')) as [
-        IncomingMessage,
-      ]
-      await once(response.resume(), 'end')
-      return response.statusCode
-    }
-    assert.equal(await get('/livez'), 200)
+    const get = (path: string) => getThrough(agent, server.url + path)
+    assert.equal((await get('/livez')).statusCode, 200)
     server.process.kill('SIGSTOP')
-    const status = await get('/metrics').finally(() => server.process.kill('SIGCONT'))
-    assert.equal(status, 504)
+    const { statusCode } = await get('/metrics').finally(() => server.process.kill('SIGCONT'))
+    assert.equal(statusCode, 504)
   })
 
   test('a signal to the whole group, as systemd sends it, lets open requests finish', async () => {
