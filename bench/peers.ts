@@ -2,7 +2,7 @@
  * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
  *
  * Writes bench/results.jsonl, from which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, Java 17 for
- * TorchServe, and 45 minutes. The first run installs the peers.
+ * TorchServe, and 75 minutes. The first run installs the peers.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -16,12 +16,9 @@ import { openLoop, summary } from './open_loop.ts'
 import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
 import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readPrediction } from './servers.ts'
-import { WORKLOADS, type Workload } from './workloads.ts'
+import { ROUNDS, WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
-
-/** At equal load: a p99 needs more rounds than a rate. */
-const EQUAL_ROUNDS = 5
 
 /** A server that was paused is slow for a moment, which is not measured. */
 const RESUMED_SECONDS = 1
@@ -149,8 +146,11 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         console.log(`  skipped: ${String(error).slice(0, 300)}`)
       }
     }
+    let turns = 0
     const inTurn = async (turn: (server: Server) => Promise<void>) => {
-      for (const server of servers) {
+      // another one begins each time: other programs take more of the processors in some minutes than in others
+      const first = turns++ % servers.length
+      for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
         const { contender, running, url } = server
         resume(running)
         await load(url, contender.request(workload.kind, workload.model)!, 1, RESUMED_SECONDS)
@@ -158,11 +158,11 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         pause(running)
       }
     }
-    for (let round = 0; round < workload.rounds; round++) {
+    for (let round = 0; round < ROUNDS; round++) {
       await inTurn((server) => measureRound(server, workload))
     }
     const equalLoad = equalLoadOf(servers)
-    for (let round = 0; equalLoad && round < EQUAL_ROUNDS; round++) {
+    for (let round = 0; equalLoad && round < ROUNDS; round++) {
       await inTurn((server) => measureEqual(server, workload, equalLoad))
     }
     await inTurn(async (server) => {

@@ -8,6 +8,7 @@ const results = readResults()
 if (!results) throw new Error('there is no bench/results.jsonl: run npm run bench:peers first')
 
 const best = ({ closed }: Measured) => bestRate(closed)
+const roundsOf = ([{ closed }]: Measured[]) => closed[0].perSecond.length
 const failures = ({ closed, open, equal }: Measured) =>
   [...closed, ...open, ...(equal ? [equal] : [])].reduce((sum, { errors }) => sum + errors, 0)
 
@@ -46,7 +47,7 @@ function latency(measured: Measured[]): string {
   const equalLoad = measured.find(({ equal }) => equal)?.equal?.perSecond
   const failed = (errors: number) => (errors ? `, ${errors} failed` : '')
   const medians = ({ p50Ms, p99Ms }: { p50Ms: number[]; p99Ms: number[] }) =>
-    `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`
+    median(p50Ms) === 0 ? 'no response' : `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`
   const atEqualLoad = (one: Measured) => {
     if (one.equal) return `${medians(one.equal)}${failed(one.equal.errors)}`
     return equalLoad && best(one) < equalLoad ? 'too much' : 'not measured'
@@ -67,6 +68,36 @@ function latency(measured: Measured[]): string {
     ['p50 / p99 in ms, at connections:', ...heads, equal, ...open, 'cores', 'start, s', 'memory, MB'],
     rows,
   )
+}
+
+/**
+ * For each workload, this server with one process and the peers' input, divided by the best peer, whose name follows.
+ * Best is the highest rate and the lowest p99.
+ */
+function ratios({ workloads }: Results): string {
+  const peerNames = CONTENDERS.filter(({ environment }) => environment).map(({ name }) => name)
+  const rows = workloads.map(({ workload, measured }) => {
+    const own = measured.find(({ contender }) => contender === 'onnxpress')!
+    const peers = measured.filter(({ contender }) => peerNames.includes(contender))
+    const ratio = (better: 'highest' | 'lowest', numberOf: (one: Measured) => number | undefined) => {
+      const sign = better === 'highest' ? -1 : 1
+      const [first] = peers
+        .flatMap((peer) => {
+          const value = numberOf(peer) // 0 if it did not answer
+          return value ? [{ name: peer.contender.split(' ')[0], value }] : []
+        })
+        .sort((one, other) => sign * (one.value - other.value))
+      return `${((numberOf(own) ?? Number.NaN) / first.value).toFixed(2)} (${first.name})`
+    }
+    return [
+      `${workload.name}: ${workload.title}`,
+      ratio('highest', best),
+      ratio('highest', ({ closed: [single] }) => median(single.perSecond)),
+      ratio('lowest', ({ closed: [single] }) => median(single.p99Ms)),
+      ratio('lowest', ({ equal }) => equal && median(equal.p99Ms)),
+    ]
+  })
+  return table(['', 'best rate', 'rate, 1 connection', 'p99, 1 connection', 'p99, same load'], rows)
 }
 
 /** A panel per workload, a bar per server. */
@@ -99,22 +130,27 @@ ${panels.join('\n')}
 
 const { date, note, machine, versions, installedMb } = results
 const sections = results.workloads.map(
-  ({ workload: { name, title, rounds, seconds }, measured }) =>
-    `## ${name}: ${title}\n\n${rounds} rounds of ${seconds} s per number; medians (lowest-highest).\n\n` +
+  ({ workload: { name, title, seconds }, measured }) =>
+    `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number; medians (lowest-highest).\n\n` +
     `${throughput(measured)}\n\n${latency(measured)}\n`,
 )
 const text = `# Side by side on one machine
 
 Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}.
 
-- The servers of a workload take turns in several rounds, while the others are paused. Each turn starts with a second that
-  is not measured. wrk runs on the same machine and shares its processors.
+onnxpress with one process, divided by the best peer at it (more is better for a rate, less for p99):
+
+${ratios(results)}
+
+![Requests per second](results.svg)
+
+- The servers of a workload take turns in several rounds, while the others are paused. Another server begins each round,
+  and each turn starts with a second that is not measured. wrk runs on the same machine and shares its processors.
 - The first response of each server is checked against PyTorch's.
 - *Cores* is the processor time of all processes of a server at 64 connections.
 - *Start* is the time to the first correct response, with the files in the page cache.
 - *Memory* is that of all its processes after the measurements (PSS).
-- The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate; medians of
-  five rounds.
+- The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate.
 - *50 %* and *80 % load* are shares of the server's own best rate.
 - In these three columns, requests do not wait for responses. They come from a Node process that shares the two cores (half
   a core at ten thousand per second). Requests that MAX_QUEUE refuses, or that find 4,096 others waiting, count as failed.
@@ -123,8 +159,6 @@ Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machi
 
 One machine, one day: compare the ratios.
 ${note ? `\n${note}\n` : ''}
-![Requests per second](results.svg)
-
 ${sections.join('\n')}
 ## How each is set up
 
