@@ -11,11 +11,20 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
-import { bestRate, load, median } from './load.ts'
+import { bestRate, load, median, type Payload } from './load.ts'
 import { openLoop, summary } from './open_loop.ts'
 import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
-import { CONTENDERS, type Contender, expectedOf, MODELS, PEERS, program, readPrediction } from './servers.ts'
+import {
+  CONTENDERS,
+  type Contender,
+  expectedOf,
+  isPeer,
+  MODELS,
+  PEERS,
+  program,
+  readPrediction,
+} from './servers.ts'
 import { ROUNDS, WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
@@ -27,6 +36,7 @@ interface Server {
   contender: Contender
   running: Running
   url: string
+  payload: Payload
   measured: Measured
 }
 
@@ -35,7 +45,8 @@ async function start(contender: Contender, { model, kind }: Workload): Promise<S
   const port = await freePort()
   const command = contender.start(model, port)
   const url = `http://127.0.0.1:${port}`
-  const { path, contentType = 'application/octet-stream', headers, body } = contender.request(kind, model)!
+  const payload = contender.request(kind, model)!
+  const { path, contentType = 'application/octet-stream', headers, body } = payload
   const startedAt = performance.now()
   const running = launch(command, PEERS)
   for (;;) {
@@ -55,6 +66,7 @@ async function start(contender: Contender, { model, kind }: Workload): Promise<S
         contender,
         running,
         url,
+        payload,
         measured: { contender: contender.name, startMs, closed: [], open: [], memoryMb: 0 },
       }
     }
@@ -74,9 +86,8 @@ function checkPrediction({ name }: Contender, model: string, text: string): void
   throw new Error(`${name} returned ${label} (${score}), expected ${expected.label} (${expected.score})`)
 }
 
-async function measureRound(server: Server, { model, kind, seconds }: Workload): Promise<void> {
-  const { contender, url, measured, running } = server
-  const payload = contender.request(kind, model)!
+async function measureRound(server: Server, { seconds }: Workload): Promise<void> {
+  const { url, payload, measured, running } = server
   for (const connections of CONNECTIONS) {
     const cpuBefore = cpuSeconds(running.child.pid!)
     const { perSecond, p50Ms, p99Ms, errors } = await load(url, payload, connections, seconds)
@@ -95,34 +106,33 @@ async function measureRound(server: Server, { model, kind, seconds }: Workload):
 }
 
 async function latencies(
-  { contender, url }: Server,
-  { model, kind }: Workload,
+  { url, payload }: Server,
   perSecond: number,
   seconds: number,
 ): Promise<{ p50Ms: number; p99Ms: number; errors: number }> {
-  return summary(await openLoop(url, contender.request(kind, model)!, perSecond, seconds))
+  return summary(await openLoop(url, payload, perSecond, seconds))
 }
 
 /** Latencies at shares of the server's own best rate. */
-async function measureOpen(server: Server, workload: Workload): Promise<void> {
+async function measureOpen(server: Server, { seconds }: Workload): Promise<void> {
   for (const share of [0.5, 0.8]) {
     const perSecond = share * bestRate(server.measured.closed)
-    const { p50Ms, p99Ms, errors } = await latencies(server, workload, perSecond, workload.seconds + 1)
+    const { p50Ms, p99Ms, errors } = await latencies(server, perSecond, seconds + 1)
     server.measured.open.push({ share, perSecond, p50Ms, p99Ms, errors })
   }
 }
 
 /** The load of `EqualLoad`, in requests per second; undefined without a peer. */
 function equalLoadOf(servers: Server[]): number | undefined {
-  const peers = servers.filter(({ contender }) => contender.environment !== undefined)
+  const peers = servers.filter(({ contender }) => isPeer(contender))
   return peers.length === 0
     ? undefined
     : Math.max(...peers.map(({ measured }) => bestRate(measured.closed))) / 2
 }
 
-async function measureEqual(server: Server, workload: Workload, perSecond: number): Promise<void> {
+async function measureEqual(server: Server, { seconds }: Workload, perSecond: number): Promise<void> {
   if (bestRate(server.measured.closed) < perSecond) return
-  const { p50Ms, p99Ms, errors } = await latencies(server, workload, perSecond, workload.seconds)
+  const { p50Ms, p99Ms, errors } = await latencies(server, perSecond, seconds)
   server.measured.equal ??= { perSecond, p50Ms: [], p99Ms: [], errors: 0 }
   const { equal } = server.measured
   equal.p50Ms.push(p50Ms)
@@ -140,7 +150,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       try {
         const server = await start(contender, workload)
         servers.push(server)
-        await load(server.url, contender.request(workload.kind, workload.model)!, 16, 2) // warm-up
+        await load(server.url, server.payload, 16, 2) // warm-up
         pause(server.running)
       } catch (error) {
         console.log(`  skipped: ${String(error).slice(0, 300)}`)
@@ -151,9 +161,9 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       // another one begins each time: other programs take more of the processors in some minutes than in others
       const first = turns++ % servers.length
       for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
-        const { contender, running, url } = server
+        const { running, url, payload } = server
         resume(running)
-        await load(url, contender.request(workload.kind, workload.model)!, 1, RESUMED_SECONDS)
+        await load(url, payload, 1, RESUMED_SECONDS)
         await turn(server)
         pause(running)
       }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { bestRate, median } from './load.ts'
 import { type Measured, type Results, readResults } from './results.ts'
-import { CONTENDERS } from './servers.ts'
+import { CONTENDERS, isPeer } from './servers.ts'
 
 const results = readResults()
 if (!results) throw new Error('there is no bench/results.jsonl: run npm run bench:peers first')
@@ -75,26 +75,23 @@ function latency(measured: Measured[]): string {
  * Best is the highest rate and the lowest p99.
  */
 function ratios({ workloads }: Results): string {
-  const peerNames = CONTENDERS.filter(({ environment }) => environment).map(({ name }) => name)
+  const peerNames = CONTENDERS.filter(isPeer).map(({ name }) => name)
   const rows = workloads.map(({ workload, measured }) => {
-    const own = measured.find(({ contender }) => contender === 'onnxpress')!
+    const own = measured.find(({ contender }) => contender === 'onnxpress')
     const peers = measured.filter(({ contender }) => peerNames.includes(contender))
-    const ratio = (better: 'highest' | 'lowest', numberOf: (one: Measured) => number | undefined) => {
-      const sign = better === 'highest' ? -1 : 1
-      const [first] = peers
-        .flatMap((peer) => {
-          const value = numberOf(peer) // 0 if it did not answer
-          return value ? [{ name: peer.contender.split(' ')[0], value }] : []
-        })
-        .sort((one, other) => sign * (one.value - other.value))
-      return `${((numberOf(own) ?? Number.NaN) / first.value).toFixed(2)} (${first.name})`
+    const ratio = (better: 'highest' | 'lowest', numberOf: (one: Measured) => number) => {
+      // 0 if it did not answer
+      const ascending = peers.filter(numberOf).sort((one, other) => numberOf(one) - numberOf(other))
+      const peer = ascending.at(better === 'highest' ? -1 : 0)
+      if (!own || !peer) return ''
+      return `${(numberOf(own) / numberOf(peer)).toFixed(2)} (${peer.contender.split(' ')[0]})`
     }
     return [
       `${workload.name}: ${workload.title}`,
       ratio('highest', best),
       ratio('highest', ({ closed: [single] }) => median(single.perSecond)),
       ratio('lowest', ({ closed: [single] }) => median(single.p99Ms)),
-      ratio('lowest', ({ equal }) => equal && median(equal.p99Ms)),
+      ratio('lowest', ({ equal }) => (equal ? median(equal.p99Ms) : 0)),
     ]
   })
   return table(['', 'best rate', 'rate, 1 connection', 'p99, 1 connection', 'p99, same load'], rows)

@@ -31,6 +31,9 @@ export interface Contender {
   request(kind: Kind, model: string): Payload | undefined
 }
 
+/** Whether this is another project's server, rather than ours or a bare Node server. */
+export const isPeer = ({ environment }: Contender) => environment !== undefined
+
 interface Prediction {
   label: string
   score: number
