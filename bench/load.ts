@@ -1,9 +1,9 @@
 /** HTTP load by wrk (Debian: apt install wrk): many keep-alive connections, each with one request at a time. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { scratchFolder } from './scratch.ts'
 
 export interface Payload {
   path: string
@@ -34,7 +34,7 @@ export function multipart(path: string, parts: Record<string, Buffer | string>):
   return { path, contentType: `multipart/form-data; boundary=${boundary}`, body }
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'onnxpress-bench-'))
+const folder = scratchFolder('bench')
 
 /** Each connection repeats the payload as soon as a response arrives. */
 export async function load(

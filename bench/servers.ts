@@ -1,10 +1,10 @@
 /** The servers that bench/peers.ts compares: how to start each, its requests, and how to read its responses. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { multipart, type Payload } from './load.ts'
+import { scratchFolder } from './scratch.ts'
 
 export const PEERS = fileURLToPath(new URL('peers', import.meta.url))
 export const MODELS = fileURLToPath(new URL('models', import.meta.url))
@@ -217,7 +217,7 @@ export const CONTENDERS: Contender[] = [
 ]
 
 function torchServe(model: string, port: number): Start {
-  const folder = mkdtempSync(join(tmpdir(), 'torchserve-'))
+  const folder = scratchFolder('torchserve')
   const file = (name: string) => join(MODELS, model, name)
   const archive = {
     'model-name': 'classifier',
@@ -268,7 +268,7 @@ function torchServe(model: string, port: number): Start {
 }
 
 function mlServer(model: string, port: number): Start {
-  const folder = mkdtempSync(join(tmpdir(), 'mlserver-'))
+  const folder = scratchFolder('mlserver')
   const settings = {
     host: '127.0.0.1',
     http_port: port,
