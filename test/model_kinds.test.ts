@@ -479,6 +479,17 @@ describe('model folders', () => {
       /crop_size is missing/,
     ],
     [
+      'a shortest edge for a class that takes a height and a width',
+      () =>
+        folder('faces', {
+          'preprocessor_config.json': {
+            image_processor_type: 'RTDetrImageProcessor',
+            size: { shortest_edge: 48 },
+          },
+        }),
+      /size is \{"shortest_edge":48\}, expected \{"height": n, "width": n\}/,
+    ],
+    [
       'a class name that is an object',
       () => folder('faces', { 'preprocessor_config.json': { image_processor_type: { toString: 1 } } }),
       /image_processor_type is \{"toString":1\}/,

@@ -73,6 +73,9 @@ function readResize(
     case 'Levit':
       if (shortest) return toEdge(Math.trunc((256 / 224) * shortest.edge))
       break
+    case 'RTDetr':
+      if (shortest) throw invalidKey(file, 'size', json.size, '{"height": n, "width": n}')
+      break
     case 'TextNet':
       return toEdge(needed(), { divisor: divisor() })
     case 'PPLCNet':

@@ -70,7 +70,9 @@ const QUIET = [
   'disable_grouping',
   'return_tensors',
   'input_data_format',
+  'do_convert_annotations',
   'do_reduce_labels',
+  'format',
   'reduce_labels',
   'image_seq_length',
 ]
@@ -200,6 +202,7 @@ function checkKeys(file: JsonFile, json: Json, { name, defaults }: Processor, no
 function noteDefaults(file: JsonFile, json: Json, note: Note): void {
   const needed = [
     ...(json.do_resize ? ['size', 'resample'] : []),
+    ...(json.do_center_crop ? ['crop_size'] : []),
     ...(json.do_normalize ? ['image_mean', 'image_std'] : []),
   ]
   const absent = needed.filter((key) => file.json[key] === undefined)

@@ -9,7 +9,7 @@ from .errors import SaveError
 #: the classes whose arithmetic the server has (preprocess/config/processors.json), without "ImageProcessor"
 KNOWN_CLASSES = (
     "Beit", "Bit", "Blip", "CLIP", "ChineseCLIP", "ConvNext", "DeiT", "EfficientNet", "Levit", "MobileNetV1", "MobileNetV2",
-    "MobileViT", "PPLCNet", "Perceiver", "PoolFormer", "Pvt", "Segformer", "Siglip", "TextNet", "ViT",
+    "MobileViT", "PPLCNet", "Perceiver", "PoolFormer", "Pvt", "RTDetr", "Segformer", "Siglip", "TextNet", "ViT",
 )  # fmt: skip
 KEYS = (
     "do_convert_rgb", "do_resize", "size", "default_to_square", "size_divisor", "resize_short", "resample", "do_center_crop",
@@ -17,7 +17,7 @@ KEYS = (
     "do_flip_channel_order", "include_top",
 )  # fmt: skip
 #: without an effect on the tensor
-NEUTRAL_SWITCHES = ("do_reduce_labels",)
+NEUTRAL_SWITCHES = ("do_reduce_labels", "do_convert_annotations")
 
 
 def is_processor(transform: Any) -> bool:

@@ -1,4 +1,4 @@
-"""transformers: ten families with tiny random weights, and the image processors of both backends."""
+"""transformers: families of models with tiny random weights, and the image processors of both backends."""
 
 from __future__ import annotations
 
@@ -58,6 +58,15 @@ FAMILIES = {
         {**SMALL, "image_size": 56, "patch_size": 14},
         "Bit",
         {"size": {"shortest_edge": 64}, "crop_size": {"height": 56, "width": 56}},
+    ),
+    "HGNetV2": (
+        {
+            **{"stem_channels": [3, 8, 8], "stage_in_channels": [8, 16, 24, 32], "stage_mid_channels": [8, 8, 8, 8]},
+            **{"stage_out_channels": [16, 24, 32, 48], "hidden_sizes": [16, 24, 32, 48], "depths": [1, 1, 1, 1]},
+            **{"stage_num_blocks": [1, 1, 1, 1], "stage_numb_of_layers": [1, 1, 1, 1]},
+        },
+        "RTDetr",
+        {"size": {"height": 64, "width": 64}, "do_normalize": True},
     ),
 }  # fmt: skip
 

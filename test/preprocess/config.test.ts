@@ -196,6 +196,8 @@ test('a file without a class is read as the class of its model_type, else as wri
   // the graph's size, not ViT's default
   const { notes } = readNoted({ resample: 3, do_normalize: false }, ['n', 1, 28, 30])
   assert.match(notes.join(), /nor size: assumed size \{"height":28,"width":30\}$/)
+  const cropped = readNoted({ size: 64, resample: 2, do_normalize: false, do_center_crop: true })
+  assert.match(cropped.notes.join(), /nor crop_size: assumed crop_size 224$/)
   for (const model of ['donut-swin', 'siglip2', 'imagegpt'])
     assert.throws(
       () => readNoted({}, undefined, { model_type: model }),

@@ -27,12 +27,19 @@ const BASE: Json = {
 
 /** Keys without an effect on the tensor of one image, whatever their value. */
 const QUIET = [
-  ...['_valid_processor_keys', 'auto_map', 'device', 'disable_grouping', 'do_pad', 'do_reduce_labels'],
-  ...['feature_extractor_type', 'image_seq_length', 'input_data_format', 'processor_class', 'return_tensors'],
+  ...['_valid_processor_keys', 'auto_map', 'device', 'disable_grouping', 'do_convert_annotations', 'do_pad'],
+  ...['do_reduce_labels', 'feature_extractor_type', 'format', 'image_seq_length', 'input_data_format'],
+  ...['processor_class', 'return_tensors'],
 ]
 
-/** Keys without an effect in one class: the image has the crop's size already; a square is always a shortest edge. */
-const SAME = ['ConvNext do_center_crop', 'PoolFormer default_to_square']
+/** What a class needs instead: RTDetr takes no single number. */
+const NEEDED: Record<string, Json> = { RTDetr: { size: { height: 64, width: 64 } } }
+
+/**
+ * Keys without an effect in one class: the image has the crop's size already; a square is always a shortest edge, or
+ * never.
+ */
+const SAME = ['ConvNext do_center_crop', 'PoolFormer default_to_square', 'RTDetr default_to_square']
 
 interface Reading {
   recipe?: Recipe
@@ -46,7 +53,7 @@ function read(json: Json, name?: string): Reading {
   const type = name && { image_processor_type: `${name}ImageProcessor` }
   try {
     const recipe = readRecipe(
-      { preprocessor: { path: 'file', json: { ...BASE, ...json, ...type } } },
+      { preprocessor: { path: 'file', json: { ...BASE, ...NEEDED[name ?? ''], ...json, ...type } } },
       { note },
     )
     return { recipe, messages: notes.join('\n') }
