@@ -125,7 +125,7 @@ ${panels.join('\n')}
 `
 }
 
-const { date, note, machine, versions, installedMb } = results
+const { date, machine, versions, installedMb } = results
 const sections = results.workloads.map(
   ({ workload: { name, title, seconds }, measured }) =>
     `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number; medians (lowest-highest).\n\n` +
@@ -155,7 +155,7 @@ ${ratios(results)}
   and a batch that is unfinished at the end does not count.
 
 One machine, one day: compare the ratios.
-${note ? `\n${note}\n` : ''}
+
 ${sections.join('\n')}
 ## How each is set up
 

@@ -47,8 +47,6 @@ export interface Measured {
 
 interface Run {
   date: string
-  /** written by hand: problems of this run */
-  note?: string
   machine: string
   versions: Record<string, string>
   installedMb: Record<string, number>
