@@ -76,7 +76,9 @@ function classification(scores: Float64Array, { kind, labels, threshold }: Outpu
   const predictions = topKClasses(scores, count).map(
     (index): Prediction => ({ label: labels[index], score: finiteOrNull(scores[index]) }),
   )
-  return isMultiLabel ? { predictions } : { ...predictions[0], predictions }
+  if (isMultiLabel) return { predictions }
+  const [{ label, score }] = predictions // a spread would make V8 create a hidden class each time
+  return { label, score, predictions }
 }
 
 function regression(values: Float64Array, input: number | undefined): Result {

@@ -64,38 +64,44 @@ class ServedInstance {
   }
 }
 
+interface Connection {
+  /** in order; a Set would leave garbage in the old generation with each change */
+  responses: ServerResponse[]
+  idleSince: number
+}
+
 /** The open connections, their open responses, and when they became idle. */
 class Connections {
-  readonly #open = new Map<Socket, { responses: Set<ServerResponse>; idleSince: number }>()
+  readonly #open = new Map<Socket, Connection>()
 
   add(socket: Socket): void {
-    const connection = { responses: new Set<ServerResponse>(), idleSince: performance.now() }
+    const connection: Connection = { responses: [], idleSince: performance.now() }
     this.#open.set(socket, connection)
     socket.once('close', () => {
       // Node does not close a pipelined response that had not started
-      for (const res of connection.responses) if (!res.closed) res.destroy().emit('close')
+      for (const res of [...connection.responses]) if (!res.closed) res.destroy().emit('close')
       this.#open.delete(socket)
     })
   }
 
   addResponse(socket: Socket, res: ServerResponse): void {
     const connection = this.#open.get(socket)
-    connection?.responses.add(res)
+    connection?.responses.push(res)
     res.once('close', () => {
       if (!connection) return
-      connection.responses.delete(res)
+      connection.responses.splice(connection.responses.indexOf(res), 1)
       connection.idleSince = performance.now()
     })
   }
 
   get isIdle(): boolean {
-    return [...this.#open.values()].every(({ responses }) => responses.size === 0)
+    return [...this.#open.values()].every(({ responses }) => responses.length === 0)
   }
 
   /** Add `Connection: close` to the responses whose heads have not been sent. */
   announceClose(): void {
     for (const { responses } of this.#open.values()) {
-      const last = [...responses].at(-1)
+      const last = responses.at(-1)
       if (last && !last.headersSent) last.setHeader('connection', 'close')
     }
   }
@@ -103,7 +109,7 @@ class Connections {
   /** Close the connections that have been idle for `ms`. */
   closeIdle(ms: number): void {
     for (const [socket, { responses, idleSince }] of this.#open) {
-      if (responses.size === 0 && performance.now() - idleSince >= ms) socket.destroySoon()
+      if (responses.length === 0 && performance.now() - idleSince >= ms) socket.destroySoon()
     }
   }
 }

@@ -39,15 +39,14 @@ export interface Session extends GraphInfo {
   close(): Promise<void>
 }
 
-type Task = { input: Tensor; outputs: readonly string[] } | { threads: number } | { isLast: true }
+export type Task = { input: Tensor; outputs: readonly string[] } | { threads: number } | { isLast: true }
 
-export type ToWorker = { id: number } & Task
-
+/** A result or a failure for each task, in the order of the tasks. */
 export type FromWorker =
   | ({ kind: 'ready' } & GraphInfo)
   | { kind: 'broken'; message: string }
-  | { kind: 'result'; id: number; outputs: Tensor[] }
-  | { kind: 'failure'; id: number; message: string }
+  | { kind: 'result'; outputs: Tensor[] }
+  | { kind: 'failure'; message: string }
 
 interface RunningWorker extends GraphInfo {
   send(task: Task): Promise<Tensor[]>
@@ -173,8 +172,7 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
     name: 'inference',
     resourceLimits: WORKER_LIMITS,
   })
-  const pending = new Map<number, { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }>()
-  let lastId = 0
+  let pending: { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }[] = []
   let cause = ''
   let exitError: WorkerDied | undefined
 
@@ -184,8 +182,8 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
   const exited = new Promise<WorkerDied>((resolve) => {
     worker.on('exit', (code) => {
       exitError = new WorkerDied(`the inference worker ended with code ${code}${cause}`)
-      for (const { reject } of pending.values()) reject(exitError)
-      pending.clear()
+      for (const { reject } of pending) reject(exitError)
+      pending = []
       resolve(exitError)
     })
   })
@@ -193,9 +191,8 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
   function send(task: Task): Promise<Tensor[]> {
     if (exitError) return Promise.reject(exitError)
     return new Promise((resolve, reject) => {
-      const message: ToWorker = { id: ++lastId, ...task }
-      pending.set(message.id, { resolve, reject })
-      worker.postMessage(message, 'input' in task ? [task.input.data.buffer as ArrayBuffer] : [])
+      worker.postMessage(task, 'input' in task ? [task.input.data.buffer as ArrayBuffer] : [])
+      pending.push({ resolve, reject }) // after the line above, which may throw
     })
   }
 
@@ -207,8 +204,7 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
         reject(loadFailure(options, message.message))
         return void worker.terminate()
       }
-      const job = pending.get(message.id)
-      pending.delete(message.id)
+      const job = pending.shift()
       if (message.kind === 'result') job?.resolve(message.outputs)
       else job?.reject(modelFailure(message.message))
     })

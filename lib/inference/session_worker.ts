@@ -3,7 +3,7 @@ import { setPriority } from 'node:os'
 import { MessageChannel, parentPort, workerData } from 'node:worker_threads'
 import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { messageOf } from './errors.ts'
-import type { FromWorker, SessionOptions, ToWorker } from './session.ts'
+import type { FromWorker, SessionOptions, Task } from './session.ts'
 import type { Tensor, TensorSpec } from './tensor.ts'
 
 const { modelPath, devices, threads } = workerData as SessionOptions
@@ -74,23 +74,22 @@ function reply(message: FromWorker): void {
 async function main(): Promise<void> {
   let session = await createSession(threads)
 
-  async function handle(message: ToWorker): Promise<Tensor[]> {
-    if ('input' in message) return run(session, message.input, message.outputs)
-    if ('isLast' in message) process.exit(0) // ends this thread
+  async function handle(task: Task): Promise<Tensor[]> {
+    if ('input' in task) return run(session, task.input, task.outputs)
+    if ('isLast' in task) process.exit(0) // ends this thread
     await session.release()
-    session = await createSession(message.threads)
+    session = await createSession(task.threads)
     return []
   }
 
-  // one at a time: messages that arrive while the session is being exchanged wait for it
+  // one at a time and in order: tasks that arrive while the session is being exchanged wait for it
   let previous = Promise.resolve()
-  port.on('message', (message: ToWorker) => {
-    const { id } = message
+  port.on('message', (task: Task) => {
     previous = previous
-      .then(() => handle(message))
+      .then(() => handle(task))
       .then(
-        (outputs) => reply({ kind: 'result', id, outputs }),
-        (error) => reply({ kind: 'failure', id, message: messageOf(error) }),
+        (outputs) => reply({ kind: 'result', outputs }),
+        (error) => reply({ kind: 'failure', message: messageOf(error) }),
       )
   })
   const { inputMetadata, outputMetadata } = session
