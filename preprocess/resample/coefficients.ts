@@ -89,8 +89,8 @@ export function coefficientsOf(
       weights[i * stride + j] = (fixed < 0 ? fixed - 0.5 : fixed + 0.5) << shift
     }
   }
-  const axis = { first: first.subarray(kept, kept + length), count: count.subarray(kept, kept + length) }
-  return relative({ ...axis, weights, stride })
+  const [firstKept, countKept] = [first, count].map((each) => each.subarray(kept, kept + length))
+  return relative({ first: firstKept, count: countKept, weights, stride })
 }
 
 /** As many fraction bits as the largest weight allows. */
@@ -125,11 +125,11 @@ function nearest(
 }
 
 /** @param first in ascending order, counted from the beginning of the axis; changed in place */
-function relative({ first, count, ...axis }: Omit<Coefficients, 'from' | 'length'>): Coefficients {
+function relative({ first, count, weights, stride }: Omit<Coefficients, 'from' | 'length'>): Coefficients {
   const from = first[0]
   const length = first[first.length - 1] + count[count.length - 1] - from
   for (let i = 0; i < first.length; i++) first[i] -= from
-  return { ...axis, from, length, first, count }
+  return { from, length, first, count, weights, stride }
 }
 
 /** For an axis of `size` samples stored from last to first: the same output samples, from last to first. */

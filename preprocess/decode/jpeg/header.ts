@@ -62,9 +62,11 @@ export function readHeader(file: Buffer): JpegHeader {
       requireSupported(frame && orientations.size <= 1)
       const [orientation = 1] = orientations
       const data = file.subarray(end)
+      const { width, height } = readSize(frame)
       const components = readComponents(frame, body, quantTables, huffmanTables)
       return {
-        ...readSize(frame),
+        width,
+        height,
         components,
         orientation: orientationOf(orientation),
         restartInterval,

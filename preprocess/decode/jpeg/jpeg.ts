@@ -30,8 +30,10 @@ const OVERREAD_BYTES = 2 ** 12
 export function openJpeg(file: Buffer): ImageSource {
   const header = readHeader(file)
   const { components, orientation } = header
+  const { width, height } = orientSize(header, orientation)
   return {
-    ...orientSize(header, orientation),
+    width,
+    height,
     channels: components.length === 1 ? 1 : 3,
     orientation,
     rowChunks: (box) => decodeRows(header, box),
