@@ -172,7 +172,7 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
     name: 'inference',
     resourceLimits: WORKER_LIMITS,
   })
-  let pending: { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }[] = []
+  const pending: { resolve: (outputs: Tensor[]) => void; reject: (error: Error) => void }[] = []
   let cause = ''
   let exitError: WorkerDied | undefined
 
@@ -183,7 +183,6 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
     worker.on('exit', (code) => {
       exitError = new WorkerDied(`the inference worker ended with code ${code}${cause}`)
       for (const { reject } of pending) reject(exitError)
-      pending = []
       resolve(exitError)
     })
   })

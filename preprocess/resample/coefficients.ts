@@ -89,8 +89,8 @@ export function coefficientsOf(
       weights[i * stride + j] = (fixed < 0 ? fixed - 0.5 : fixed + 0.5) << shift
     }
   }
-  const [firstKept, countKept] = [first, count].map((each) => each.subarray(kept, kept + length))
-  return relative({ first: firstKept, count: countKept, weights, stride })
+  const keep = (all: Int32Array) => all.subarray(kept, kept + length)
+  return relative({ first: keep(first), count: keep(count), weights, stride })
 }
 
 /** As many fraction bits as the largest weight allows. */
@@ -129,6 +129,7 @@ function relative({ first, count, weights, stride }: Omit<Coefficients, 'from' |
   const from = first[0]
   const length = first[first.length - 1] + count[count.length - 1] - from
   for (let i = 0; i < first.length; i++) first[i] -= from
+  // each by name: for a spread, V8 would create hidden classes each time
   return { from, length, first, count, weights, stride }
 }
 
