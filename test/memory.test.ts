@@ -7,12 +7,17 @@ import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { Piscina } from 'piscina'
 import type { AdmittedContext } from '../lib/http/admission.ts'
 import { createFormReader } from '../lib/input/multipart.ts'
+import { type ImageTask, RUN_FAST } from '../lib/workers/image_task.ts'
 import { releaseChunk } from '../lib/workers/memory.ts'
+import { keepDescription } from '../lib/workers/thread_pool.ts'
 import { encodePng, loadRecipe, preprocess, release } from '../preprocess/index.ts'
 
 const MB = 2 ** 20
+const PNG = encodePng({ width: 40, height: 40, channels: 1, data: new Uint8Array(1600).fill(7) })
+const RECIPE = loadRecipe(fileURLToPath(new URL('../models/mnist', import.meta.url)))!
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
@@ -43,10 +48,8 @@ test("a small PNG is decoded without freeing the memory that Node's small buffer
     Buffer.poolSize = poolSize
   })
   Buffer.poolSize = 2 ** 16 // as in Node 24
-  const file = encodePng({ width: 40, height: 40, channels: 1, data: new Uint8Array(1600).fill(7) })
-  const recipe = loadRecipe(fileURLToPath(new URL('../models/mnist', import.meta.url)))!
   const small = Array.from({ length: 100 }, () => Buffer.allocUnsafe(1000))
-  for (let i = 0; i < 100; i++) await preprocess(file, recipe, { maxPixels: 1e6 })
+  for (let i = 0; i < 100; i++) await preprocess(PNG, RECIPE, { maxPixels: 1e6 })
   assert.ok(small.every(({ length }) => length === 1000))
 })
 
@@ -56,6 +59,25 @@ test('a chunk is freed only if it does not share its memory', () => {
   assert.equal(shared.length, MB)
   releaseChunk(shared)
   assert.equal(shared.length, 0)
+})
+
+test('a thread is described once, not for each task', async (t) => {
+  const seen: unknown[] = []
+  const pool = new Piscina({
+    maxThreads: 1,
+    filename: RUN_FAST.file,
+    name: RUN_FAST.name,
+    loadBalancer: (_, threads) => {
+      seen.push(threads[0])
+      return threads[0]
+    },
+  })
+  t.after(() => pool.destroy())
+  pool.on('workerCreate', keepDescription)
+  const task: ImageTask = { want: 'tensor', file: PNG, recipe: RECIPE, dtype: 'float32', maxPixels: 1e6 }
+  for (let i = 0; i < 3; i++) await pool.run(task)
+  assert.equal(seen.length, 3)
+  assert.ok(seen[1] === seen[2]) // the first task is given out before the thread is announced
 })
 
 test("a form's parser does not keep its request", async (t) => {
