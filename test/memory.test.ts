@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { Piscina } from 'piscina'
@@ -78,6 +80,26 @@ test('a thread is described once, not for each task', async (t) => {
   for (let i = 0; i < 3; i++) await pool.run(task)
   assert.equal(seen.length, 3)
   assert.ok(seen[1] === seen[2]) // the first task is given out before the thread is announced
+})
+
+test("the flag that limits the main thread's young generation does not enlarge the threads'", async () => {
+  const thread = `
+    import { getHeapSpaceStatistics } from 'node:v8'
+    let most = 0
+    for (let i = 0; i < 200; i++) {
+      globalThis.kept = Array.from({ length: 20_000 }, () => ({}))
+      const young = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')
+      most = Math.max(most, young.space_size)
+    }
+    console.log(most)`
+  const program = `
+    import { Worker } from 'node:worker_threads'
+    import { WORKER_LIMITS } from ${JSON.stringify(new URL('../lib/inference/session.js', import.meta.url))}
+    new Worker(${JSON.stringify(thread)}, { eval: true, resourceLimits: WORKER_LIMITS })`
+  const args = ['--max-semi-space-size=16', '--input-type=module', '--eval', program]
+  const { stdout } = await promisify(execFile)(process.execPath, args)
+  const most = Number(stdout)
+  assert.ok(most > 0 && most < 10 * MB, `${most} bytes`) // 32 MB with that flag alone
 })
 
 test("a form's parser does not keep its request", async (t) => {

@@ -1,6 +1,7 @@
 /** The inference worker as the main thread sees it: start it, send it batches, replace it when it dies, stop it. */
 import { extname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { messageOf, RequestError, StartError, serverStopping, WorkerDied } from './errors.ts'
 import type { Tensor, TensorSpec } from './tensor.ts'
@@ -56,6 +57,8 @@ interface RunningWorker extends GraphInfo {
 
 /** Limit for a thread's young generation: V8 would otherwise let it grow to 48 MB, and Node 24 to 96 MB, before collecting. */
 export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 3 }
+// this flag, with which the container image limits the main thread's, would override the limits of the threads started later
+setFlagsFromString('--max-semi-space-size=0')
 
 /** A worker that lived this long is replaced at once; otherwise the delay doubles each time. */
 const LONG_LIFE_MS = 1000
