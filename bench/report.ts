@@ -145,7 +145,8 @@ ${ratios(results)}
   and each turn starts with a second that is not measured. wrk runs on the same machine and shares its processors.
 - The first response of each server is checked against PyTorch's.
 - *Cores* is the processor time of all processes of a server at 64 connections.
-- *Start* is the time to the first correct response, with the files in the page cache.
+- *Start* is the time to the first correct response. The first server to use a library may read it from the disk, the others
+  find it in the page cache.
 - *Memory* is that of all its processes after the measurements (PSS).
 - The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate.
 - *50 %* and *80 % load* are shares of the server's own best rate.

@@ -94,7 +94,8 @@ test("the flag that limits the main thread's young generation does not enlarge t
     console.log(most)`
   const program = `
     import { Worker } from 'node:worker_threads'
-    import { WORKER_LIMITS } from ${JSON.stringify(new URL('../lib/inference/session.js', import.meta.url))}
+    import { keepWorkerLimits, WORKER_LIMITS } from ${JSON.stringify(new URL('../lib/inference/session.js', import.meta.url))}
+    keepWorkerLimits()
     new Worker(${JSON.stringify(thread)}, { eval: true, resourceLimits: WORKER_LIMITS })`
   const args = ['--max-semi-space-size=16', '--input-type=module', '--eval', program]
   const { stdout } = await promisify(execFile)(process.execPath, args)

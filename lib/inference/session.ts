@@ -57,8 +57,14 @@ interface RunningWorker extends GraphInfo {
 
 /** Limit for a thread's young generation: V8 would otherwise let it grow to 48 MB, and Node 24 to 96 MB, before collecting. */
 export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 3 }
-// this flag, with which the container image limits the main thread's, would override the limits of the threads started later
-setFlagsFromString('--max-semi-space-size=0')
+
+/**
+ * Let these limits hold although Node was started with --max-semi-space-size, as in the container image. V8 would use that
+ * flag for the threads too. It reads it when a thread starts, so the main thread keeps the flag's limit.
+ */
+export function keepWorkerLimits(): void {
+  setFlagsFromString('--max-semi-space-size=0')
+}
 
 /** A worker that lived this long is replaced at once; otherwise the delay doubles each time. */
 const LONG_LIFE_MS = 1000

@@ -10,6 +10,7 @@ import type { Metrics } from '../http/metrics.ts'
 import { isHubReference } from '../hub/reference.ts'
 import type { BatcherOptions } from '../inference/batcher.ts'
 import { messageOf } from '../inference/errors.ts'
+import { keepWorkerLimits } from '../inference/session.ts'
 import { createLog, droppedLines, type Log } from '../log/log.ts'
 import { formatDescription } from '../model/description.ts'
 import type { Model } from '../model/model_info.ts'
@@ -141,6 +142,7 @@ async function printCheck({ loadModel }: Factories, settings: Settings): Promise
 }
 
 async function serve({ loadModel, createApp }: Factories, settings: Settings, log: Log): Promise<void> {
+  keepWorkerLimits()
   let metrics: Metrics | undefined
   let readMetrics: AppParts['readMetrics'] | undefined
   const events = modelEvents(log, () => metrics)

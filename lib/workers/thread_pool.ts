@@ -14,14 +14,16 @@ export interface ThreadFunction {
 type Outcome<Result> = { value: Result } | { status: number; detail: string }
 
 /**
- * Let piscina (5.3) describe a worker once, instead of anew for each task: V8 makes a hidden class for every description, a
- * kilobyte in the old generation, and a full collection, which that makes frequent, drops compiled code.
+ * Let piscina (5.3) describe a thread once, instead of anew for each task: V8 makes a hidden class for every description, a
+ * kilobyte in the old generation. That makes full collections frequent, and each of them drops compiled code.
  *
- * @param description of a new worker; its only symbol refers to the worker itself
+ * @param description of a new thread; its only symbol refers to the object whose `interface` it is
  */
-export function keepDescription(description: Record<symbol, object>): void {
-  for (const symbol of Object.getOwnPropertySymbols(description))
-    Object.defineProperty(description[symbol], 'interface', { value: description })
+export function keepDescription(description: Record<symbol, unknown>): void {
+  for (const symbol of Object.getOwnPropertySymbols(description)) {
+    // neither throws: another version of piscina may keep other things there
+    Reflect.defineProperty(Object(description[symbol]), 'interface', { value: description })
+  }
 }
 
 /** Loaded on first use, in each thread: it takes a moment, and a server of tensors does not need it. */
