@@ -104,6 +104,35 @@ test("the flag that limits the main thread's young generation does not enlarge t
   assert.ok(most > 0 && most < 10 * MB, `${most} bytes`) // 32 MB with that flag alone
 })
 
+test("a form's body is freed as soon as its files have been read", async (t) => {
+  const readForm = createFormReader(MB)
+  const chunks: Buffer[] = []
+  const sizes: number[] = []
+  const context = { reservation: { countBytes() {}, own() {} } }
+  const server = createServer(async (req, res) => {
+    req.on('data', (chunk: Buffer) => {
+      chunks.push(chunk)
+      sizes.push(chunk.length)
+    })
+    const { files } = await readForm({
+      req: Object.assign(req, { context }),
+      res,
+    } as unknown as AdmittedContext)
+    res.end(files[0].bytes)
+  })
+  t.after(() => server.close())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const file = new Uint8Array(200_000).fill(7)
+  const body = new FormData()
+  body.set('image', new Blob([file]), 'image')
+  const response = await fetch(`http://127.0.0.1:${port}`, { method: 'POST', body })
+  assert.deepEqual(new Uint8Array(await response.arrayBuffer()), file)
+  const isLarge = (bytes: number) => bytes >= 2 ** 14
+  assert.ok(sizes.some(isLarge))
+  assert.ok(!chunks.some(({ length }) => isLarge(length)))
+})
+
 test("a form's parser does not keep its request", async (t) => {
   const readForm = createFormReader(MB)
   const parsers: unknown[] = []

@@ -1,11 +1,13 @@
 /** Buffers that are freed at once instead of by the garbage collector. */
 import { MessageChannel } from 'node:worker_threads'
 
-/** Smaller buffers are garbage-collected as fast as they are detached. */
-const MIN_BYTES = 2 ** 14
-
 // Node 22 has it, TypeScript's es2023 does not
 type Transferable = ArrayBuffer & { transfer?(bytes: number): ArrayBuffer }
+
+const HAS_TRANSFER = 'transfer' in ArrayBuffer.prototype
+
+/** Smaller buffers are garbage-collected as fast as they are detached. */
+const MIN_BYTES = HAS_TRANSFER ? 2 ** 10 : 2 ** 14
 
 /** For Node 20: a buffer that is posted to a closed port is freed at once. */
 function createDetach(): (memory: Transferable) => void {
@@ -14,8 +16,7 @@ function createDetach(): (memory: Transferable) => void {
   return (memory) => port1.postMessage(null, [memory])
 }
 
-const detach =
-  'transfer' in ArrayBuffer.prototype ? (memory: Transferable) => memory.transfer!(0) : createDetach()
+const detach = HAS_TRANSFER ? (memory: Transferable) => memory.transfer!(0) : createDetach()
 
 /**
  * Free a large buffer now; it is detached, so views of it are empty.
