@@ -2,7 +2,7 @@
  * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
  *
  * Writes bench/results.jsonl, from which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, Java 17 for
- * TorchServe, and 75 minutes. The first run installs the peers.
+ * TorchServe, and 85 minutes. The first run installs the peers.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -150,7 +150,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       try {
         const server = await start(contender, workload)
         servers.push(server)
-        await load(server.url, server.payload, 16, 2) // warm-up
+        await load(server.url, server.payload, 16, workload.warmUpSeconds)
         pause(server.running)
       } catch (error) {
         console.log(`  skipped: ${String(error).slice(0, 300)}`)

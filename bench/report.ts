@@ -127,8 +127,9 @@ ${panels.join('\n')}
 
 const { date, machine, versions, installedMb } = results
 const sections = results.workloads.map(
-  ({ workload: { name, title, seconds }, measured }) =>
-    `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number; medians (lowest-highest).\n\n` +
+  ({ workload: { name, title, seconds, warmUpSeconds }, measured }) =>
+    `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number, after ${warmUpSeconds} s of ` +
+    'requests from 16 connections; medians (lowest-highest).\n\n' +
     `${throughput(measured)}\n\n${latency(measured)}\n`,
 )
 const text = `# Side by side on one machine
