@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -104,12 +104,21 @@ test("the flag that limits the main thread's young generation does not enlarge t
   assert.ok(most > 0 && most < 10 * MB, `${most} bytes`) // 32 MB with that flag alone
 })
 
+/** Serve until the end of the test. */
+async function listen(t: TestContext, handle: RequestListener): Promise<{ server: Server; url: string }> {
+  const server = createServer(handle)
+  t.after(() => server.close())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  return { server, url: `http://127.0.0.1:${port}` }
+}
+
 test("a form's body is freed as soon as its files have been read", async (t) => {
   const readForm = createFormReader(MB)
   const chunks: Buffer[] = []
   const sizes: number[] = []
   const context = { reservation: { countBytes() {}, own() {} } }
-  const server = createServer(async (req, res) => {
+  const { url } = await listen(t, async (req, res) => {
     req.on('data', (chunk: Buffer) => {
       chunks.push(chunk)
       sizes.push(chunk.length)
@@ -120,13 +129,10 @@ test("a form's body is freed as soon as its files have been read", async (t) => 
     } as unknown as AdmittedContext)
     res.end(files[0].bytes)
   })
-  t.after(() => server.close())
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  const { port } = server.address() as AddressInfo
   const file = new Uint8Array(200_000).fill(7)
   const body = new FormData()
   body.set('image', new Blob([file]), 'image')
-  const response = await fetch(`http://127.0.0.1:${port}`, { method: 'POST', body })
+  const response = await fetch(url, { method: 'POST', body })
   assert.deepEqual(new Uint8Array(await response.arrayBuffer()), file)
   const isLarge = (bytes: number) => bytes >= 2 ** 14
   assert.ok(sizes.some(isLarge))
@@ -137,7 +143,7 @@ test("a form's parser does not keep its request", async (t) => {
   const readForm = createFormReader(MB)
   const parsers: unknown[] = []
   const requests: WeakRef<object>[] = []
-  const server = createServer(async (req, res) => {
+  const { server, url } = await listen(t, async (req, res) => {
     requests.push(new WeakRef(req))
     const { pipe } = req
     req.pipe = (parser, options) => {
@@ -147,13 +153,10 @@ test("a form's parser does not keep its request", async (t) => {
     const form = await readForm({ req, res } as AdmittedContext).catch(({ status }) => status)
     res.end(JSON.stringify(form))
   })
-  t.after(() => server.close())
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  const { port } = server.address() as AddressInfo
   const post = async (body: FormData | string) => {
     const headers =
       typeof body === 'string' ? { 'Content-Type': 'multipart/form-data; boundary=x' } : undefined
-    const response = await fetch(`http://127.0.0.1:${port}`, { method: 'POST', body, headers })
+    const response = await fetch(url, { method: 'POST', body, headers })
     return response.json()
   }
 
