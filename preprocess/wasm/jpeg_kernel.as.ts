@@ -268,6 +268,8 @@ function readCoefficients(component: usize): i32 {
       if (k < REST) return -1
       break
     }
+    // a run of 16 zeros, the last of which is not a coefficient either
+    if (value === 0) continue
     const position = load<u8>(ZIGZAG + k)
     store<i16>(block + position, value * load<u8>(quants + k))
     reach |= position

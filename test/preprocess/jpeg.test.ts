@@ -156,6 +156,21 @@ test('a damaged file is left to sharp, or decodes to the pixels of libjpeg', asy
   assert.ok(read > 20 && left > 20, `${read} read, ${left} left`)
 })
 
+test('values out of range overflow as in libjpeg', { skip: process.arch !== 'x64' }, async () => {
+  const tableStart = Buffer.of(0xff, 0xdb, 0, 67)
+  await fc.assert(
+    fc.asyncProperty(anyFile, fc.integer({ min: 100, max: 255 }), async (make, quantizer) => {
+      const { file, ...kind } = await make()
+      fc.pre(!isTooNarrow(kind))
+      // the first quantizer of a table is the factor of a block's mean
+      for (let at = file.indexOf(tableStart); at >= 0; at = file.indexOf(tableStart, at + 1))
+        file[at + 5] = quantizer
+      assert.deepEqual(decoded(file), await truthOf(file, kind.channels))
+    }),
+    { numRuns: 1000 },
+  )
+})
+
 const unsupported: [what: string, file: () => Promise<Buffer>][] = [
   ['progressive', () => flat().jpeg({ progressive: true }).toBuffer()],
   ['CMYK', () => flat().toColourspace('cmyk').jpeg().toBuffer()],
