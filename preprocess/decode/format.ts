@@ -37,7 +37,8 @@ export function imageFormat(bytes: Uint8Array): ImageFormat | undefined {
   if (head.startsWith('\x89PNG\r\n\x1a\n')) return 'png'
   if (head.startsWith('GIF87a') || head.startsWith('GIF89a')) return 'gif'
   if (head.startsWith('RIFF') && head.slice(8, 12) === 'WEBP') return 'webp'
-  if (/^(II\x2a\0|MM\0\x2a)/.test(head)) return 'tiff'
+  // with 43 instead of 42, offsets have 64 bits
+  if (/^(II[\x2a\x2b]\0|MM\0[\x2a\x2b])/.test(head)) return 'tiff'
   if (head.slice(4, 8) === 'ftyp') {
     const boxLength = head.charCodeAt(3) // major brand, version, then compatible brands, four bytes each
     const brands = head.slice(8, boxLength).match(/.{4}/gs) ?? []

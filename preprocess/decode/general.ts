@@ -2,14 +2,19 @@
 import { isMainThread } from 'node:worker_threads'
 import type { Sharp } from 'sharp'
 import { ImageError } from '../errors.ts'
+import { orientationOf, orientPixels, orientSize } from '../orientation.ts'
 import type { Pixels, Size } from '../pixels.ts'
 import type { ImageFormat } from './format.ts'
 import { readGifHeader } from './gif.ts'
 import { countScannedPlanes } from './jpeg/segments.ts'
-import { transparentColour, withoutText } from './png_chunks.ts'
+import { xmpOrientation } from './metadata.ts'
+import { pngOrientation, transparentColour, withoutMetadata } from './png_chunks.ts'
 
 /** The loaders of libvips that may run; all others (SVG, PDF, ...) stay blocked, whatever a file claims to be. */
 const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff']
+
+/** CMYK and two more, as in Pillow (TiffImagePlugin.py). */
+const MAX_CHANNELS = 6
 
 /** Stops formats that are decoded in strips; libjpeg's work on a progressive file cannot be interrupted. */
 const TIMEOUT_SECONDS = 30
@@ -46,25 +51,36 @@ export interface GeneralImage extends Size {
  * Read the header of an image file.
  *
  * EXIF orientation is applied, alpha dropped (not composited), ICC profiles ignored, 16-bit samples reduced to their high
- * byte, CMYK converted as Pillow does, transparent pixels of a GIF file have their palette's colour. Of an animation or a multi-page file, the first image.
+ * byte, CMYK converted as Pillow does, transparent pixels of a GIF file have their palette's colour. Of an animation or a
+ * multi-page file, the first image.
  *
  * @throws ImageError 'broken'
  */
 export async function openGeneral(bytes: Uint8Array, format: ImageFormat): Promise<GeneralImage> {
   const given = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const file = format === 'png' ? withoutText(given) : given
+  const file = format === 'png' ? withoutMetadata(given) : given
   const sharp = await loadSharp()
-  const image = sharp(file, { ignoreIcc: true, failOn: 'error', limitInputPixels: false })
-  const { autoOrient, space } = await image.metadata().catch(broken)
+  const image = sharp(file, {
+    ignoreIcc: true,
+    failOn: 'error',
+    limitInputPixels: false,
+    limitInputChannels: MAX_CHANNELS,
+  })
+  const { autoOrient, space, depth, orientation: exif, xmp } = await image.metadata().catch(broken)
+  // besides that in Exif data, which libvips applies; those of PNG files are left out above
+  const fromXmp = exif === undefined ? xmpOrientation(xmp) : 1
+  const orientation = orientationOf(format === 'png' ? pngOrientation(given) : fromXmp)
   return {
-    ...autoOrient,
+    ...orientSize(autoOrient, orientation),
     scannedPlanes: format === 'jpeg' ? countScannedPlanes(file) : 0,
     decode: () => decode().catch(broken),
   }
 
   async function decode(): Promise<Pixels> {
     if (format === 'gif') return fromGif(image, file)
-    const pixels = await (space === 'cmyk' ? fromCmyk : toPixels)(image.autoOrient(), space)
+    const upright = image.autoOrient()
+    const stored = space === 'cmyk' ? fromCmyk(upright, depth === 'ushort') : toPixels(upright, space)
+    const pixels = orientPixels(await stored, orientation)
     return { ...pixels, transparent: format === 'png' ? transparentColour(file) : undefined }
   }
 
@@ -82,19 +98,25 @@ async function toPixels(image: Sharp, space?: string): Promise<Pixels> {
 }
 
 /** `toBuffer()`, since `toUint8Array()` never frees its pixels (sharp 0.35.5). */
-function rawPixels(image: Sharp) {
-  return image.timeout({ seconds: TIMEOUT_SECONDS }).raw().toBuffer({ resolveWithObject: true })
+function rawPixels(image: Sharp, depth: 'uchar' | 'ushort' = 'uchar') {
+  return image.timeout({ seconds: TIMEOUT_SECONDS }).raw({ depth }).toBuffer({ resolveWithObject: true })
 }
 
-/** Pillow's CMYK to RGB (libImaging/Convert.c); libvips has already undone the inversion of Adobe's files. */
-async function fromCmyk(image: Sharp): Promise<Pixels> {
-  const { data, info } = await rawPixels(image.pipelineColourspace('cmyk').toColourspace('cmyk'))
-  const { width, height } = info
-  const rgb = data.subarray(0, width * height * 3) // in place: three bytes are written for four read
-  for (let i = 0, p = 0; i < rgb.length; p += 4) {
-    const notBlack = 255 - data[p + 3]
+/**
+ * Pillow's CMYK to RGB (libImaging/Convert.c); libvips has already undone the inversion of Adobe's files.
+ *
+ * @param is16Bit the samples' high bytes are used, as in Pillow
+ */
+async function fromCmyk(image: Sharp, is16Bit: boolean): Promise<Pixels> {
+  const cmyk = image.pipelineColourspace('cmyk').toColourspace('cmyk')
+  const { data, info } = await rawPixels(cmyk, is16Bit ? 'ushort' : 'uchar')
+  const { width, height, channels } = info // a TIFF file can have more than four
+  const sampleBytes = is16Bit ? 2 : 1
+  const rgb = data.subarray(0, width * height * 3) // in place: three bytes are written for at least four read
+  for (let i = 0, p = sampleBytes - 1; i < rgb.length; p += channels * sampleBytes) {
+    const notBlack = 255 - data[p + 3 * sampleBytes]
     for (let c = 0; c < 3; c++) {
-      const product = data[p + c] * notBlack + 128
+      const product = data[p + c * sampleBytes] * notBlack + 128
       rgb[i++] = Math.max(0, notBlack - (((product >> 8) + product) >> 8))
     }
   }

@@ -36,3 +36,16 @@ test("every tensor is Pillow's and NumPy's, bit for bit", async () => {
   assert.deepEqual(wrong, [])
   assert.ok(new Set(goldens.map(({ offset }) => offset)).size >= 300)
 })
+
+const IMAGES: { name: string; file: string; width: number; height: number; sha256: string }[] = JSON.parse(
+  readFileSync(new URL('images.json', FIXTURES), 'utf8'),
+)
+const UNCHANGED = { do_resize: false, do_rescale: false, do_normalize: false }
+
+for (const { name, file, width, height, sha256 } of IMAGES)
+  test(`${name}: the pixels are Pillow's`, async () => {
+    const bytes = Buffer.from(file, 'base64')
+    const { data, dims } = await preprocess(bytes, recipeOf(name, UNCHANGED, 3), { maxPixels: 100 })
+    assert.deepEqual(dims, [1, 3, height, width])
+    assert.equal(createHash('sha256').update(Uint8Array.from(data)).digest('hex'), sha256)
+  })

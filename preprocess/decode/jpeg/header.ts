@@ -1,7 +1,7 @@
 /** The header of a JPEG file that our decoder supports: everything before its samples (ITU-T T.81, annex B; JFIF 1.02). */
 import { type Orientation, orientationOf } from '../../orientation.ts'
+import { exifOrientation, isExif, xmpOrientation } from '../metadata.ts'
 import { requireSupported, UnsupportedImage } from '../unsupported.ts'
-import { readOrientation } from './exif.ts'
 import { APP0, APP1, APP14, APP15, COM, DHT, DQT, DRI, SOF0, SOF1, SOS, segments } from './segments.ts'
 
 /** Numbers of Huffman tables for AC coefficients begin here; those for DC are 0 to 3. */
@@ -75,8 +75,9 @@ export function readHeader(file: Buffer): JpegHeader {
     } else {
       requireSupported((marker >= APP0 && marker <= APP15) || marker === COM)
       if (marker === APP14) requireSupported(isYcc(body))
-      const orientation = marker === APP1 ? readOrientation(body) : undefined
-      if (orientation !== undefined) orientations.add(orientation)
+      if (marker !== APP1) continue
+      if (isExif(body)) orientations.add(exifOrientation(body) ?? 1)
+      else requireSupported(xmpOrientation(body) === 1)
     }
   }
   throw new UnsupportedImage()
