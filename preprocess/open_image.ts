@@ -122,7 +122,7 @@ function checkedPlan(size: Size, recipe: Recipe, { maxPixels }: Limits, scannedP
   const cost = costOf(size, plan)
   if (cost > maxPixels) {
     const becomes = `${intermediate.width}x${intermediate.height} pixels on the way to the model`
-    const fix = 'send one that is less narrow'
+    const fix = 'send one with a less extreme aspect ratio'
     throw tooLarge(`of ${width}x${height} becomes ${becomes}, ${compare(cost, maxPixels)}: ${fix}`)
   }
   const maxPlanes = Math.floor((MAX_SCANNED_PLANES * maxPixels) / pixels)

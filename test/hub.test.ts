@@ -226,7 +226,7 @@ test('a cache without a list of files, from an older library, is served', async 
   await fetchHere()
   rmSync(join(cache, 'trees'), { recursive: true })
   const [note] = await fetchHere(REPO, { env: { HF_HUB_OFFLINE: '1' } })
-  assert.match(note, /^the cache does not list the files of someone\/digits/)
+  assert.match(note, /^the cache lists no files of someone\/digits/)
   hub.requests.length = 0
   assert.deepEqual(await fetchHere(), [])
   assert.deepEqual(hub.downloaded, [])
@@ -364,6 +364,14 @@ test('references to models', () => {
   ]) {
     assert.throws(() => parseHubReference(wrong), /expected hf:\/\/owner\/model/)
   }
+})
+
+test('the only graph is chosen, whatever its name', () => {
+  const named = (paths: string[]) => paths.map((path) => ({ path, size: 1 }))
+  const choose = (...paths: string[]) => servingFiles(named(paths), '').map(({ path }) => path)
+  assert.deepEqual(choose('onnx/model_fp16.onnx', 'fp32/model.onnx'), ['onnx/model_fp16.onnx'])
+  assert.deepEqual(choose('net.onnx', 'model.onnx'), ['model.onnx'])
+  assert.deepEqual(choose('net.onnx', 'onnx/net.onnx'), [])
 })
 
 test('the weights beside a graph belong to it; those of other graphs do not', () => {

@@ -526,7 +526,7 @@ describe('model folders', () => {
         folder('no_preprocessor', {
           'preprocessor_config.json': { image_processor_type: 'FancyImageProcessor' },
         }),
-      /the image processor Fancy is not served; set image_processor_type to .*: Beit, .*, ViT\n$/,
+      /the image processor Fancy is not supported: set image_processor_type to .*: Beit, .*, ViT\n$/,
     ],
     [
       'an unknown crop_mode of timm',
@@ -587,7 +587,13 @@ describe('model folders', () => {
         folder('faces', {
           'preprocessor_config.json': { size: { shortest_edge: 16 } },
         }),
-      /keeps the ratio of images, but the model's input x is 16x24/,
+      /keeps the aspect ratio of images, but the model's input x is 16x24/,
+    ],
+    ['a mean of softmaxes', () => join(MODELS, 'ensemble'), /softmax has already been applied/],
+    [
+      'scores of several heads',
+      () => join(MODELS, 'heads'),
+      /lies between 0 and 1, and softmax is applied to it; .* set function_to_apply to \\"none\\"/,
     ],
     ['a batch axis that is not free', () => join(MODELS, 'one_by_one'), /one sample at a time/],
   ]
@@ -629,6 +635,8 @@ describe('model folders', () => {
       ['tench, Tinca tinca', 'tabby, tabby cat', 'toilet tissue, toilet paper, bathroom tissue'],
     )
     assert.match(notes.join(), /^there are no labels: ImageNet-1k's are used/)
+    assert.equal(labels({ architecture: 'vit', num_classes: 21843 }, 21843)[7], '7')
+    assert.match(notes.join(), /there are no labels, and timm's of 21843 classes are not included/)
   })
 
   test('the only graph of a folder is served, with a note', async () => {

@@ -41,7 +41,7 @@ function geometries(recipe: Recipe, { width, height }: Size, isTimm: boolean): V
   const centring = recipe.crop?.centring ?? 'transformers'
   const squash: Variation = {
     aspect: 'geometry',
-    made: `resized to ${width}x${height}, whatever the ratio`,
+    made: `resized to ${width}x${height}, whatever the aspect ratio`,
     fix: isTimm
       ? `"crop_mode": "squash", "crop_pct": 1, "input_size": [${recipe.channels}, ${height}, ${width}]`
       : `"size": {"height": ${height}, "width": ${width}}, "do_center_crop": false`,

@@ -25,7 +25,7 @@ export type OpenFile = (
   signal: AbortSignal,
 ) => Promise<ReadableStream<Uint8Array>>
 
-/** Told of bytes as they arrive. */
+/** Counts bytes as they arrive. */
 export interface Counter {
   add(bytes: number): void
   resume(bytes: number): void

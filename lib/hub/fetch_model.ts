@@ -47,7 +47,7 @@ export async function fetchModel(reference: string, options: FetchOptions): Prom
     const files = cache.filesOf(commit)
     const listing = { commit, files: files ?? cache.cachedFilesOf(commit) }
     if (!isComplete(listing)) return undefined
-    if (!files) note(`the cache does not list the files of ${repo}: those in the cache are assumed to be all`)
+    if (!files) note(`the cache lists no files of ${repo}: those in it are assumed to be complete`)
     return listing
   }
   function isComplete({ commit, files }: Listing): boolean {

@@ -44,7 +44,7 @@ export class HubClient {
     const { repo: name, revision } = this.#reference
     const params = this.#params(AbortSignal.timeout(TIMEOUT_MS))
     const { sha } = await modelInfo({ ...params, name, revision, additionalFields: ['sha'] })
-    if (!COMMIT.test(sha)) throw new Error(`${this.host} answered ${sha} as the commit of ${name}`)
+    if (!COMMIT.test(sha)) throw new Error(`${this.host} responded with ${sha} as the commit of ${name}`)
     return sha
   }
 
@@ -92,7 +92,7 @@ export class HubClient {
       return say(`${this.host} does not let you read it: ask for access at ${page}, and set HF_TOKEN`)
     }
     if ('syscall' in Object(error)) return say(`the cache cannot be written: ${messageOf(error)}`)
-    if (statusCode !== undefined) return say(`${this.host} answered ${statusCode}: try again later`)
+    if (statusCode !== undefined) return say(`${this.host} responded with ${statusCode}: try again later`)
     return say(`${this.host} cannot be reached (${networkCause(error)}): check the network, or HF_ENDPOINT`)
   }
 }

@@ -1,18 +1,8 @@
 /** The files of a repository that serving needs: the graph, the weights beside it, and the JSON files. */
 import { StartError } from '../inference/errors.ts'
+import { GRAPHS, isGraph, SAMPLES } from '../model/model_folder.ts'
 
-/** Where exporters put the graph: Optimum at the top, most repositories on the Hub in onnx/. */
-const GRAPHS = ['model.onnx', 'onnx/model.onnx']
-const OTHERS = [
-  'config.json',
-  'preprocessor_config.json',
-  'processor_config.json',
-  'check.json',
-  'sample.png',
-  'sample.jpg',
-  'sample.jpeg',
-  'sample.webp',
-]
+const OTHERS = ['config.json', 'preprocessor_config.json', 'processor_config.json', 'check.json', ...SAMPLES]
 /** At the end of the graph's own name: `model.onnx_data`, `model.onnx_data_1`, `model.onnx.data`. */
 const WEIGHTS = /^[._]data\w*$/
 
@@ -25,7 +15,10 @@ export function servingFiles<File extends { path: string; size: number }>(
   files: readonly File[],
   graph: string,
 ): File[] {
-  const name = namesOf(graph).find((wanted) => files.some(({ path }) => path === wanted))
+  const name = chooseGraph(
+    files.map(({ path }) => path),
+    graph,
+  )
   if (!name) return []
   const isWeights = (path: string) => path.startsWith(name) && WEIGHTS.test(path.slice(name.length))
   return files
@@ -35,6 +28,14 @@ export function servingFiles<File extends { path: string; size: number }>(
 
 function namesOf(graph: string): string[] {
   return graph ? [graph] : GRAPHS
+}
+
+/** The wanted graph, else the usual one, else the only one, as in a folder. */
+function chooseGraph(paths: readonly string[], wanted: string): string | undefined {
+  const name = namesOf(wanted).find((each) => paths.includes(each))
+  if (name || wanted) return name
+  const graphs = paths.filter(isGraph)
+  return graphs.length === 1 ? graphs[0] : undefined
 }
 
 /** The error for a repository without the graph. */

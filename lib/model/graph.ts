@@ -107,7 +107,7 @@ export function chooseScores(
   if (known) return known
   note(
     `the model has several outputs (${names.join(', ')}): ${names[0]} is used as the scores; ` +
-      `say "output" in ${config.path} if it is another`,
+      `set "output" in ${config.path} if it is another`,
   )
   return outputs[0]
 }

@@ -30,7 +30,14 @@ export function findLabels(
       return { source: `${config.path}: label2id`, byNumber: byNumber(Object.fromEntries(inverted)) }
     }
     if (own) return { source: 'the ONNX file', byNumber: byNumber(own) }
-    return isImageNet(config) ? imageNetLabels(note) : undefined
+    const { architecture, num_classes: classes } = config.json
+    if (typeof architecture !== 'string') return undefined
+    if (classes === 1000) return imageNetLabels(note)
+    if (OTHER_IMAGENETS.includes(classes as number))
+      note(
+        `${config.path}: there are no labels, and timm's of ${classes} classes are not included: add label_names`,
+      )
+    return undefined
   }
   const [key, names] = first
   if (typeof names !== 'object') throw invalidKey(config, key, names, '{"0": "name", ...} or a list of names')
@@ -40,11 +47,10 @@ export function findLabels(
   return { source: `${config.path}: ${key}`, byNumber: byNumber(Object(names)) }
 }
 
-/** timm leaves out the labels of ImageNet-1k, and adds them when it loads such a folder. */
-function isImageNet({ json: { architecture, num_classes: classes } }: JsonFile): boolean {
-  return typeof architecture === 'string' && classes === 1000
-}
+/** Numbers of classes for which timm, too, adds labels when it loads a folder: lists of ImageNet-21k and -22k. */
+const OTHER_IMAGENETS = [11221, 11821, 21841, 21842, 21843]
 
+/** timm leaves out the labels of ImageNet-1k, and adds them when it loads such a folder. */
 function imageNetLabels(note: (message: string) => void): Labels {
   note("there are no labels: ImageNet-1k's are used, as timm and transformers do for 1000 classes")
   const names = JSON.parse(readFileSync(new URL('imagenet_labels.json', import.meta.url), 'utf8'))
@@ -77,7 +83,7 @@ export function inClassOrder(labels: Labels | undefined, classes: number, prefix
   const { source, byNumber } = labels
   if (byNumber.size !== classes) {
     throw new StartError(
-      `${source} has ${byNumber.size} labels, but the model's output has ${classes} classes`,
+      `${source} has ${byNumber.size} labels, but the model's output has ${classes} classes: list one label per class, in the order of the output`,
     )
   }
   return numbers.map((number) => {

@@ -38,13 +38,13 @@ export interface ModelFolder {
 }
 
 /** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
-const MODELS = ['model.onnx', 'onnx/model.onnx']
+export const GRAPHS = ['model.onnx', 'onnx/model.onnx']
 /** Keys of config.json that have an effect. */
 const SERVED =
   'id2label labels label_names problem_type function_to_apply threshold output version num_channels pretrained_cfg'.split(
     ' ',
   )
-const SAMPLES = ['sample.png', 'sample.jpg', 'sample.jpeg', 'sample.webp']
+export const SAMPLES = ['sample.png', 'sample.jpg', 'sample.jpeg', 'sample.webp']
 
 /** snapshots of the cache that Python's huggingface_hub and lib/hub share */
 const SNAPSHOT =
@@ -63,7 +63,7 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
     throw new StartError(`MODEL_DIR=${dir}: ${folder} is a file: name the folder that holds model.onnx`)
   }
   const find = (names: string[]) => names.map((name) => join(folder, name)).find((path) => existsSync(path))
-  const modelPath = find(graph ? [graph] : MODELS) ?? join(folder, onlyGraph(dir, graph, note))
+  const modelPath = find(graph ? [graph] : GRAPHS) ?? join(folder, onlyGraph(dir, graph, note))
   checkContent(modelPath)
   const { owner, name = basename(folder), commit } = SNAPSHOT.exec(folder)?.groups ?? {}
   const configPath = join(folder, 'config.json')
@@ -83,13 +83,18 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
   }
 }
 
+/** Whether a path in a model folder is a graph, in one of the places that are searched. */
+export function isGraph(path: string): boolean {
+  return /^(onnx\/)?[^/]+\.onnx$/.test(path)
+}
+
 /** The .onnx files of a folder and of its onnx/, relative to it. */
 function listGraphs(folder: string): string[] {
   const list = (at: string) => {
     const path = join(folder, at)
-    return existsSync(path) ? readdirSync(path).map((name) => (at ? `${at}/${name}` : name)) : []
+    return existsSync(path) ? readdirSync(path).map((name) => at + name) : []
   }
-  return [...list(''), ...list('onnx')].filter((name) => name.endsWith('.onnx'))
+  return [...list(''), ...list('onnx/')].filter(isGraph)
 }
 
 /**

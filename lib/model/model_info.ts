@@ -1,6 +1,6 @@
 /** A loaded model, as the rest of the server sees it. */
 import type { Recipe } from '../../preprocess/index.ts'
-import type { JobContext } from '../inference/batcher.ts'
+import type { BatcherOptions, JobContext } from '../inference/batcher.ts'
 import type { Tensor, TensorSpec } from '../inference/tensor.ts'
 import type { Extras } from './model_folder.ts'
 import type { OutputSpec } from './output_spec.ts'
@@ -32,7 +32,7 @@ export interface Model extends ModelInfo {
   readonly isRunning: boolean
   /** samples that wait for a batch */
   readonly waiting: number
-  /** estimated whole seconds until all of them have been run */
+  /** estimated seconds until all of them have been run */
   readonly estimatedWaitSeconds: number
   /**
    * Run the graph.
@@ -52,4 +52,13 @@ export interface Model extends ModelInfo {
   /** `predict` outside the queue and the metrics, for the check of the folder: it runs between two batches. */
   predictUnmetered(input: Tensor): Promise<Tensor>
   close(): Promise<void>
+}
+
+export interface ModelEvents extends Pick<BatcherOptions, 'onWait' | 'onBatch'> {
+  /** called with each assumption that was made about the folder */
+  note: (message: string) => void
+  /** called when the inference worker died; it is replaced */
+  onWorkerExit?: (error: Error) => void
+  /** called when no other could be started; this is tried again */
+  onFailedRestart?: (error: Error) => void
 }

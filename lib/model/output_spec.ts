@@ -164,13 +164,26 @@ async function readScoreFunction(
   if (kind === 'regression' || besides) return 'none'
   if (LEFT_TO_APPLY[operator]) return LEFT_TO_APPLY[operator]
   const scoreFunction = usual[kind] as ScoreFunction
-  if (LINEAR.includes(operator) || !looksLikeScores(values, scoreFunction)) return scoreFunction
   // logits can look like scores by chance, but hardly twice
-  const noisy = await runNoise()
-  if (noisy && !looksLikeScores(noisy, scoreFunction)) return scoreFunction
-  const applied = `${scoreFunction} has already been applied, so the output is used as it is`
-  note(`the model's output looks as if ${applied}${orSay(scoreFunction)}`)
-  return 'none'
+  const looksApplied = async (name: ScoreFunction) => {
+    if (!looksLikeScores(values, name)) return false
+    const noisy = await runNoise()
+    return !noisy || looksLikeScores(noisy, name)
+  }
+  const isLinear = LINEAR.includes(operator)
+  // a few logits can lie between 0 and 1; but a mean of softmaxes ends in Add, and sums to 1
+  if (isLinear && scoreFunction === 'sigmoid') return scoreFunction
+  if (await looksApplied(scoreFunction)) {
+    const applied = `${scoreFunction} has already been applied, so the output is used as it is`
+    note(`the model's output looks as if ${applied}${orSay(scoreFunction)}`)
+    return 'none'
+  }
+  if (!isLinear && scoreFunction === 'softmax' && (await looksApplied('sigmoid')))
+    note(
+      `the model's output lies between 0 and 1, and softmax is applied to it; if these are scores already, set ` +
+        `function_to_apply to "none" in ${config.path}`,
+    )
+  return scoreFunction
 }
 
 /** Whether the first sample's outputs sum to 1 (softmax) or lie between 0 and 1 (sigmoid). */

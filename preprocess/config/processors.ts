@@ -38,7 +38,7 @@ export function findProcessor(file: JsonFile, config?: JsonFile): Processor {
 function processorOf(file: JsonFile, name: string): Processor {
   if (Object.hasOwn(defaults, name)) return { name, defaults: defaults[name] }
   throw new ConfigError(
-    `${file.path}: the image processor ${name} is not served; set image_processor_type to one that does the same, ` +
+    `${file.path}: the image processor ${name} is not supported: set image_processor_type to an equivalent one, ` +
       `or to ViTImageProcessor and every key: ${Object.keys(defaults).join(', ')}`,
   )
 }

@@ -103,8 +103,8 @@ function readPreprocessor(
     return readTransformers(preprocessor, processor, channels, note)
   }
   note(
-    `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, -1 to 1; ` +
-      'write one to change this, such as do_rescale and do_normalize false for a graph that does both itself',
+    `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, and scaled to -1..1; ` +
+      'add the file to change this; for a graph that rescales and normalizes, set do_rescale and do_normalize to false',
   )
   const json = { size, resample: 'bilinear', image_mean: 0.5, image_std: 0.5 }
   const file = { path: 'default', json }
@@ -173,7 +173,7 @@ function fitInput(
   const graphSize = `the model's input ${input.name} is ${width}x${height}`
   if (!size && height !== undefined && width !== undefined) {
     note(
-      `${source} keeps the ratio of images, but ${graphSize}: images of another ratio will not fit; ` +
+      `${source} keeps the aspect ratio of images, but ${graphSize}: images with another one will be refused; ` +
         'set do_center_crop and crop_size, or size with height and width',
     )
   }

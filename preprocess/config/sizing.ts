@@ -34,7 +34,9 @@ export function readSizing(file: JsonFile, json: Json, name: string | undefined)
     const edge = readShortestEdge(file, json)?.edge as number
     if (!cropSize || (cropSize.width === edge && cropSize.height === edge))
       return { ...sizing, crop: cropTo({ width: edge, height: edge }) }
-    throw new ConfigError(`${file.path}: do_center_crop is a second crop, after that to size: expected false`)
+    throw new ConfigError(
+      `${file.path}: do_center_crop would crop a second time, after the crop to size: set it to false`,
+    )
   }
   return cropSize ? { ...sizing, crop: cropTo(cropSize) } : sizing
 }
@@ -74,13 +76,15 @@ function readResize(
       if (shortest) return toEdge(Math.trunc((256 / 224) * shortest.edge))
       break
     case 'RTDetr':
-      if (shortest) throw invalidKey(file, 'size', json.size, '{"height": n, "width": n}')
+      if (shortest && shortest.longest === undefined)
+        throw invalidKey(file, 'size', json.size, '{"height": n, "width": n}')
       break
     case 'TextNet':
       return toEdge(needed(), { divisor: divisor() })
     case 'PPLCNet':
+      if (json.resize_short === undefined) break
       return toEdge(pixelCount(file, 'resize_short', json.resize_short), {
-        divisor: divisor(),
+        divisor: json.size_divisor === undefined ? 1 : divisor(),
         isRounded: true,
       })
   }

@@ -3,7 +3,7 @@ import type { Size } from '../pixels.ts'
 import type { Recipe, Resize } from '../recipe.ts'
 import { FILTERS } from '../resample/filters.ts'
 import { roundHalfEven } from '../resample/geometry.ts'
-import { type JsonFile, withoutNulls } from './json_file.ts'
+import { type Json, type JsonFile, withoutNulls } from './json_file.ts'
 import { checkMean, divisors, invalidKey, oneOf, perChannel, readPillowVersion } from './keys.ts'
 import { KNOWN_KEYS, noteUnknownKeys } from './known_keys.ts'
 
@@ -37,9 +37,27 @@ export function findTimm(
       note(
         `${preprocessor.path} has no effect: pretrained_cfg of ${file.path} takes precedence, as in transformers`,
       )
-    return { path: `${file.path}: pretrained_cfg`, json: withoutNulls(nested as object) }
+    const json = withImageSize(withoutNulls(nested as object), Object(file.json.model_args))
+    return { path: `${file.path}: pretrained_cfg`, json }
   }
   return !preprocessor && Array.isArray(config?.json.input_size) ? config : undefined
+}
+
+/**
+ * A model that was made with another `img_size` has that one, if its size is fixed. Older versions of timm saved the
+ * original size nevertheless. Source: timm 1.0.31, models/_hub.py.
+ */
+function withImageSize(cfg: Json, args: Json): Json {
+  const {
+    img_size: size,
+    dynamic_img_size: isDynamic,
+    strict_img_size: isStrict,
+    use_naflex: isNaFlex,
+  } = args
+  const isFixed = cfg.fixed_input_size && !isDynamic && !isNaFlex && isStrict !== false
+  if (!isFixed || size === undefined || size === null || !Array.isArray(cfg.input_size)) return cfg
+  const [height, width] = Array.isArray(size) ? size : [size, size]
+  return { ...cfg, input_size: [cfg.input_size[0], height, width] }
 }
 
 /**

@@ -179,7 +179,8 @@ function checkKeys(file: JsonFile, json: Json, { name, defaults }: Processor, no
   if (json.do_pad && json.pad_size)
     throw invalidKey(file, 'pad_size', json.pad_size, 'none: padding is not supported')
   const own = Object.keys(OWN_KEYS).filter((key) => OWN_KEYS[key].includes(name as string))
-  const unused = UNUSED[name as string] ?? []
+  const isSized = name === 'PPLCNet' && json.resize_short === undefined
+  const unused = isSized ? [] : (UNUSED[name as string] ?? [])
   const served = [...SERVED, ...own].filter((key) => !unused.includes(key))
   const isDefault = (key: string) => {
     const [value, usual] = [file.json[key], defaults[key] ?? (BOOLEANS.includes(key) ? false : undefined)]
@@ -193,7 +194,7 @@ function checkKeys(file: JsonFile, json: Json, { name, defaults }: Processor, no
     const isUsual = file.json[key] === undefined || file.json[key] === (defaults[key] ?? false)
     if (name === undefined || isUsual || names.includes(name)) continue
     note(
-      `${file.path}: ${key} is ${file.json[key]}, and done, though transformers' ${name}ImageProcessor ignores it`,
+      `${file.path}: ${key} is ${file.json[key]}: the server applies it, although transformers' ${name}ImageProcessor ignores it`,
     )
   }
 }

@@ -84,14 +84,14 @@ def image_inputs(model: Model, transform: Any, preprocessing: Preprocessing, sam
 
 
 def generated_cases(model: Model, transform: Any, mode: Mode) -> list[Case]:
-    """Cases of images of several ratios, or of squares where a model of a fixed size gets a transform that keeps the ratio."""
+    """Cases of images of several aspect ratios, or of squares if the transform keeps them and the model has one size."""
     try:
         return run_cases(model, transform, mode, draw(GENERATED))
     except ModelError:
         cases = run_cases(model, transform, mode, draw(SQUARES))
     warnings.warn(
-        "the transform keeps an image's ratio and the model takes one size, so images of another ratio than the model's "
-        "will be refused: Resize((height, width)) takes all",
+        "the transform keeps an image's aspect ratio and the model takes one size, so images with another aspect ratio will "
+        "be refused: Resize((height, width)) takes all",
         stacklevel=4,
     )
     return cases
@@ -106,7 +106,7 @@ def choose_mode(model: Model, transform: Any, preprocessing: Preprocessing, imag
     """Images are in colour, unless the transform leaves the channels alone and the model takes one."""
     tensor = apply(transform, as_served(image, "RGB"))
     if preprocessing.is_grey and tensor.shape[1] != 1:
-        raise SaveError("the transform makes three channels of a grey image: give Normalize one mean and one std")
+        raise SaveError("the transform makes three channels of a grey image: pass one mean and one std to Normalize")
     try:
         run_model(model, tensor)
         return "RGB"
@@ -139,11 +139,11 @@ def apply(transform: Any, image: Any) -> Array:
     except Exception as error:  # whatever a step raises
         size = f"{image.mode} image of {image.width}x{image.height}"
         raise SaveError(
-            f"the transform fails on an {size} ({first_line(error)}): give one that takes any image"
+            f"the transform fails on an {size} ({first_line(error)}): pass one that accepts images of any size and mode"
         ) from error
     if tensor.ndim != 4 or tensor.dtype not in ("float32", "uint8"):
         raise SaveError(
-            f"the transform makes {tensor.dtype} values of {list(tensor.shape[1:])}, expected float32 of "
+            f"the transform returns {tensor.dtype} of shape {list(tensor.shape[1:])}, expected float32 of shape "
             "[channels, height, width]"
         )
     return tensor
@@ -156,13 +156,14 @@ def run_model(model: Model, tensor: Array) -> Array:
         raise
     except Exception as error:  # whatever a layer raises
         raise ModelError(
-            f"the model fails on a tensor of {list(tensor.shape)} ({first_line(error)}): give the transform of its training"
+            f"the model fails on a tensor of {list(tensor.shape)} ({first_line(error)}): pass the transform that it was "
+            "trained with"
         ) from error
     if logits.ndim == 1 and logits.size == 1:
         logits = logits[None]
     if logits.ndim != 2 or len(logits) != 1:
         raise SaveError(
-            f"the model makes {list(logits.shape)} of one input, expected [1, classes]: it is not a classifier"
+            f"the model returns shape {list(logits.shape)} for one input, expected [1, classes]: it is not a classifier"
         )
     if not numpy.isfinite(logits).all():
         raise SaveError("the model's output has a NaN or an infinity: check the weights before you serve them")
@@ -177,14 +178,14 @@ def array_inputs(model: Model, sample: Any) -> Inputs:
     """
     if sample is None:
         raise SaveError(
-            "there is no transform: give one, or for a model without images sample=5.0, an example of its input"
+            "there is no transform: pass one, or for a model without images sample=5.0, an example of its input"
         )
     try:
         example = numpy.atleast_2d(numpy.asarray(sample, numpy.float32))
     except (TypeError, ValueError):
         example = None
     if example is None or example.ndim > 2:
-        raise SaveError("the sample is an image, but there is no transform: give your evaluation transform")
+        raise SaveError("the sample is an image, but there is no transform: pass your evaluation transform")
     inputs = {"sample": example, "zeros": 0 * example, "ones": 0 * example + 1, "negative": -1.5 * example - 1}
     cases = [
         Case(name, {"input": tensor_json(tensor) | {"data": base64_of(tensor)}}, tensor, run_model(model, tensor))

@@ -68,10 +68,10 @@ def open_model(model: Any) -> Model:
         return TorchModel(model)
     if isinstance(model, dict):
         raise SaveError(
-            "the model is a dict: if it is a state_dict, load it into the model with load_state_dict, and give the model"
+            "the model is a dict: if it is a state_dict, load it into the model with load_state_dict, and pass the model"
         )
     raise SaveError(
-        f"the model is of type {type(model).__name__}: give a torch.nn.Module, a Keras model, an Ultralytics classifier, or "
+        f"the model is of type {type(model).__name__}: pass a torch.nn.Module, a Keras model, an Ultralytics classifier, or "
         "the path of an .onnx file"
     )
 
@@ -79,7 +79,7 @@ def open_model(model: Any) -> Model:
 def ultralytics_model(model: Any) -> Model:
     """Ultralytics classifiers return (probabilities, logits) in eval mode."""
     if model.task != "classify":
-        raise SaveError(f"the Ultralytics model's task is {model.task!r}: give a classifier, for example yolo11n-cls")
+        raise SaveError(f"the Ultralytics model's task is {model.task!r}: pass a classifier, for example yolo11n-cls")
     opened = TorchModel(model.model, pick=lambda output: output[1])
     opened.framework = "Ultralytics"
     opened.labels = model.names

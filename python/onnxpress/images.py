@@ -30,14 +30,14 @@ def open_sample(sample: Any) -> tuple[Any, bytes, str]:
     if isinstance(sample, Image.Image):
         return sample, png_bytes(sample), "sample.png"
     if not isinstance(sample, (str, Path)):
-        raise SaveError(f"sample is of type {type(sample).__name__}: give the path of an image, or a PIL image")
+        raise SaveError(f"sample is of type {type(sample).__name__}: pass the path of an image, or a PIL image")
     try:
         data = Path(sample).read_bytes()
         image = Image.open(io.BytesIO(data))
         image.load()
     except OSError as error:
         raise SaveError(
-            f"sample {str(sample)!r} cannot be opened ({first_line(error)}): give the path of an image"
+            f"sample {str(sample)!r} cannot be opened ({first_line(error)}): pass the path of an image"
         ) from error
     extension = SAMPLE_FORMATS.get(image.format or "")
     return (image, data, f"sample.{extension}") if extension else (image, png_bytes(image), "sample.png")

@@ -20,7 +20,7 @@ def read_labels(source: Any) -> list[str]:
     named = find_named(source)
     labels = ordered(named) if isinstance(named, Mapping) else as_labels(named)
     if not labels:
-        raise SaveError(f"labels is empty: give {FORMS}")
+        raise SaveError(f"labels is empty: pass {FORMS}")
     return labels
 
 
@@ -47,9 +47,9 @@ def ordered(named: Mapping[Any, Any]) -> list[str]:
     elif all(is_number(value) for value in named.values()):
         by_number = {int(number): name for name, number in named.items()}
         if len(by_number) < len(named):
-            raise SaveError("labels gives two names to one class number: give each class one name")
+            raise SaveError("labels has two names for one class number: name each class once")
     else:
-        raise SaveError('labels is a dict without class numbers: give {0: "cat", 1: "dog"} or {"cat": 0, "dog": 1}')
+        raise SaveError('labels is a dict without class numbers: pass {0: "cat", 1: "dog"} or {"cat": 0, "dog": 1}')
     missing = next((number for number in range(len(by_number)) if number not in by_number), None)
     if missing is not None:
         raise SaveError(f"labels has no name for class {missing}: number the classes from 0 to {len(by_number) - 1}")
@@ -62,14 +62,14 @@ def is_number(value: Any) -> bool:
 
 def as_labels(names: Any) -> list[str]:
     if isinstance(names, (set, frozenset)):
-        raise SaveError("labels is a set, which has no order: give a list in the order of the model's output")
+        raise SaveError("labels is a set, which has no order: pass a list in the order of the model's output")
     if isinstance(names, str):
-        raise SaveError(f"labels is the text {names!r}: give {FORMS}")
+        raise SaveError(f"labels is the string {names!r}: pass {FORMS}")
     try:
         items = list(names)
     except TypeError:
-        raise SaveError(f"labels is of type {type(names).__name__}: give {FORMS}") from None
+        raise SaveError(f"labels is of type {type(names).__name__}: pass {FORMS}") from None
     for item in items:
         if isinstance(item, bool) or not (isinstance(item, str) or is_number(item)):
-            raise SaveError(f"labels has {item!r}, which is neither text nor a number: give each class a name")
+            raise SaveError(f"labels has {item!r}, which is neither a string nor a number: name each class")
     return [str(item) for item in items]

@@ -29,10 +29,10 @@ class OnnxFile:
         if path.suffix != ".onnx":
             raise SaveError(
                 f"{str(path)!r} is not an .onnx file: build the model, load its weights into it "
-                "(model.load_state_dict(torch.load(path))) and give the model"
+                "(model.load_state_dict(torch.load(path))) and pass the model"
             )
         if not path.is_file():
-            raise SaveError(f"there is no file {str(path)!r}: give a model, or the path of an .onnx file")
+            raise SaveError(f"there is no file {str(path)!r}: pass a model, or the path of an .onnx file")
         self.path = path
         self.name = path.name
         self._session: Any = None

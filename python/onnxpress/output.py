@@ -78,9 +78,9 @@ def read_output(
         if model.labels:
             labels = read_labels(model.labels)
         else:
-            warnings.warn("there are no labels, so results will have class numbers: give labels", stacklevel=3)
+            warnings.warn("no labels are passed, so results will have class numbers: pass labels=", stacklevel=3)
     if labels is not None and len(labels) != outputs:
-        raise SaveError(f"there are {len(labels)} labels, but the model has {outputs} outputs: give one label for each")
+        raise SaveError(f"there are {len(labels)} labels, but the model has {outputs} outputs: pass one label for each")
     return Output(kind, labels, FUNCTIONS[kind], threshold, is_given=given is not None)
 
 
@@ -95,6 +95,6 @@ def read_problem_type(given: str | None, outputs: int, labels: list[str] | None)
     if labels is None:
         return "regression"
     raise SaveError(
-        'the model has one output: set problem_type="multi_label" and give the one label that it scores, or '
+        'the model has one output: set problem_type="multi_label" and pass the one label that it scores, or '
         'problem_type="regression"'
     )

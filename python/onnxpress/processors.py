@@ -34,14 +34,15 @@ def processor_keys(processor: Any) -> dict[str, Any]:
     kind = str(config.get("image_processor_type", type(processor).__name__))
     if kind.removesuffix("Fast").removesuffix("ImageProcessor") not in KNOWN_CLASSES:
         known = ", ".join(KNOWN_CLASSES)
-        raise SaveError(f"{kind} is not an image processor that the server knows: use that of {known}")
+        raise SaveError(f"{kind} is not an image processor that the server knows: expected one of {known}")
     for key, value in config.items():
         if key.startswith("do_") and value and key not in KEYS + NEUTRAL_SWITCHES:
             raise SaveError(f"{kind} has {key} on, which the server does not have: turn it off")
     backend = getattr(processor, "backend", "pil")  # transformers 4 has only Pillow's, but for its "Fast" classes
     if kind.endswith("Fast"):
         backend = "torchvision"
-    keys = {key: plain(config[key]) for key in KEYS if config.get(key) is not None}
+    # None turns a step off, where an absent key would have the default of the class
+    keys = {key: plain(config[key]) for key in KEYS if key in config}
     return {"image_processor_type": kind, **keys, "backend": backend}
 
 

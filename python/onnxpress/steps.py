@@ -60,11 +60,11 @@ def resize(walk: Walk, step: Any) -> None:
         walk.keys["backend"] = "torchvision"
     if getattr(step, "max_size", None) is not None:
         raise SaveError(
-            "Resize with max_size rounds differently from the server: leave out max_size, or give the size as (height, width)"
+            "Resize with max_size rounds differently from the server: leave out max_size, or use (height, width) as the size"
         )
     size = as_list(step.size)
     if not size:
-        raise SaveError("Resize has no size: give it one, for example Resize((224, 224))")
+        raise SaveError("Resize has no size: set it, for example Resize((224, 224))")
     square = {"shortest_edge": size[0]}
     walk.keys |= {
         "do_resize": True,

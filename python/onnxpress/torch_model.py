@@ -86,7 +86,7 @@ class TorchModel:
             )
             raise SaveError(
                 f"torch.onnx.export failed on {self.name} ({first_line(error)}): change the part of forward that it "
-                f"names{size}, or export the model yourself and give the path of the .onnx file"
+                f"names{size}, or export the model yourself and pass the path of the .onnx file"
             ) from error
 
     def _export(self, path: Path, tensor: Array, free_axes: dict[int, str], is_current: bool) -> None:

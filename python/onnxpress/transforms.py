@@ -60,7 +60,7 @@ def translate(transform: Any) -> Preprocessing:
             return translate(inner)
         return Preprocessing(with_pillow_version(processor_keys(transform)))
     if type(transform).__name__ == "partial" or hasattr(transform, "meta"):
-        raise SaveError("the transform is that of torchvision's weights, not called: give weights.transforms()")
+        raise SaveError("the transform of torchvision's weights was not called: pass weights.transforms()")
     walk = Walk()
     for step in flatten(transform):
         translate_step(walk, step)
@@ -116,7 +116,7 @@ def translate_step(walk: Walk, step: Any) -> None:
         raise SaveError(f"{name} is a random training step: pass your evaluation transform instead")
     if name in ("Lambda", "function", "method"):
         raise SaveError(
-            "a function or Lambda can do anything: use Grayscale() for grey, and leave out a conversion to RGB, "
+            "a Lambda or function cannot be translated: use Grayscale() for grey, and leave out a conversion to RGB, "
             "which the server does itself"
         )
     library = "torchvision" if isinstance(step, Step) else type(step).__module__.partition(".")[0]

@@ -41,14 +41,14 @@ def test_numbers_are_names() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"cat", "dog"}, "labels is a set, which has no order: give a list in the order of the model's output"),
-        ("cat", """labels is the text 'cat': give a list such as ["cat", "dog"], a dict, or the dataset"""),
-        ([], """labels is empty: give a list such as ["cat", "dog"], a dict, or the dataset"""),
-        (3.5, """labels is of type float: give a list such as ["cat", "dog"], a dict, or the dataset"""),
-        (["cat", None], "labels has None, which is neither text nor a number: give each class a name"),
+        ({"cat", "dog"}, "labels is a set, which has no order: pass a list in the order of the model's output"),
+        ("cat", """labels is the string 'cat': pass a list such as ["cat", "dog"], a dict, or the dataset"""),
+        ([], """labels is empty: pass a list such as ["cat", "dog"], a dict, or the dataset"""),
+        (3.5, """labels is of type float: pass a list such as ["cat", "dog"], a dict, or the dataset"""),
+        (["cat", None], "labels has None, which is neither a string nor a number: name each class"),
         ({0: "cat", 2: "dog"}, "labels has no name for class 1: number the classes from 0 to 1"),
-        ({"cat": 0, "dog": 0}, "labels gives two names to one class number: give each class one name"),
-        ({"a": "cat"}, 'labels is a dict without class numbers: give {0: "cat", 1: "dog"} or {"cat": 0, "dog": 1}'),
+        ({"cat": 0, "dog": 0}, "labels has two names for one class number: name each class once"),
+        ({"a": "cat"}, 'labels is a dict without class numbers: pass {0: "cat", 1: "dog"} or {"cat": 0, "dog": 1}'),
     ],
 )
 def test_refusals(source: Any, message: str) -> None:

@@ -156,7 +156,7 @@ def test_numbers_of_images(tmp_path: Path) -> None:
 
 
 def test_names_of_classes_are_optional(graph: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="there are no labels, so results will have class numbers: give labels"):
+    with pytest.warns(UserWarning, match="no labels are passed, so results will have class numbers: pass labels="):
         folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM)
     with Server(folder) as server:
         assert server.predict(photo(*PHOTOS[0]))["label"] in "012"
@@ -198,7 +198,7 @@ def test_nothing_is_left_after_an_error(graph: Path, tmp_path: Path, monkeypatch
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
-    "labels": ({"labels": ["cat", "dog"]}, "there are 2 labels, but the model has 3 outputs: give one label for each"),
+    "labels": ({"labels": ["cat", "dog"]}, "there are 2 labels, but the model has 3 outputs: pass one label for each"),
     "problem type": (
         {"problem_type": "binary"},
         """problem_type is 'binary', expected "single_label", "multi_label" or "regression\"""",
@@ -214,15 +214,15 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "sample": (
         {"sample": "nowhere.jpg"},
         "sample 'nowhere.jpg' cannot be opened (FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.jpg'): "
-        "give the path of an image",
+        "pass the path of an image",
     ),
     "no transform": (
         {"transform": None},
-        "there is no transform: give one, or for a model without images sample=5.0, an example of its input",
+        "there is no transform: pass one, or for a model without images sample=5.0, an example of its input",
     ),
     "sample without a transform": (
         {"transform": None, "sample": "fox.jpg"},
-        "the sample is an image, but there is no transform: give your evaluation transform",
+        "the sample is an image, but there is no transform: pass your evaluation transform",
     ),
     "no resize": (
         {"transform": Compose(ToTensor())},
@@ -233,10 +233,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "weights": ({"model": "model.pt"}, "'model.pt' is not an .onnx file: build the model, load its weights into it"),
     "missing graph": (
         {"model": "model.onnx"},
-        "there is no file 'model.onnx': give a model, or the path of an .onnx file",
+        "there is no file 'model.onnx': pass a model, or the path of an .onnx file",
     ),
     "state_dict": ({"model": {"fc.weight": 1}}, "the model is a dict: if it is a state_dict, load it into the model"),
-    "class": ({"model": object()}, "the model is of type object: give a torch.nn.Module, a Keras model,"),
+    "class": ({"model": object()}, "the model is of type object: pass a torch.nn.Module, a Keras model,"),
 }
 
 

@@ -89,6 +89,18 @@ def test_processor(family: str, backend: str) -> None:
     assert_same_tensors(processor)
 
 
+OFF = {
+    "CLIP": {"do_center_crop": None, "size": {"height": 48, "width": 64}},
+    "PoolFormer": {"crop_pct": None, "size": {"shortest_edge": 64}, "do_center_crop": None},
+    "PPLCNet": {"resize_short": None, "size": {"height": 48, "width": 64}, "do_center_crop": None},
+}
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_none_turns_a_step_off(name: str) -> None:
+    assert_same_tensors(getattr(transformers, f"{name}ImageProcessor")(**OFF[name]))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_family(family: str, tmp_path: Path) -> None:
     model, processor = create(family, "Pil")

@@ -113,13 +113,13 @@ REFUSALS = {
     "augmentation": ([step("TrivialAugmentWide"), TO_TENSOR], "TrivialAugmentWide is a random training step"),
     "random resize of timm": ([step("ResizeKeepRatio", size=(9, 9), longest=0, random_scale_prob=0.5)], "ResizeKeepRatio is a random training step"),
     "unknown": ([step("Pad"), TO_TENSOR], "Pad has no counterpart on the server, which has Resize, CenterCrop, Grayscale, ToTensor, ToImage, ToDtype and Normalize: do it inside the model"),
-    "function": ([lambda image: image, TO_TENSOR], "a function or Lambda can do anything: use Grayscale() for grey, and leave out a conversion to RGB, which the server does itself"),
+    "function": ([lambda image: image, TO_TENSOR], "a Lambda or function cannot be translated: use Grayscale() for grey, and leave out a conversion to RGB, which the server does itself"),
     "another library": ([step("Resize", "albumentations.augmentations", height=28, width=28)], "Resize of albumentations is not known here: use the steps of torchvision.transforms"),
     "no tensor": ([resize()], "the transform ends in an image, not in a tensor: add ToTensor() at the end"),
     "resize of values": ([TO_TENSOR, resize()], "Resize of float values has no counterpart on the server: put Resize before ToTensor() or ToDtype()"),
     "two resizes": ([resize(), resize(), TO_TENSOR], "two resizes one after the other have no counterpart on the server: leave one Resize out"),
     "crop, then resize": ([CROP, resize(), TO_TENSOR], "the server resizes before it crops: put Resize before CenterCrop"),
-    "max_size": ([resize([9], max_size=20), TO_TENSOR], "Resize with max_size rounds differently from the server: leave out max_size, or give the size as (height, width)"),
+    "max_size": ([resize([9], max_size=20), TO_TENSOR], "Resize with max_size rounds differently from the server: leave out max_size, or use (height, width) as the size"),
     "no antialias": ([TO_IMAGE, v2("Resize", size=[9], interpolation="bilinear", antialias=False)], "Resize of a tensor with antialias=False has no counterpart on the server: use antialias=True,"),
     "nearest": ([TO_IMAGE, v2("Resize", size=[9], interpolation="nearest", antialias=True)], "Resize of a tensor with NEAREST has no counterpart on the server: use NEAREST_EXACT"),
     "v1 resize of a tensor": ([step("PILToTensor"), resize()], "Resize of a tensor has exact values only in torchvision.transforms.v2: use v2.Resize, or put Resize first"),
@@ -147,7 +147,7 @@ def test_refusals(name: str) -> None:
 def test_weights_instead_of_their_transforms() -> None:
     for transform in (functools.partial(compose, TO_TENSOR), step("Weights", meta={}, transforms=None)):
         with pytest.raises(
-            SaveError, match="the transform is that of torchvision's weights, not called: give weights.transforms"
+            SaveError, match="the transform of torchvision's weights was not called: pass weights.transforms"
         ):
             translate(transform)
 
@@ -157,7 +157,7 @@ def test_refused_processors() -> None:
         "DonutImageProcessor", preprocess=None, to_dict=lambda self: {"image_processor_type": "DonutImageProcessor"}
     )
     with pytest.raises(
-        SaveError, match="DonutImageProcessor is not an image processor that the server knows: use that of Beit, "
+        SaveError, match="DonutImageProcessor is not an image processor that the server knows: expected one of Beit, "
     ):
         translate(processor)
     padding = step(

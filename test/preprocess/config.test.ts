@@ -179,7 +179,7 @@ test('do_flip_channel_order reverses the normalized channels in every class', as
   })
   assert.match(
     notes.join(),
-    /do_flip_channel_order is true, and done, though transformers' ViTImageProcessor/,
+    /do_flip_channel_order is true: the server applies it, although transformers' ViTImageProcessor/,
   )
 })
 
@@ -201,7 +201,7 @@ test('a file without a class is read as the class of its model_type, else as wri
   for (const model of ['donut-swin', 'siglip2', 'imagegpt'])
     assert.throws(
       () => readNoted({}, undefined, { model_type: model }),
-      /is not served; set image_processor_type to/,
+      /is not supported: set image_processor_type to/,
     )
 })
 

@@ -153,7 +153,7 @@ describe('pixels', () => {
       await refused(
         file,
         'too-large',
-        /1x2000 becomes 224x448000 pixels .* 100 megapixels; the limit is 50 .*narrow/,
+        /1x2000 becomes 224x448000 pixels .* 100 megapixels; the limit is 50 .*aspect ratio/,
         recipe,
       )
   })

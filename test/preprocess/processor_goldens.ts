@@ -45,11 +45,9 @@ export async function compare(golden: Golden, note: RecipeOptions['note']): Prom
 }
 
 function folderOf({ config, preprocessor }: Golden) {
-  const filled = (json: Json) =>
-    Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null))
   return {
-    config: { path: 'config.json', json: filled(config) },
-    preprocessor: preprocessor && { path: 'preprocessor_config.json', json: filled(preprocessor) },
+    config: { path: 'config.json', json: config },
+    preprocessor: preprocessor && { path: 'preprocessor_config.json', json: preprocessor },
   }
 }
 
@@ -70,7 +68,7 @@ export function servedTable(comparisons: Comparison[]): string {
   return [
     `Made by transformers ${transformers}, timm ${timm}, torchvision ${torchvision.split('+')[0]} and Pillow ${PIL}:`,
     '',
-    '| Made by | Pillow: configurations, tensors, not equal | torchvision: the same |',
+    '| Made by | Pillow: configurations, tensors | torchvision: the same |',
     '|---|---|---|',
     ...[...rows].map(([name, row]) => `| ${name} | ${cell(row.pil)} | ${cell(row.torchvision)} |`),
   ].join('\n')
@@ -80,7 +78,7 @@ function cell(comparisons: Comparison[] = []): string {
   if (comparisons.length === 0) return ''
   const compared = comparisons.reduce((sum, { compared }) => sum + compared, 0)
   const differing = comparisons.reduce((sum, { differing }) => sum + differing.length, 0)
-  return `${comparisons.length}, ${compared}, ${differing}`
+  return `${comparisons.length}, ${compared}${differing ? `; ${differing} are not equal` : ''}`
 }
 
 function sourceOf({ preprocessor }: Golden): [name: string, backend: string] {

@@ -34,6 +34,21 @@ function read(pretrained_cfg: Record<string, unknown>, dims: (number | string)[]
   return readRecipe({ config }, { input, note })!
 }
 
+test('a fixed size is that of the model that was made, as in timm (models/_hub.py)', () => {
+  const pretrained_cfg = { input_size: [3, 224, 224], crop_pct: 1, fixed_input_size: true }
+  const sizeOf = (model_args: object, cfg: object = pretrained_cfg) => {
+    const config = { path: 'config.json', json: { model_args, pretrained_cfg: cfg } }
+    const input = { name: 'x', dtype: 'float32', dims: ['n', 3, 'h', 'w'] }
+    const { crop } = readRecipe({ config }, { input, note: assert.fail })!
+    return [crop?.height, crop?.width]
+  }
+  assert.deepEqual(sizeOf({ img_size: 384 }), [384, 384])
+  assert.deepEqual(sizeOf({ img_size: [192, 256] }), [192, 256])
+  assert.deepEqual(sizeOf({ img_size: 384 }, { ...pretrained_cfg, fixed_input_size: false }), [224, 224])
+  for (const flexible of [{ dynamic_img_size: true }, { strict_img_size: false }, { use_naflex: true }])
+    assert.deepEqual(sizeOf({ img_size: 384, ...flexible }), [224, 224])
+})
+
 test("every configuration of timm's 3,394 pretrained weights: its transforms by default", () => {
   for (const [, pretrained_cfg, byDefault, atTest] of configurations) {
     const notes: string[] = []
