@@ -1,18 +1,20 @@
 /** Before and after the model: images become the tensor it was trained on, its output becomes predictions. */
 import type { AdmittedContext } from './lib/http/admission.ts'
 import { RequestError } from './lib/inference/errors.ts'
-import { sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
+import { bytesPerElement, sizeOf, type Tensor, toNumbers } from './lib/inference/tensor.ts'
 import type { ModelInfo } from './lib/model/model_info.ts'
 import type { OutputSpec } from './lib/model/output_spec.ts'
 import { type Prediction, type Result, scoresOf, topKClasses } from './lib/model/predictions.ts'
 import type { ImageInput, ImageWorkers } from './lib/workers/image_workers.ts'
+import { fixedSize } from './preprocess/index.ts'
 
 /**
  * Turn image files into the tensors that the model was trained on, bit for bit those of Pillow and NumPy.
  *
  * @param images the files' bytes, whose memory is transferred
  * @returns one tensor per image, [1, channels, height, width] or channels last, of the model's dtype
- * @throws RequestError 413 too large, 415 unsupported format or a model that takes no images, 422 broken
+ * @throws RequestError 413 too large, 415 unsupported format or a model that takes no images, 422 broken, 503 when
+ * the tensors of all requests need too much memory
  */
 export async function preprocess(
   images: Uint8Array[],
@@ -22,10 +24,26 @@ export async function preprocess(
 ): Promise<Tensor[]> {
   const startedAt = performance.now()
   const input = imageInput(model)
-  const tensors = await Promise.all(images.map((file) => workers.preprocess(file, input, ctx.signal)))
-  for (const { data } of tensors) ctx.reservation.own(data.buffer as ArrayBuffer)
+  const { reservation, signal } = ctx
+  const bytes = tensorBytes(model)
+  // before the work, if the size is known
+  if (bytes) reservation.countTensors(images.length * bytes)
+  const tensors = await Promise.all(
+    images.map(async (file) => {
+      const tensor = await workers.preprocess(file, input, signal)
+      reservation.own(tensor.data.buffer as ArrayBuffer)
+      if (!bytes) reservation.countTensors(tensor.data.byteLength)
+      return tensor
+    }),
+  )
   ctx.timings.preprocessMs = performance.now() - startedAt
   return tensors
+}
+
+/** The bytes of an image's tensor; undefined if they depend on the image, or the model takes none. */
+export function tensorBytes({ recipe, input }: ModelInfo): number | undefined {
+  const size = recipe && fixedSize(recipe)
+  return size && recipe.channels * size.height * size.width * bytesPerElement(input.dtype)
 }
 
 /**
@@ -39,11 +57,14 @@ export async function preview(
   images: Uint8Array[],
   model: ModelInfo,
   workers: ImageWorkers,
-  { signal }: AdmittedContext,
+  { signal, timings }: AdmittedContext,
 ): Promise<Uint8Array> {
   if (images.length > 1)
     throw new RequestError(400, `${images.length} images, but a PNG shows one: send one image`)
-  return workers.preview(images[0], imageInput(model), signal)
+  const startedAt = performance.now()
+  const file = await workers.preview(images[0], imageInput(model), signal)
+  timings.preprocessMs = performance.now() - startedAt
+  return file
 }
 
 /** @throws RequestError 415 for a model that takes no images */

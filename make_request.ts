@@ -4,7 +4,7 @@
  *   node make_request.js [IMAGE] [--url URL] [--upload]
  *
  * By default the client turns the image into a tensor and sends its raw bytes, with the dims as JSON. With --upload it
- * sends the file, and the server makes the tensor.
+ * sends the file, and the server makes the tensor. If the server requires a token, set API_TOKEN for the client too.
  */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -34,20 +34,22 @@ function uploadForm(file: Uint8Array): FormData {
 
 /** @returns the label */
 async function send(url: URL, body: FormData): Promise<string> {
+  const { API_TOKEN: token } = process.env
+  const headers = { accept: 'application/json', ...(token && { authorization: `Bearer ${token}` }) }
   let response: Response
   try {
-    response = await fetch(url, { method: 'POST', body, headers: { accept: 'application/json' } })
+    response = await fetch(url, { method: 'POST', body, headers })
   } catch (error) {
     const { cause } = error as { cause?: unknown }
     throw new Error(
-      `${url.origin} does not answer (${messageOf(cause ?? error)}): start the server with npm start, or set --url`,
+      `${url.origin} is not responding (${messageOf(cause ?? error)}): start the server with npm start, or set --url`,
     )
   }
   const answer = (await response.json().catch(() => ({}))) as { label?: string; detail?: string }
   if (!response.ok)
-    throw new Error(`${url} answered ${response.status}: ${answer.detail ?? response.statusText}`)
+    throw new Error(`${url} responded with ${response.status}: ${answer.detail ?? response.statusText}`)
   if (answer.label === undefined)
-    throw new Error(`${url} answered without a label: it is not a single-label classifier`)
+    throw new Error(`${url} responded without a label: it is not a single-label classifier`)
   return answer.label
 }
 
@@ -81,7 +83,7 @@ async function main(): Promise<void> {
   if (url.pathname === '/') url.pathname = '/predict'
   const path = positionals[0] ?? `${MODEL_DIR}/sample.png`
   const file = await readFile(path).catch((error) => {
-    if (error.code === 'ENOENT') throw new Error(`there is no file ${path}: name an image`)
+    if (error.code === 'ENOENT') throw new Error(`there is no file ${path}: pass the path of an image`)
     throw new Error(`${path} cannot be read: ${messageOf(error)}`)
   })
   const label = await send(url, values.upload ? uploadForm(file) : await tensorForm(file))

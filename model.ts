@@ -8,34 +8,22 @@ import { type SessionOptions, startSession } from './lib/inference/session.ts'
 import { Signal } from './lib/inference/signal.ts'
 import { checkGraph } from './lib/model/graph.ts'
 import { addMetadata, readModelFolder } from './lib/model/model_folder.ts'
-import type { Model } from './lib/model/model_info.ts'
+import type { Model, ModelEvents } from './lib/model/model_info.ts'
 import { readOnnxFile } from './lib/model/onnx/onnx_file.ts'
 import { readOutputSpec } from './lib/model/output_spec.ts'
 import { firstRun, warmUp } from './lib/model/warm_up.ts'
-import type { ModelEvents } from './lib/process/main.ts'
 import { coresPerProcess, type Settings } from './lib/process/settings.ts'
 import { invalidKey, type JsonFile, readRecipe, sampleDims } from './preprocess/index.ts'
 
 export type { Model }
-
-type ModelSettings = Pick<
-  Settings,
-  | 'MODEL_NAME'
-  | 'MODEL_FILE'
-  | 'DEVICE'
-  | 'INFERENCE_THREADS'
-  | 'WEB_CONCURRENCY'
-  | 'MAX_BATCH_SIZE'
-  | 'MAX_BATCH_DELAY_MS'
->
 
 /**
  * Load and warm up the model in a folder.
  *
  * @throws StartError or ConfigError, one line: which file, which key, what was expected
  */
-export async function loadModel(dir: string, settings: ModelSettings, events: ModelEvents): Promise<Model> {
-  const { onWorkerExit = () => {}, onWait, onBatch } = events
+export async function loadModel(dir: string, settings: Settings, events: ModelEvents): Promise<Model> {
+  const { onWorkerExit = () => {}, onFailedRestart = () => {}, onWait, onBatch } = events
   const notes: string[] = []
   const note = (message: string) => {
     events.note(message)
@@ -44,7 +32,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
   const files = readModelFolder(dir, settings.MODEL_FILE, note)
   const reading = readOnnxFile(files.modelPath) // while the session starts
   reading.catch(() => {}) // ONNX Runtime reports a bad file with a better message
-  const session = await startSession(sessionOptions(files.modelPath, settings), onWorkerExit)
+  const session = await startSession(sessionOptions(files.modelPath, settings), onWorkerExit, onFailedRestart)
   try {
     const file = await reading
     const folder = addMetadata(files, file.metadata)
@@ -65,6 +53,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
       onWait,
       onBatch,
     })
+    // for the comparison with check.json, which must not be among the metrics
     const unmetered = new Batcher(session.run, { ...size, maxDelayMs: 0 })
     const [{ name: scores }] = outputs
     return {
@@ -103,7 +92,7 @@ export async function loadModel(dir: string, settings: ModelSettings, events: Mo
   }
 }
 
-function sessionOptions(modelPath: string, settings: ModelSettings): SessionOptions {
+function sessionOptions(modelPath: string, settings: Settings): SessionOptions {
   const { DEVICE, INFERENCE_THREADS } = settings
   return {
     modelPath,

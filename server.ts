@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** onnxpress: one ONNX image classifier over HTTP. createApp() declares every route; the last line starts the server. */
 import express from 'express'
-import { postprocess, preprocess, preview } from './handler.ts'
+import { postprocess, preprocess, preview, tensorBytes } from './handler.ts'
 import { Admission } from './lib/http/admission.ts'
 import { errorHandler, errorSender, notFound } from './lib/http/error_response.ts'
 import type { AppInstance } from './lib/http/http_server.ts'
@@ -17,7 +17,7 @@ import { checkResultSize } from './lib/model/predictions.ts'
 import { type AppParts, runIfMain } from './lib/process/main.ts'
 import { maxUploadBytes } from './lib/process/settings.ts'
 import { allowedHosts } from './lib/security/allowed_hosts.ts'
-import { bearerAuth } from './lib/security/bearer_auth.ts'
+import { bearerAuth, PROBES } from './lib/security/bearer_auth.ts'
 import { crossOrigin } from './lib/security/cross_origin.ts'
 import { securityHeaders } from './lib/security/security_headers.ts'
 import { loadModel } from './model.ts'
@@ -42,7 +42,8 @@ export function createApp(parts: AppParts): AppInstance {
   const { batchSize, outputSpec } = model
   const { MAX_QUEUE: maxQueue, TOP_K, AIP_HEALTH_ROUTE } = settings
   const cors = crossOrigin(settings.CORS_ORIGINS)
-  const admission = new Admission({ queues: [workers, model], batchSize, maxQueue, maxBodyBytes, metrics })
+  const limits = { batchSize, maxQueue, maxBodyBytes, tensorBytes: tensorBytes(model) }
+  const admission = new Admission({ queues: [workers, model], metrics, ...limits })
   const admit: Service['admit'] = (work) => (ctx) => admission.run(ctx, work)
   const readInput = createInputReader({ spec: model.input, maxBodyBytes, threads: workers.threads })
 
@@ -61,9 +62,9 @@ export function createApp(parts: AppParts): AppInstance {
     const { tensors, input } = await readTensors(ctx)
     return predict(tensors, ctx, input.options, spec)
   }
-  const results = admit(async (ctx) => ctx.reply(await classify(ctx)))
-  const label = admit(async (ctx) => ctx.replyText(await classify(ctx)))
-  const show = admit(async (ctx) => {
+  const sendResults = admit(async (ctx) => ctx.reply(await classify(ctx)))
+  const sendLabel = admit(async (ctx) => ctx.replyText(await classify(ctx)))
+  const sendModelInput = admit(async (ctx) => {
     const { images } = await readInput(ctx)
     if (!images) throw new RequestError(415, 'a tensor needs no preprocessing: send an image')
     if (ctx.prefersPng()) return ctx.replyPng(await preview(images, model, workers, ctx))
@@ -71,13 +72,14 @@ export function createApp(parts: AppParts): AppInstance {
   })
 
   const app = express().disable('x-powered-by').disable('etag')
-  app.use(requestLog(log, metrics, settings.REQUEST_TIMEOUT_MS), securityHeaders, cors)
-  app.use(allowedHosts(settings, [AIP_HEALTH_ROUTE]))
-  app.use(bearerAuth(settings.API_TOKEN, [AIP_HEALTH_ROUTE, ...PAGE_PATHS]))
+  const probes = [...PROBES, AIP_HEALTH_ROUTE]
+  app.use(requestLog(log, metrics, settings.REQUEST_TIMEOUT_MS, probes), securityHeaders, cors)
+  app.use(allowedHosts(settings, probes))
+  app.use(bearerAuth(settings.API_TOKEN, [...probes, ...PAGE_PATHS]))
 
   const routes = new Routes(app)
   const route = routes.of({ name: 'onnxpress', description: "This server's own routes.", error: 'Problem' })
-  route('post put /predict', results, {
+  route('post put /predict', sendResults, {
     summary: 'Classify an image or a tensor',
     description:
       'Also accepts the bodies of /test, /v1 and /predictions. With `Accept: text/plain`, the response is the label alone.',
@@ -86,15 +88,15 @@ export function createApp(parts: AppParts): AppInstance {
     response: 'result',
   })
   const bare = 'The label alone, for a tensor or an image'
-  route('post /test', label, { summary: bare, body: 'tensor', response: 'text' })
+  route('post /test', sendLabel, { summary: bare, body: 'tensor', response: 'text' })
   const summary = 'The tensor that the model would see, or a picture of it'
-  route('post /preprocess', show, { body: 'input', summary, response: 'tensor or image' })
+  route('post /preprocess', sendModelInput, { summary, body: 'input', response: 'tensor or image' })
   addInfoRoutes(parts, route)
   addPage(route)
 
   const verbs = { admit, readTensors, predict, classify }
   const service: Service = { model, settings, threads: workers.threads, routes, isReady, ...verbs }
-  addProtocols(service, results)
+  addProtocols(service, sendResults)
 
   app.use(routes.checkMethod)
   app.use(notFound)
@@ -103,13 +105,13 @@ export function createApp(parts: AppParts): AppInstance {
 }
 
 /** The routes that clients of other servers know. */
-function addProtocols(service: Service, results: Handler): void {
+function addProtocols(service: Service, sendResults: Handler): void {
   addTorchServe(service)
   addTfServing(service)
   addHuggingFace(service)
   addOpenInference(service)
   addOpenApi(service)
-  addClouds(service, results)
+  addClouds(service, sendResults)
 }
 
 /** The model, its samples, the probes and the metrics. */
@@ -122,23 +124,20 @@ function addInfoRoutes(
   route('get /model', ({ res }) => res.json(info), { summary: 'The model that is served', response: 'model' })
 
   addSamples(model, route)
-  const alive = { summary: 'Whether the process is alive', response: 'status', isOpen: true } as const
-  route('get /livez', ({ res }) => res.json({ status: 'alive' }), alive)
-  const readiness = () => {
-    if (isReady()) return { status: 'ready' }
-    throw new RequestError(503, 'the server is stopping, or its model is being loaded again')
+  const sendAlive: Handler = ({ res }) => res.json({ status: 'alive' })
+  const sendReadiness: Handler = ({ res }) => {
+    if (!isReady()) throw new RequestError(503, 'the server is stopping, or its model is being loaded again')
+    res.json({ status: 'ready' })
   }
-  const ready = {
-    summary: 'Whether the server is ready for requests',
-    response: 'status',
-    isOpen: true,
-  } as const
-  route('get /readyz', ({ res }) => res.json(readiness()), { ...ready, errors: [503] })
+  const probe = { response: 'status', isOpen: true } as const
+  route('get /livez', sendAlive, { ...probe, summary: 'Whether the process is alive' })
+  const summary = 'Whether the server is ready for requests'
+  route('get /readyz', sendReadiness, { ...probe, summary, errors: [503] })
 
   metrics.setModel(model, () => workers.waiting + model.waiting, isReady)
-  const show: Handler = async (ctx) =>
+  const sendMetrics: Handler = async (ctx) =>
     ctx.res.type('text/plain; version=0.0.4').send(await ctx.wait(readMetrics()))
-  route('get /metrics', show, { summary: 'Metrics in Prometheus text format', response: 'text' })
+  route('get /metrics', sendMetrics, { summary: 'Metrics in Prometheus text format', response: 'text' })
 }
 
 await runIfMain(import.meta.filename, { loadModel, createApp })

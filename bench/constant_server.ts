@@ -23,7 +23,7 @@ const admission = new Admission({
   metrics,
 })
 const app = express().disable('x-powered-by').disable('etag')
-app.use(requestLog(await createLog('info'), metrics, 30_000))
+app.use(requestLog(await createLog('info'), metrics, 30_000, []))
 const readForm = createFormReader(MAX_BYTES)
 app.post('/predict', (req, res) =>
   admission.run(req.context, async (ctx) => {

@@ -2,7 +2,7 @@
 import { type Handler, literalPath } from '../lib/http/routes.ts'
 import { StartError } from '../lib/inference/errors.ts'
 import { PROBES } from '../lib/security/bearer_auth.ts'
-import type { Service } from './service.ts'
+import { type Service, sendReadiness } from './service.ts'
 import { predictInstances } from './tf_serving.ts'
 
 /**
@@ -12,13 +12,10 @@ import { predictInstances } from './tf_serving.ts'
  * @throws StartError when a path from the environment is already a route
  */
 export function addClouds(service: Service, predict: Handler): void {
-  const { model, isReady, routes, settings } = service
+  const { model, routes, settings } = service
   const { AIP_HEALTH_ROUTE: health, AIP_PREDICT_ROUTE: vertex } = settings
-  const route = routes.of({
-    name: 'Clouds',
-    description: 'Amazon SageMaker and Google Vertex AI.',
-    error: 'Problem',
-  })
+  const description = 'Amazon SageMaker and Google Vertex AI.'
+  const route = routes.of({ name: 'Clouds', description, error: 'Problem' })
   const summary = 'Classify an image or a tensor'
   const checkFree = (name: string, path: string, example: string) => {
     const taken = routes.patternOf(path)
@@ -32,21 +29,23 @@ export function addClouds(service: Service, predict: Handler): void {
   // a health route of ours may be named
   if (health && !PROBES.includes(health)) {
     checkFree('AIP_HEALTH_ROUTE', health, '/health, or use /readyz')
-    route(
-      `get ${literalPath(health)}`,
-      ({ res }) => res.status(isReady() ? 200 : 503).json({ ready: isReady() }),
-      {
-        summary: 'Whether the server is ready for requests',
-        response: 'readiness',
-        errors: [503],
-        isOpen: true,
-      },
-    )
+    route(`get ${literalPath(health)}`, (ctx) => sendReadiness(ctx, service), {
+      summary: 'Whether the server is ready for requests',
+      response: 'readiness',
+      otherStatus: 503,
+      isOpen: true,
+    })
   }
   // so may the route that responds as Vertex AI's does
   if (vertex && vertex !== `/v1/models/${model.name}:predict`) {
     checkFree('AIP_PREDICT_ROUTE', vertex, '/vertex')
     const doc = { summary, body: 'instances', response: 'predictions' } as const
-    route(`post ${literalPath(vertex)}`, predictInstances(service), doc)
+    // errors have the shape of the path, which is TF Serving's for Vertex AI's own paths
+    const error = /^\/v[12]\//.test(vertex) ? 'ErrorMessage' : 'Problem'
+    routes.of({ name: 'Clouds', description, error })(
+      `post ${literalPath(vertex)}`,
+      predictInstances(service),
+      doc,
+    )
   }
 }

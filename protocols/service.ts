@@ -1,5 +1,6 @@
 /** What other protocols' routes share with our own: the model, and the steps of a prediction. */
 import type { AdmittedContext } from '../lib/http/admission.ts'
+import type { RequestContext } from '../lib/http/context.ts'
 import type { Handler, Routes } from '../lib/http/routes.ts'
 import { RequestError } from '../lib/inference/errors.ts'
 import type { Tensor } from '../lib/inference/tensor.ts'
@@ -37,6 +38,12 @@ export interface Service {
   ): Promise<Result[]>
   /** `readTensors`, then `predict`. */
   classify(ctx: AdmittedContext, spec?: OutputSpec): Promise<Result[]>
+}
+
+/** Respond as KServe does: 503 where this process should get no requests. @param name of the model */
+export function sendReadiness({ res }: RequestContext, { isReady }: Service, name?: string): void {
+  const ready = isReady()
+  res.status(ready ? 200 : 503).json({ name, ready })
 }
 
 /**

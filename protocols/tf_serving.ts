@@ -8,7 +8,6 @@ import type { ErrorShape } from '../lib/http/error_response.ts'
 import type { Handler } from '../lib/http/routes.ts'
 import { RequestError } from '../lib/inference/errors.ts'
 import { type Dtype, sizeOf, type Tensor, type TensorSpec, toNumbers } from '../lib/inference/tensor.ts'
-import { serverTiming } from '../lib/inference/timings.ts'
 import { nest } from '../lib/input/nested_lists.ts'
 import { ofModel, type Service } from './service.ts'
 
@@ -54,7 +53,7 @@ async function sendColumns({ model }: Service, tensors: Tensor[], ctx: AdmittedC
   // 64-bit integers above 2^53 lose precision
   const rowsOf = (tensor: Tensor) => nest(Array.from(toNumbers(tensor)), tensor.dims)
   const columns = names.map((name, i) => [name, results.flatMap((outputs) => rowsOf(outputs[i]))])
-  ctx.res.set('server-timing', serverTiming(ctx.timings))
+  ctx.setServerTiming()
   ctx.res.json({ outputs: names.length === 1 ? columns[0][1] : Object.fromEntries(columns) })
 }
 

@@ -2,6 +2,7 @@
 
 import type { RequestContext } from '../lib/http/context.ts'
 import type { ErrorShape } from '../lib/http/error_response.ts'
+import type { Handler } from '../lib/http/routes.ts'
 import { RequestError } from '../lib/inference/errors.ts'
 import type { OutputSpec } from '../lib/model/output_spec.ts'
 import type { Result } from '../lib/model/predictions.ts'
@@ -27,10 +28,10 @@ export function addTorchServe(service: Service): void {
     error: 'TorchServeError',
   })
 
-  const checkName = ({ req }: RequestContext) => {
-    const { model: name, version } = req.params
+  const checked = (handler: Handler) => (ctx: RequestContext) => {
+    const { model: name, version } = ctx.req.params
     if (name !== model.name) throw new RequestError(404, `Model not found: ${name}`)
-    if (version === undefined || version === model.version || version === 'all') return
+    if (version === undefined || version === model.version || version === 'all') return handler(ctx)
     throw new RequestError(404, `Model version: ${version} does not exist for model: ${model.name}`)
   }
 
@@ -40,39 +41,34 @@ export function addTorchServe(service: Service): void {
       const isHealthy = isReady()
       res.status(isHealthy ? 200 : 500).json({ status: isHealthy ? 'Healthy' : 'Unhealthy' })
     },
-    { summary: 'Whether the server is ready for requests', response: 'status', errors: [500], isOpen: true },
+    {
+      summary: 'Whether the server is ready for requests',
+      response: 'status',
+      otherStatus: 500,
+      isOpen: true,
+    },
   )
 
   const predict = admit(async (ctx) => {
-    const { req, res } = ctx
-    if (req.accepts(['json', 'text/plain']) === 'text/plain') return ctx.replyText(await classify(ctx))
+    if (ctx.prefersText()) return ctx.replyText(await classify(ctx))
     const results = await classify(ctx, spec)
     ctx.recordResults(results)
     const bodies = results.map(resultJson)
-    res.type('json').send(bodies.length === 1 ? bodies[0] : `[${bodies}]`)
+    ctx.res.type('json').send(bodies.length === 1 ? bodies[0] : `[${bodies}]`)
   })
   for (const path of ['/predictions/:model', '/predictions/:model/:version']) {
-    route(
-      `post put ${path}`,
-      (ctx) => {
-        checkName(ctx)
-        return predict(ctx)
-      },
-      { summary: 'Classify an image or a tensor', body: 'input', response: 'TorchServe result' },
-    )
+    route(`post put ${path}`, checked(predict), {
+      summary: 'Classify an image or a tensor',
+      body: 'input',
+      response: 'TorchServe result',
+    })
   }
 
   const models = [{ modelName: model.name, modelUrl: model.name }]
   route('get /models', ({ res }) => res.json({ models }), { summary: 'The models', response: 'object' })
   for (const path of ['/models/:model', '/models/:model/:version']) {
-    route(
-      `get ${path}`,
-      (ctx) => {
-        checkName(ctx)
-        ctx.res.json([describeModel(service)])
-      },
-      { summary: 'The model and its queue', response: 'list' },
-    )
+    const send: Handler = ({ res }) => res.json([describeModel(service)])
+    route(`get ${path}`, checked(send), { summary: 'The model and its queue', response: 'list' })
   }
 }
 

@@ -42,6 +42,31 @@ test('samples that do not fit get 503, with the estimated wait', async () => {
   assert.match(message, /10 samples wait; the limit is 10 \(MAX_QUEUE\)/)
 })
 
+test('without room for a tensor, a request is refused before its body is read', async () => {
+  const limited = new Admission({ ...options, queues: [], tensorBytes: 500 })
+  const ctx = context()
+  await limited.run(ctx, async ({ reservation }) => {
+    reservation.countBody(900)
+    reservation.countTensors(14_600)
+  })
+  assert.equal(limited.overloadError(), undefined) // 500 of 16 x 1000 are left
+  await limited.run(context(), async ({ reservation }) => reservation.countBody(1))
+  const { status, headers, message } = limited.overloadError()!
+  assert.deepEqual({ status, headers }, { status: 503, headers: { 'retry-after': '1' } })
+  assert.match(message, /bodies and tensors of 15501 bytes are being processed; the limit is 16000/)
+  ctx.res.emit('close')
+  assert.equal(limited.overloadError(), undefined)
+})
+
+test('a request whose tensors alone are too large gets 413', async () => {
+  const limited = new Admission({ ...options, queues: [], tensorBytes: 2000 })
+  const work = limited.run(context(), async ({ reservation }) => {
+    reservation.countTensors(32_000)
+    reservation.countTensors(1)
+  })
+  await assert.rejects(work, { status: 413, message: /have 32001 bytes; the limit is 32000, and grows/ })
+})
+
 test('more samples than the queue can hold get 413', async () => {
   await assert.rejects(ask(11), { status: 413, message: /11 samples .* 10 \(MAX_QUEUE\)/ })
 })
@@ -52,7 +77,8 @@ test('memory is counted while a request is open, and released once', async () =>
   const before = await bytes()
   const memory = new ArrayBuffer(2 ** 20)
   await admission.run(ctx, async ({ reservation }) => {
-    reservation.countBytes(600)
+    reservation.countBody(500)
+    reservation.countTensors(100)
     reservation.own(memory)
   })
   assert.equal(await bytes(), before + 600)

@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
+import sharp from 'sharp'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
@@ -154,6 +155,38 @@ describe('admission', () => {
     for (const socket of sockets) socket.destroy()
     await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
     await untilMetric(server, 'onnxpress_rejected_total{reason="client_gone"}', 16)
+  })
+
+  test('tensors share it, also those in responses that nobody reads', async (t) => {
+    const server = await start(t, { MODEL_DIR: join(MODELS, 'any_size'), MAX_UPLOAD_MB: '1' })
+    // its tensor is as wide, and has 12.5 MB; the cap is 16 MB
+    const [width, height] = [65_000, 16]
+    const image = await sharp({ create: { width, height, channels: 3, background: '#579' } })
+      .png()
+      .toBuffer()
+    const preprocess = (images: number) => {
+      const body = new FormData()
+      for (let i = 0; i < images; i++) body.append('image', new Blob([new Uint8Array(image)]))
+      return fetch(`${server.url}/preprocess`, { method: 'POST', body })
+    }
+    const unread = open(server).pause()
+    const length = `Content-Length: ${image.length}`
+    unread.write(`POST /preprocess HTTP/1.1\r\nHost: localhost\r\n${length}\r\n\r\n`)
+    unread.write(image)
+    await until(async () => (await metricsOf(server)).get('onnxpress_bytes_in_flight')! > 12e6)
+    const refused = await preprocess(1)
+    assert.equal(refused.status, 503)
+    assert.match(await refused.text(), /bytes are being processed; the limit is 16777216: try again later/)
+    unread.destroy()
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
+    assert.equal((await (await preprocess(1)).arrayBuffer()).byteLength, width * height * 3 * 4)
+    const tooLarge = await preprocess(2)
+    assert.equal(tooLarge.status, 413)
+    assert.match(
+      await tooLarge.text(),
+      /the request and its tensors have \d+ bytes; the limit is 16777216, and grows/,
+    )
+    await untilMetric(server, 'onnxpress_bytes_in_flight', 0)
   })
 
   test('requests whose bodies do not arrive block no others', async (t) => {
@@ -504,17 +537,25 @@ describe('faults', () => {
     await logged(server, ({ msg }) => /inference worker ended .* starting another/.test(String(msg)))
   })
 
-  test('while the worker cannot be restarted, the server is not ready', async (t) => {
+  test('while the worker cannot be restarted, the server is not ready, and every request gets 503', async (t) => {
     const dir = join(mkdtempSync(join(tmpdir(), 'onnxpress-fault-')), 'model')
     cpSync(join(MODELS, 'linear'), dir, { recursive: true })
-    const server = await start(t, { MODEL_DIR: dir, ...KILLER })
+    const server = await start(t, { MODEL_DIR: dir, REQUEST_TIMEOUT_MS: '5000', ...KILLER })
     renameSync(join(dir, 'model.onnx'), join(dir, 'gone.onnx'))
     server.process.kill('SIGUSR2')
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 503)
-    const refused = await predict(server, [5])
-    assert.equal(refused.status, 503)
-    assert.match(((await refused.json()) as { detail: string }).detail, /cannot be loaded right now/)
+    const refused = await Promise.all(Array.from({ length: 30 }, (_, i) => predict(server, [i])))
+    for (const response of refused) {
+      assert.equal(response.status, 503)
+      assert.match(((await response.json()) as { detail: string }).detail, /cannot be loaded right now/)
+    }
     assert.equal((await fetch(`${server.url}/livez`)).status, 200)
+    const failures = () => server.log.filter((line) => /cannot be loaded on cpu: .*: trying again/.test(line))
+    await until(() => failures().length > 1)
+    const metrics = await metricsOf(server)
+    assert.equal(metrics.get('onnxpress_worker_restarts_total'), 1)
+    // probes are not among the requests without a prediction
+    assert.equal(metrics.get('onnxpress_rejected_total{reason="busy"}'), refused.length)
     renameSync(join(dir, 'gone.onnx'), join(dir, 'model.onnx'))
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
     await assertRight(await predict(server, [5]), [9])

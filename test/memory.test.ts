@@ -117,7 +117,7 @@ test("a form's body is freed as soon as its files have been read", async (t) => 
   const readForm = createFormReader(MB)
   const chunks: Buffer[] = []
   const sizes: number[] = []
-  const context = { reservation: { countBytes() {}, own() {} } }
+  const context = { reservation: { countBody() {}, own() {} } }
   const { url } = await listen(t, async (req, res) => {
     req.on('data', (chunk: Buffer) => {
       chunks.push(chunk)

@@ -12,7 +12,8 @@ import { createApp, loadModel } from 'onnxpress'
 
 const model = await loadModel(process.argv[2])
 const classifier = await createApp(model, { TOP_K: 2, MAX_UPLOAD_MB: 1 })
-const server = express().use('/digits', classifier).listen(0, '127.0.0.1', async () => {
+const app = express().use('/digits', classifier)
+const server = app.use('/behind', express.json(), classifier).listen(0, '127.0.0.1', async () => {
   const url = 'http://127.0.0.1:' + server.address().port
   const ask = (path, options) => fetch(url + path, options)
   const body = await (await ask('/digits/model/sample')).arrayBuffer()
@@ -21,9 +22,11 @@ const server = express().use('/digits', classifier).listen(0, '127.0.0.1', async
   const page = await ask('/digits')
   const missing = await ask('/predict', { method: 'POST', body })
   const metrics = await (await ask('/digits/metrics')).text()
+  const json = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"data": [1]}' }
+  const readBefore = await ask('/behind/predict', json)
   console.log(JSON.stringify({
     label: result.label, predictions: result.predictions.length, tooLarge: tooLarge.status, page: page.url.slice(url.length),
-    missing: missing.status, batches: /^onnxpress_batch_size_count 1$/m.test(metrics),
+    missing: missing.status, readBefore: readBefore.status, batches: /^onnxpress_batch_size_count 1$/m.test(metrics),
   }))
   server.close()
   server.closeAllConnections()
@@ -85,15 +88,19 @@ test('the packed package: small, a command, types, and an app to mount', async (
   await t.test('createApp and loadModel', async () => {
     writeFileSync(join(folder, 'mounted.mjs'), MOUNTED)
     const { stdout, stderr } = await run(['mounted.mjs', join(ROOT, 'models/mnist')], {}, folder)
+    const lines = stdout.trim().split('\n')
+    const result = lines.find((line) => line.startsWith('{"label"')) ?? `"${stderr}"`
     const expected = {
       label: '2',
       predictions: 2,
       tooLarge: 413,
       page: '/digits/',
       missing: 404,
+      readBefore: 500,
       batches: true,
     }
-    assert.deepEqual(JSON.parse(stdout || `"${stderr}"`), expected)
+    assert.deepEqual(JSON.parse(result), expected)
+    assert.match(stdout, /the body has been read already: mount this app in front of body parsers/)
   })
 
   const compile = (...args: string[]) => {
@@ -159,14 +166,9 @@ test('--help lists settings and flags', async () => {
     assert.match(stdout, new RegExp(`^ +${name} `, 'm'))
 })
 
-test('an invalid port, as an argument and as a variable', async () => {
-  const byFlag = await run(['server.js', '--port', 'abc'])
-  assert.deepEqual(
-    [byFlag.code, byFlag.stderr],
-    [1, 'onnxpress: PORT=abc: expected a whole number from 0 to 65535\n'],
-  )
-  const byEnv = await run(['server.js'], { PORT: 'abc' })
-  assert.deepEqual([byEnv.code, byEnv.stderr], [1, byFlag.stderr])
+test('an invalid port as an argument', async () => {
+  const { code, stderr } = await run(['server.js', '--port', 'abc'])
+  assert.deepEqual([code, stderr], [1, 'onnxpress: PORT=abc: expected a whole number from 0 to 65535\n'])
 })
 
 test("the container's health check", async () => {
@@ -175,4 +177,14 @@ test("the container's health check", async () => {
   assert.equal((await run(['lib/process/healthcheck.js'], { PORT: port })).code, 0)
   await server.stop()
   assert.equal((await run(['lib/process/healthcheck.js'], { PORT: port })).code, 1)
+  const onIpv6 = await startServer({ env: { HOST: '::1' } })
+  const env = { HOST: '::1', PORT: new URL(onIpv6.url).port }
+  assert.equal((await run(['lib/process/healthcheck.js'], env)).code, 0)
+  await onIpv6.stop()
+})
+
+test('a program from standard input can import the package', async () => {
+  const program = `import('${join(ROOT, 'index.js')}').then((module) => console.log(typeof module.createApp))`
+  const { stdout, stderr } = await run(['--input-type=module', '--eval', program, '-'])
+  assert.equal(stdout || stderr, 'function\n')
 })

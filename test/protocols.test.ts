@@ -428,6 +428,13 @@ describe('API_TOKEN', () => {
     )
     assert.equal((await fetch(`${server.url}/model`, { headers })).status, 200)
   })
+
+  test('the client sends it', async () => {
+    const args = ['make_request.js', '--url', server.url]
+    const { stdout } = await run(args, { API_TOKEN: 's3cret' })
+    assert.equal(stdout, 'Predicted digit : 2\n')
+    assert.match((await run(args)).stderr, /responded with 401: this server requires its API_TOKEN/)
+  })
 })
 
 test('listening on every interface without a token causes one warning', async () => {

@@ -101,6 +101,11 @@ describe('the running server', () => {
     form.set('metadata', JSON.stringify({ dims: [1, 28, 28], dtype: 'float64' }))
     form.set('data', new Blob([doubles]))
     assertScores(await predict(form), truth.scores[5])
+    // larger ones are converted in a thread
+    const many = Float64Array.from({ length: 20 * 784 }, (_, i) => inputFloats(Math.floor(i / 784))[i % 784])
+    const response = await post('/predict?dims=20,1,28,28&dtype=float64', new Uint8Array(many.buffer))
+    for (const [row, result] of ((await response.json()) as Result[]).entries())
+      assertScores(result, truth.scores[row])
   })
 
   test('a compressed body is decompressed', async () => {
@@ -253,9 +258,9 @@ describe('the running server', () => {
   test('the client reports an error in one line', async () => {
     for (const [args, pattern] of [
       [['README.md', '--url', server.url], /is not in a known format/],
-      [['README.md', '--url', server.url, '--upload'], /answered 415: .*is not in a known format/],
+      [['README.md', '--url', server.url, '--upload'], /responded with 415: .*is not in a known format/],
       [['no-such-file.png', '--url', server.url], /there is no file no-such-file\.png/],
-      [['--url', 'http://127.0.0.1:1'], /does not answer/],
+      [['--url', 'http://127.0.0.1:1'], /is not responding/],
       [['--url', 'nonsense'], /is not an http address/],
       [['--bogus'], /--bogus/],
     ] as const) {
@@ -299,7 +304,11 @@ describe('starting and stopping', () => {
       /^onnxpress: MODEL_DIR=test: there is no model\.onnx in/,
     ],
     ['a device of another system', { DEVICE: 'dml' }, /^onnxpress: .*dml/],
-    ['an address of another machine', { HOST: '192.0.2.1' }, /^onnxpress: HOST=192\.0\.2\.1 .*EADDRNOTAVAIL/],
+    [
+      'an address of another machine',
+      { HOST: '192.0.2.1' },
+      /^onnxpress: cannot listen on HOST=192\.0\.2\.1 .*EADDRNOTAVAIL/,
+    ],
   ] as const) {
     test(`${what} stops the start with one line and code 1`, async () => {
       const { code, stderr } = await run(['server.js'], { ...env })

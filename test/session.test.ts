@@ -9,7 +9,7 @@ const modelPath = join(ROOT, 'test/fixtures/models/linear/model.onnx')
 const five = (): Tensor => ({ dtype: 'float32', dims: [1, 1], data: Float32Array.of(5) })
 
 test('a session runs, even after a change of threads, and fails on input that the graph does not accept', async () => {
-  const session = await startSession({ modelPath, devices: ['cpu'], threads: 2 }, assert.fail)
+  const session = await startSession({ modelPath, devices: ['cpu'], threads: 2 }, assert.fail, assert.fail)
   assert.equal(session.isRunning, true)
   assert.equal((await session.run(five(), ['y']))[0].data[0], 9)
   await session.useThreads(1)
@@ -20,7 +20,7 @@ test('a session runs, even after a change of threads, and fails on input that th
 })
 
 test('a closed session finishes its run, accepts no more, and is not restarted', async () => {
-  const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, assert.fail)
+  const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, assert.fail, assert.fail)
   const pending = [1, 2, 3].map(() => session.run(five(), ['y']))
   const closed = session.close()
   await assert.rejects(session.run(five(), ['y']), { status: 503 })

@@ -76,6 +76,19 @@ test('imports name files that exist, with their .ts', () => {
   }
 })
 
+test('preprocess/ imports itself, sharp and Node only; others import it through its index.ts only', () => {
+  const [inside, outside] = [true, false].map((isInside) =>
+    [...sources.values(), ...listPaths('bench').map(readSource)].filter(
+      ({ path }) => path.startsWith('preprocess/') === isInside,
+    ),
+  )
+  for (const { path, imports } of inside)
+    for (const name of imports) assert.match(name, /^(sharp$|node:|preprocess\/)/, path)
+  const uses = outside.flatMap(({ imports }) => imports.filter((name) => name.startsWith('preprocess/')))
+  assert.deepEqual([...new Set(uses)], ['preprocess/index.ts'])
+  assert.ok(inside.length > 20 && uses.length > 5)
+})
+
 test('every file is in one of these folders or at the root', () => {
   for (const { path } of sources.values()) assert.ok(folderOf(path) >= 0 || !path.includes('/'), path)
 })

@@ -9,6 +9,13 @@ import type { Command } from './signals.ts'
 /** A process that lived for less than this is replaced only after this time, in milliseconds. */
 const SHORT_LIFE_MS = 1000
 
+const PLACE = 'ONNXPRESS_PROCESS'
+
+/** Whether this process does what only one of them should; if it dies, its replacement does. */
+export function isFirstProcess(): boolean {
+  return cluster.isPrimary || process.env[PLACE] === '0'
+}
+
 /**
  * Run copies of this process and supervise them; exit when they have exited.
  *
@@ -25,25 +32,26 @@ export async function superviseProcesses(count: number, log: Logger): Promise<vo
     if (worker.isConnected()) worker.send(command, () => {}) // it may be exiting
   }
 
-  function start(onServing: () => void): Worker {
+  function start(place: number, onServing?: () => void): Worker {
     const reloadsBefore = reloads
-    const worker = cluster.fork()
+    const worker = cluster.fork({ [PLACE]: place })
     running.add(worker)
     worker.on('error', () => {}) // of the channel to a process that has exited
     worker.once('listening', () => {
       serving.add(worker)
       if (reloads > reloadsBefore) send(worker, 'reload')
       if (isStopping) send(worker, 'stop')
-      onServing()
+      onServing?.()
     })
     answerMetrics(worker, serving)
     return worker
   }
 
-  async function keepRunning(isFirst: boolean, onServing: () => void): Promise<void> {
+  /** @param onServing only for the first, without which the others are not started */
+  async function keepRunning(place: number, onServing?: () => void): Promise<void> {
     if (isStopping) return
     const startedAt = performance.now()
-    const worker = start(onServing)
+    const worker = start(place, onServing)
     const [code, signal] = await once(worker, 'exit')
     const hasServed = serving.delete(worker)
     running.delete(worker)
@@ -54,7 +62,7 @@ export async function superviseProcesses(count: number, log: Logger): Promise<vo
       if (running.size === 0) process.exit(exitCode)
       return
     }
-    if (isFirst && !hasServed) {
+    if (onServing && !hasServed) {
       if (signal)
         console.error(
           `onnxpress: process ${worker.process.pid} ${cause} before it was ready: check the memory limit`,
@@ -63,7 +71,7 @@ export async function superviseProcesses(count: number, log: Logger): Promise<vo
     }
     log.error(`process ${worker.process.pid} ${cause}: starting another`)
     await setTimeout(Math.max(0, SHORT_LIFE_MS - (performance.now() - startedAt)))
-    await keepRunning(false, () => {})
+    await keepRunning(place)
   }
 
   const stop = () => {
@@ -78,7 +86,7 @@ export async function superviseProcesses(count: number, log: Logger): Promise<vo
   }
   process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', reload)
   await new Promise<void>((resolve) => {
-    void keepRunning(true, resolve)
+    void keepRunning(0, resolve)
   })
-  for (let i = 1; i < count; i++) void keepRunning(false, () => {})
+  for (let place = 1; place < count; place++) void keepRunning(place)
 }

@@ -2,11 +2,12 @@
 
 import { release } from '../../preprocess/index.ts'
 import { RequestError } from '../inference/errors.ts'
+import { retryAfter } from '../inference/rate.ts'
 import type { RequestContext } from './context.ts'
 import { sendContinue } from './http_server.ts'
 import type { Metrics } from './metrics.ts'
 
-/** Memory cap for request bodies, in multiples of the largest body. */
+/** Memory cap for bodies and the tensors that are made from them, in multiples of the largest body or tensor. */
 const MAX_BODIES = 16
 
 /** How long a request keeps a slot for its samples while its body arrives, in milliseconds. Slower senders may find the queue full. */
@@ -33,12 +34,14 @@ export interface AdmissionOptions {
   maxQueue: number
   /** largest body in bytes (MAX_UPLOAD_MB) */
   maxBodyBytes: number
+  /** bytes of an image's tensor, if it is always the same */
+  tensorBytes?: number
   metrics: Pick<Metrics, 'bytesInFlight'>
 }
 
 export class Admission {
   readonly #options: AdmissionOptions
-  /** of all bodies in memory */
+  /** of all bodies and tensors in memory */
   #bytes = 0
   /** requests whose bodies are arriving */
   #arriving = 0
@@ -48,11 +51,12 @@ export class Admission {
   }
 
   /**
-   * The error if one more request would overflow the queue, else undefined. One batch of the requests whose bodies are
+   * The error if one more request would overflow the queue or the memory, else undefined. One batch of the requests whose bodies are
    * arriving is not counted: the session may take that many from the queue meanwhile.
    */
   overloadError(): RequestError | undefined {
-    return this.#overflow(1, Math.max(0, this.#arriving - this.#options.batchSize))
+    const { batchSize, tensorBytes = 0 } = this.#options
+    return this.#memoryError(tensorBytes) ?? this.#overflow(1, Math.max(0, this.#arriving - batchSize))
   }
 
   /**
@@ -81,14 +85,17 @@ export class Admission {
   /**
    * Used only by `Reservation`.
    *
-   * @throws RequestError 503 when the bodies of all requests are too large together
+   * @param ownBytes that the request has already
+   * @throws RequestError 413 when the request alone needs too much memory, 503 when all requests do together
    */
-  countBytes(change: number): void {
-    const limit = MAX_BODIES * this.#options.maxBodyBytes
-    if (change > 0 && this.#bytes + change > limit) {
-      const detail = `bodies of ${this.#bytes} bytes are being processed; the limit is ${limit}: try again later`
-      throw new RequestError(503, detail, { 'retry-after': '1' })
+  countBytes(change: number, ownBytes: number): void {
+    const limit = this.#maxBytes
+    if (ownBytes + change > limit) {
+      const detail = `the request and its tensors have ${ownBytes + change} bytes; the limit is ${limit}, and grows with MAX_UPLOAD_MB: send less per request`
+      throw new RequestError(413, detail)
     }
+    const full = change > 0 && this.#memoryError(change)
+    if (full) throw full
     this.#bytes += change
     this.#options.metrics.bytesInFlight.inc(change)
   }
@@ -104,14 +111,29 @@ export class Admission {
     if (overflow) throw overflow
   }
 
+  get #maxBytes(): number {
+    const { maxBodyBytes, tensorBytes = 0 } = this.#options
+    return MAX_BODIES * Math.max(maxBodyBytes, tensorBytes)
+  }
+
+  /** The error if there is no memory for so many bytes more. */
+  #memoryError(bytes: number): RequestError | undefined {
+    if (this.#bytes + bytes <= this.#maxBytes) return undefined
+    const detail = `bodies and tensors of ${this.#bytes} bytes are being processed; the limit is ${this.#maxBytes}: try again later`
+    return new RequestError(503, detail, retryAfter(this.#estimatedWaitSeconds))
+  }
+
   /** The error if this many samples do not fit after the waiting ones and `arriving` others. */
   #overflow(samples: number, arriving = 0): RequestError | undefined {
     const { queues, maxQueue } = this.#options
     const waiting = queues.reduce((sum, queue) => sum + queue.waiting, arriving)
     if (waiting + samples <= maxQueue) return undefined
-    const seconds = queues.reduce((sum, queue) => sum + queue.estimatedWaitSeconds, 0)
     const detail = `the queue is full: ${waiting} samples wait; the limit is ${maxQueue} (MAX_QUEUE): try again later`
-    return new RequestError(503, detail, { 'retry-after': String(seconds) })
+    return new RequestError(503, detail, retryAfter(this.#estimatedWaitSeconds))
+  }
+
+  get #estimatedWaitSeconds(): number {
+    return this.#options.queues.reduce((sum, queue) => sum + queue.estimatedWaitSeconds, 0)
   }
 }
 
@@ -135,15 +157,28 @@ export class Reservation {
   /**
    * Count bytes of the body that are kept in memory.
    *
-   * @throws RequestError 503 when the bodies of all requests are too large together, or the signal's reason
+   * @throws RequestError 503 when all requests need too much memory together, or the signal's reason
    */
-  countBytes(bytes: number): void {
+  countBody(bytes: number): void {
     // drop the rest of a refused client's body
     if (this.#isReleased) throw new RequestError(400, 'the response was sent before the body was complete')
     if (this.#ctx.signal.reason) throw this.#ctx.signal.reason
-    this.#admission.countBytes(bytes)
+    this.#count(bytes)
+    this.#ctx.bytes = (this.#ctx.bytes ?? 0) + bytes
+  }
+
+  /**
+   * Count the bytes of tensors that are made from the body.
+   *
+   * @throws RequestError 413 when the request alone needs too much memory, 503 when all requests do together
+   */
+  countTensors(bytes: number): void {
+    if (!this.#isReleased) this.#count(bytes)
+  }
+
+  #count(bytes: number): void {
+    this.#admission.countBytes(bytes, this.#bytes)
     this.#bytes += bytes
-    this.#ctx.bytes = this.#bytes
   }
 
   /** Free this memory when the request is over. */
@@ -167,7 +202,7 @@ export class Reservation {
     if (this.#isReleased) return
     this.#isReleased = true
     this.#arrived()
-    this.#admission.countBytes(-this.#bytes)
+    this.#admission.countBytes(-this.#bytes, this.#bytes)
     this.#owned.forEach(release)
   }
 

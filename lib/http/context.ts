@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Request, Response } from 'express'
+import { release } from '../../preprocess/index.ts'
 import { RequestError } from '../inference/errors.ts'
 import { abortable, Signal } from '../inference/signal.ts'
 import { type Tensor, toBytes } from '../inference/tensor.ts'
@@ -71,10 +72,17 @@ export class RequestContext {
 
   /** Respond with predictions: as JSON, or as text if the client prefers it; one input gives one object. */
   reply(results: Result[]): void {
-    this.recordResults(results)
-    const { req, res } = this
-    if (req.accepts(['json', 'text/plain']) === 'text/plain') this.replyText(results)
-    else res.json(results.length === 1 ? results[0] : results)
+    if (this.prefersText()) {
+      this.replyText(results)
+    } else {
+      this.recordResults(results)
+      this.res.json(results.length === 1 ? results[0] : results)
+    }
+  }
+
+  /** Whether the client wants text rather than JSON. */
+  prefersText(): boolean {
+    return this.req.accepts(['json', 'text/plain']) === 'text/plain'
   }
 
   /** Respond with the labels alone, one line per input. */
@@ -86,7 +94,7 @@ export class RequestContext {
   /**
    * Respond with the tensors of images as one: little-endian bytes, with dims and dtype in the headers.
    *
-   * @param tensors each [1, channels, height, width]
+   * @param tensors each [1, channels, height, width]; their memory is freed
    * @throws RequestError 400 when their sizes differ
    */
   replyTensors(tensors: Tensor[]): void {
@@ -95,7 +103,10 @@ export class RequestContext {
       throw new RequestError(400, 'the images become tensors of different sizes: send them one by one')
     }
     this.res.set({ 'x-dims': [tensors.length, ...dims.slice(1)].join(','), 'x-dtype': dtype })
-    this.res.type('application/octet-stream').send(Buffer.concat(tensors.map(({ data }) => toBytes(data))))
+    const body = Buffer.concat(tensors.map(({ data }) => toBytes(data)))
+    for (const { data } of tensors) release(data.buffer as ArrayBuffer)
+    this.setServerTiming()
+    this.res.type('application/octet-stream').send(body)
   }
 
   /** Whether the client wants a picture rather than a tensor. */
@@ -104,12 +115,17 @@ export class RequestContext {
   }
 
   replyPng(file: Uint8Array): void {
+    this.setServerTiming()
     this.res.type('image/png').send(Buffer.from(file))
   }
 
   /** Keep the first label for the log, and set the Server-Timing header. */
   recordResults(results: Result[]): void {
     this.label = toText(results.slice(0, 1))
+    this.setServerTiming()
+  }
+
+  setServerTiming(): void {
     this.res.setHeader('server-timing', serverTiming(this.timings))
   }
 }

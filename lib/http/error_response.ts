@@ -44,7 +44,7 @@ export function errorHandler(log: Logger, send: SendError): ErrorRequestHandler 
     if (clientError) return send(clientError, req.path, res)
     const requestId = req.context.id
     log.error({ err: error, requestId, method: req.method, path: req.path }, 'request failed')
-    const detail = `the error is in the server, not in the request; the log has the cause under ${requestId}`
+    const detail = `the server failed, not the request: its log has the cause under ${requestId}`
     send(new RequestError(500, detail), req.path, res)
   }
 }

@@ -206,9 +206,7 @@ function listenError(error: Error, { host, port }: ListenOptions): StartError {
     )
   }
   if (code === 'EACCES') {
-    return new StartError(
-      `port ${port} may not be used by this user: choose one from 1024 on, such as PORT=8890`,
-    )
+    return new StartError(`port ${port} needs administrator rights: choose 1024 or higher, such as PORT=8890`)
   }
-  return new StartError(`HOST=${host} cannot be listened on (${messageOf(error)}): use 127.0.0.1 or 0.0.0.0`)
+  return new StartError(`cannot listen on HOST=${host} (${messageOf(error)}): use 127.0.0.1 or 0.0.0.0`)
 }

@@ -40,7 +40,10 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']
 export class Metrics {
   readonly registry = new Registry()
   readonly inFlight = this.#gauge('onnxpress_requests_in_flight', 'Open requests.')
-  readonly bytesInFlight = this.#gauge('onnxpress_bytes_in_flight', 'Bytes of the bodies of open requests.')
+  readonly bytesInFlight = this.#gauge(
+    'onnxpress_bytes_in_flight',
+    'Bytes of the bodies of open requests, and of the tensors made from them.',
+  )
   readonly queueWait = this.#histogram(
     'onnxpress_queue_wait_seconds',
     'Time that a request waits for its first batch.',
@@ -169,6 +172,10 @@ export class Metrics {
     const counted = METHODS.includes(method) ? method : 'other'
     this.#requests.inc({ route, method: counted, status })
     if (ms !== undefined) this.#duration.observe({ route, method: counted }, ms / 1000)
+  }
+
+  /** Count a request that got no prediction, by the reason that its status tells. */
+  countRejected(status: number): void {
     if (REASONS[status]) this.#rejected.inc({ reason: REASONS[status] })
   }
 
@@ -190,6 +197,7 @@ export class Metrics {
   ): void {
     this.#waiting = waiting
     this.#isReady = isReady
+    this.#checkCases.reset()
     const { name, version, device } = model
     void model.sha256.then((sha256) => {
       if (isReady !== this.#isReady) return // replaced meanwhile

@@ -33,6 +33,7 @@ export function refuseWhenFull(
     res.setHeader('x-request-id', id)
     cors(req, res, () => sendError(overload, path, res))
     metrics.countRequest('none', method, overload.status)
+    metrics.countRejected(overload.status)
     const ms = roundMs(performance.now() - startedAt)
     log.info({ requestId: id, method, path, status: overload.status, ms }, 'request')
   }

@@ -1,23 +1,30 @@
 /** Creates each request's context; logs and counts the request when it is over. */
 import type { RequestHandler } from 'express'
 import type { Logger } from 'pino'
-import { PROBES } from '../security/bearer_auth.ts'
 import { RequestContext } from './context.ts'
 import type { Metrics } from './metrics.ts'
 
 /** The status of a request whose client disconnected before the response, in the log and the metrics; nginx uses the same. */
 const CLIENT_GONE = 499
 
-/** Requested every few seconds by machines: logged only at level debug. */
-const QUIET_PATHS = [...PROBES, '/metrics']
-
-/** @param timeoutMs for a whole request (REQUEST_TIMEOUT_MS) */
-export function requestLog(log: Logger, metrics: Metrics, timeoutMs: number): RequestHandler {
+/**
+ * @param timeoutMs for a whole request (REQUEST_TIMEOUT_MS)
+ * @param probes paths that machines request every few seconds: like /metrics, they are logged only at level debug
+ */
+export function requestLog(
+  log: Logger,
+  metrics: Metrics,
+  timeoutMs: number,
+  probes: readonly string[],
+): RequestHandler {
+  const quietPaths = new Set([...probes, '/metrics'])
   return (req, res, next) => {
+    // in another app, the client may have disconnected before this one's turn
+    if (res.destroyed) return
     const ctx = new RequestContext(req, res, timeoutMs)
     req.context = ctx
     const { method, path } = req
-    const isQuiet = QUIET_PATHS.includes(path)
+    const isQuiet = quietPaths.has(path)
     if (!isQuiet) metrics.inFlight.inc()
     res.once('close', () => {
       const status = ctx.isClientGone ? CLIENT_GONE : res.statusCode
@@ -25,6 +32,8 @@ export function requestLog(log: Logger, metrics: Metrics, timeoutMs: number): Re
       const route = routePattern(req.route)
       if (!isQuiet) metrics.inFlight.dec()
       metrics.countRequest(route, method, status, ms)
+      // a probe asks for no prediction
+      if (!isQuiet) metrics.countRejected(status)
       const { id, bytes, label, timings } = ctx
       const { preprocessMs, queueMs, inferenceMs, batchSize } = timings
       const line = {

@@ -38,6 +38,8 @@ export interface RouteDoc {
   takesTopK?: boolean
   /** statuses of errors, besides those that follow from a body, a name in the path or the token */
   errors?: readonly number[]
+  /** a status besides 200 that has the same kind of body */
+  otherStatus?: number
   /** needs no token */
   isOpen?: boolean
 }

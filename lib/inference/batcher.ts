@@ -82,7 +82,7 @@ export class Batcher {
     return this.#waiting
   }
 
-  /** In whole seconds, until all waiting samples have been run. */
+  /** Estimated seconds until all waiting samples have been run. */
   get estimatedWaitSeconds(): number {
     return this.#rate.secondsFor(this.#waiting)
   }
@@ -183,7 +183,8 @@ export class Batcher {
       deliver(slices, outputs)
     } catch (error) {
       // a sample that fails, or kills the worker, must not affect the others in its batch: run each job on its own
-      if (error instanceof RequestError && slices.length > 1) return this.#runEach(slices)
+      if (error instanceof RequestError && error.status === 400 && slices.length > 1)
+        return this.#runEach(slices)
       if (error instanceof WorkerDied) return this.#runEach(slices.filter((slice) => this.#mayRetry(slice)))
       for (const { job } of slices) this.#fail(job, error)
     }

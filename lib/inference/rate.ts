@@ -9,8 +9,13 @@ export class Rate {
     this.#msPerItem = this.#msPerItem === 0 ? msPerItem : 0.9 * this.#msPerItem + 0.1 * msPerItem
   }
 
-  /** Estimated whole seconds for `count` items, 1 to 60. */
+  /** Estimated seconds for `count` items. */
   secondsFor(count: number): number {
-    return Math.min(60, Math.max(1, Math.ceil((count * this.#msPerItem) / 1000)))
+    return (count * this.#msPerItem) / 1000
   }
+}
+
+/** The header of a 503 for a wait of so many seconds: whole ones, 1 to 60. */
+export function retryAfter(seconds: number): { 'retry-after': string } {
+  return { 'retry-after': String(Math.min(60, Math.max(1, Math.ceil(seconds)))) }
 }

@@ -75,6 +75,11 @@ function siblingModule(name: string): URL {
   return new URL(`./${name}${extname(import.meta.filename)}`, import.meta.url)
 }
 
+function unavailable(cause: Error): RequestError {
+  const detail = `the model cannot be loaded right now (${messageOf(cause)}): try again later`
+  return new RequestError(503, detail, { 'retry-after': '5' })
+}
+
 /** The request was checked before, so only the graph itself can fail on its values or sizes. */
 function modelFailure(message: string): RequestError {
   return new RequestError(400, `the model failed on this input: ${message.replace(/\s*\n\s*/g, ' ')}`)
@@ -101,17 +106,21 @@ function loadFailure({ modelPath, devices }: SessionOptions, message: string): S
 /**
  * Load a model in a worker thread, and again in a new one whenever it dies.
  *
- * @param onWorkerExit called with the cause each time
+ * @param onWorkerExit called with the cause each time a worker dies
+ * @param onFailedRestart called with the cause each time no other can be started
  * @throws StartError with the runtime's reason when it cannot load the model
  */
 export async function startSession(
   options: SessionOptions,
   onWorkerExit: (error: Error) => void,
+  onFailedRestart: (error: Error) => void,
 ): Promise<Session> {
   let { threads } = options
   let shortLives = 0
   let isRunning = false
   let isClosed = false
+  /** why the latest restart failed */
+  let failure: Error | undefined
 
   const first = await startWorker(options)
   const { device, inputs, outputs } = first
@@ -120,32 +129,36 @@ export async function startSession(
 
   function watch(worker: RunningWorker): void {
     isRunning = true
+    failure = undefined
     const startedAt = performance.now()
     void worker.exited.then((error) => {
       isRunning = false
       if (isClosed) return
       shortLives = performance.now() - startedAt > LONG_LIFE_MS ? 0 : shortLives + 1
-      replace(error)
+      onWorkerExit(error)
+      replace()
     })
   }
 
-  function replace(error: Error): void {
-    onWorkerExit(error)
+  function replace(): void {
     const delayMs = shortLives === 0 ? 0 : Math.min(MAX_RESTART_DELAY_MS, 50 * 2 ** shortLives)
     current = setTimeout(delayMs, undefined, { ref: false }).then(() =>
       startWorker({ ...options, threads, devices: [device] }),
     )
-    current.then(watch, (reason) => {
+    current.then(watch, (error) => {
       shortLives++
-      if (!isClosed) replace(reason)
+      if (isClosed) return
+      failure = error
+      onFailedRestart(error)
+      replace()
     })
   }
 
   async function send(task: Task): Promise<Tensor[]> {
     if (isClosed) throw serverStopping()
+    if (failure) throw unavailable(failure)
     const worker = await current.catch((error) => {
-      const detail = `the model cannot be loaded right now (${messageOf(error)}): try again later`
-      throw new RequestError(503, detail, { 'retry-after': '5' })
+      throw unavailable(error)
     })
     return worker.send(task)
   }

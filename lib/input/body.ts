@@ -24,6 +24,7 @@ export async function readBody(
   maxBytes: number,
   reservation: Reservation,
 ): Promise<Buffer<ArrayBuffer>> {
+  requireUnread(req)
   const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
   if (encoding === 'identity') return collect(req, maxBytes, reservation)
   if (!Object.hasOwn(DECOMPRESSORS, encoding)) {
@@ -45,6 +46,14 @@ export async function readBody(
   }
 }
 
+/** @throws Error in an app that reads bodies before this one does */
+export function requireUnread(req: IncomingMessage): void {
+  if (!req.readableEnded) return
+  throw new Error(
+    'the body has been read already: mount this app in front of body parsers such as express.json()',
+  )
+}
+
 /** Read a stream into one aligned buffer; beyond the limit, the rest is read and dropped. */
 export function collect(
   stream: Readable,
@@ -60,7 +69,7 @@ export function collect(
       try {
         total += chunk.length
         if (total > maxBytes) throw bodyTooLarge(maxBytes)
-        reservation.countBytes(chunk.length)
+        reservation.countBody(chunk.length)
         chunks.push(chunk)
       } catch (error) {
         isRefused = true
@@ -69,7 +78,8 @@ export function collect(
       }
     })
     stream.on('end', () => {
-      const body = join(chunks, total)
+      if (isRefused) return
+      const body = concatenateAligned(chunks, total)
       chunks.forEach(releaseChunk)
       reservation.own(body.buffer)
       resolve(body)
@@ -84,7 +94,7 @@ export function collect(
 }
 
 /** Unlike Buffer.concat, into memory of its own: the bytes can be viewed as float32 without another copy. */
-export function join(chunks: readonly Buffer[], total: number): Buffer<ArrayBuffer> {
+export function concatenateAligned(chunks: readonly Buffer[], total: number): Buffer<ArrayBuffer> {
   const joined = Buffer.from(new ArrayBuffer(total))
   let offset = 0
   for (const chunk of chunks) {

@@ -1,4 +1,5 @@
 /** A request's input: its type, its limits, and how text becomes one. */
+import { constants } from 'node:buffer'
 import { RequestError } from '../inference/errors.ts'
 import type { Tensor, TensorSpec } from '../inference/tensor.ts'
 import type { ScoreFunction } from '../model/output_spec.ts'
@@ -37,6 +38,13 @@ export function checkImageCount(count: number): void {
 
 /** Longer text, in bytes, is parsed in a thread: it can take a second. */
 export const LONG_TEXT = 2 ** 16
+
+/** @throws RequestError 413 for more bytes than a string can have */
+export function checkTextSize(bytes: number): void {
+  if (bytes <= constants.MAX_STRING_LENGTH) return
+  const limit = Math.floor(constants.MAX_STRING_LENGTH / 2 ** 20)
+  throw new RequestError(413, `text may have at most ${limit} MB: send the tensor as bytes, with dims`)
+}
 
 /** Parses a body of one text format. */
 export interface TextReader {

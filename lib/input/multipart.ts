@@ -5,7 +5,7 @@ import multer, { MulterError, type StorageEngine } from 'multer'
 import { type AdmittedContext, bodyTooLarge } from '../http/admission.ts'
 import { messageOf, RequestError } from '../inference/errors.ts'
 import { releaseChunk } from '../workers/memory.ts'
-import { collect } from './body.ts'
+import { collect, requireUnread } from './body.ts'
 import { MAX_FILES } from './input.ts'
 
 const MAX_FIELDS = 20
@@ -36,8 +36,8 @@ export type FormReader = (ctx: AdmittedContext) => Promise<Form>
 function memoryStorage(maxBytes: number): StorageEngine {
   return {
     _handleFile({ context }, { stream }, done) {
-      const { reservation, bytes = 0 } = context as AdmittedContext
-      collect(stream, maxBytes - bytes, reservation).then((buffer) => {
+      const { reservation } = context as AdmittedContext
+      collect(stream, maxBytes, reservation).then((buffer) => {
         done(null, { buffer, size: buffer.length })
       }, done)
     },
@@ -61,7 +61,6 @@ export function createFormReader(maxBytes: number): FormReader {
       files: MAX_FILES,
       fields: MAX_FIELDS,
       parts: MAX_FILES + MAX_FIELDS,
-      fileSize: maxBytes,
       fieldSize: MAX_FIELD_BYTES,
       // names with brackets are not nested objects: building those can take very long
       fieldNestingDepth: 0,
@@ -72,6 +71,7 @@ export function createFormReader(maxBytes: number): FormReader {
   const parse = multer(options).any()
 
   return ({ req, res }) => {
+    requireUnread(req)
     checkBoundary(req.headers['content-type'] ?? '')
     if (req.headers['content-encoding']) {
       throw new RequestError(415, 'a multipart body must not have a Content-Encoding: send it uncompressed')
@@ -82,7 +82,7 @@ export function createFormReader(maxBytes: number): FormReader {
       parse(req, res, (error: unknown) => {
         removeListeners(parsers.get(req))
         // after an error, the parser may still read them
-        if (error) return reject(formError(error, maxBytes))
+        if (error) return reject(formError(error))
         chunks.forEach(releaseChunk)
         const files = (req.files ?? []) as Express.Multer.File[]
         resolve({
@@ -140,10 +140,9 @@ function lastValues(fields: Record<string, string | string[]> = {}): Record<stri
 }
 
 /** A form that cannot be parsed is the client's error: multer and busboy give no status of their own. */
-function formError(error: unknown, maxBytes: number): RequestError {
+function formError(error: unknown): RequestError {
   if (error instanceof RequestError) return error
   if (error instanceof MulterError) {
-    if (error.code === 'LIMIT_FILE_SIZE') return bodyTooLarge(maxBytes)
     if (error.code === 'LIMIT_FIELD_VALUE') {
       return new RequestError(
         413,

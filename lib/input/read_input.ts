@@ -1,18 +1,17 @@
 /** A request's input, image files or a tensor, in any form of the HTTP contract. Every predicting route reads it here. */
-import { constants } from 'node:buffer'
 import { FORMATS, imageFormat, otherFormat } from '../../preprocess/index.ts'
 import type { AdmittedContext } from '../http/admission.ts'
 import type { RequestContext } from '../http/context.ts'
 import { RequestError } from '../inference/errors.ts'
-import type { TensorSpec } from '../inference/tensor.ts'
+import { bytesPerElement, convert, type Tensor, type TensorSpec } from '../inference/tensor.ts'
 import type { ThreadPool } from '../workers/thread_pool.ts'
 import { CSV_READER, isNpy, tensorFromNpy } from './array_file.ts'
 import { readBody } from './body.ts'
-import { type Input, LONG_TEXT, type TextReader } from './input.ts'
+import { checkTextSize, type Input, LONG_TEXT, type TextReader } from './input.ts'
 import { JSON_READER, parseJson } from './json_body.ts'
 import { createFormReader, type Form, type Part } from './multipart.ts'
 import { checkQueryKeys, queryMetadata, queryTopK } from './query.ts'
-import { checkMetadata, type Metadata, tensorFromBytes, tensorFromText } from './tensor_body.ts'
+import { CONVERT, checkMetadata, type Metadata, tensorFromBytes, tensorFromText } from './tensor_body.ts'
 
 /**
  * Reads a request's input and reserves room in the queue for its samples.
@@ -41,10 +40,7 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
   /** Long text is parsed in a thread, because it can take a second. */
   async function parse(reader: TextReader, body: Buffer<ArrayBuffer>, ctx: RequestContext): Promise<Input> {
     if (body.length < LONG_TEXT) return reader.read({ body, spec })
-    if (body.length > constants.MAX_STRING_LENGTH) {
-      const limit = Math.floor(constants.MAX_STRING_LENGTH / 2 ** 20)
-      throw new RequestError(413, `text may have at most ${limit} MB: send the tensor as bytes, with dims`)
-    }
+    checkTextSize(body.length)
     return threads.run<Input>(reader.inThread, { body, spec }, ctx.signal, [body.buffer])
   }
 
@@ -64,13 +60,24 @@ export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOp
     throw unsupportedBody(body, ctx)
   }
 
+  /** In the dtype of the model's input; large ones are converted in a thread. */
+  async function converted(tensor: Tensor, { reservation, signal }: AdmittedContext): Promise<Tensor> {
+    const { dtype } = spec
+    reservation.countTensors(tensor.data.length * bytesPerElement(dtype))
+    if (tensor.data.byteLength < LONG_TEXT) return convert(tensor, dtype)
+    return threads.run<Tensor>(CONVERT, { tensor, dtype }, signal, [tensor.data.buffer as ArrayBuffer])
+  }
+
   return async (ctx) => {
     checkQueryKeys(ctx.req)
     const topK = queryTopK(ctx.req)
     const isForm = ctx.req.is('multipart/form-data')
     const input = isForm ? fromForm(await readForm(ctx), ctx, spec) : await readBare(ctx)
     ctx.reservation.reserve(input.images ? input.images.length : input.tensor.dims[0])
-    if (input.tensor) ctx.reservation.own(input.tensor.data.buffer as ArrayBuffer)
+    if (input.tensor) {
+      if (input.tensor.dtype !== spec.dtype) input.tensor = await converted(input.tensor, ctx)
+      ctx.reservation.own(input.tensor.data.buffer as ArrayBuffer)
+    }
     return topK === undefined ? input : { ...input, options: { ...input.options, topK } }
   }
 }

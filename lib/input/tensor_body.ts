@@ -5,11 +5,13 @@ import {
   bytesPerElement,
   convert,
   DTYPES,
+  type Dtype,
   fromBytes,
   sizeOf,
   type Tensor,
   type TensorSpec,
 } from '../inference/tensor.ts'
+import { threadFunction } from '../workers/thread_pool.ts'
 import { flatten, nestingOf } from './nested_lists.ts'
 import { checkSchema, DimsSchema, record } from './schema.ts'
 
@@ -29,7 +31,7 @@ export function checkMetadata(json: unknown): Metadata {
 
 /**
  * @param bytes little-endian, row-major
- * @returns [n, ...] in the dtype of the model's input
+ * @returns [n, ...] in the dtype of the bytes
  * @throws RequestError 400 when dims, dtype, the number of bytes and the model do not fit together
  */
 export function tensorFromBytes(bytes: Uint8Array, { dims, dtype }: Metadata, spec: TensorSpec): Tensor {
@@ -43,8 +45,15 @@ export function tensorFromBytes(bytes: Uint8Array, { dims, dtype }: Metadata, sp
       `${asked}, but the data has ${bytes.length}: send as many as the dims say, or other dims`,
     )
   }
-  return convert({ dtype: given, dims: fitted, data: fromBytes(given, bytes) }, spec.dtype)
+  return { dtype: given, dims: fitted, data: fromBytes(given, bytes) }
 }
+
+export const convertInThread = threadFunction(
+  ({ tensor, dtype }: { tensor: Tensor; dtype: Dtype }) => convert(tensor, dtype),
+  ({ data }) => [data],
+)
+/** `convert` in a thread. */
+export const CONVERT = { file: import.meta.filename, name: 'convertInThread' }
 
 /**
  * @param data numbers, nested or flat

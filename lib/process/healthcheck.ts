@@ -1,5 +1,6 @@
 /** The container's health check, without curl: exits with 0 if the server is ready. */
 import { readFileSync } from 'node:fs'
+import { isIPv6 } from 'node:net'
 import dotenv from 'dotenv'
 import { readCommand } from './command_line.ts'
 import { readSettings } from './settings.ts'
@@ -11,7 +12,8 @@ const program = command.indexOf('server.js')
 const { env, port } = readCommand(program < 0 ? [] : command.slice(program + 1))
 const { HOST, PORT } = readSettings({ ...process.env, ...env }, port)
 const host = HOST === '0.0.0.0' || HOST === '::' ? 'localhost' : HOST
-const isReady = await fetch(`http://${host}:${PORT}/readyz`).then(
+const name = isIPv6(host) ? `[${host}]` : host
+const isReady = await fetch(`http://${name}:${PORT}/readyz`).then(
   ({ ok }) => ok,
   () => false,
 )

@@ -4,6 +4,7 @@ import { onSignals } from '../cluster/signals.ts'
 import { type AppInstance, type HttpServer, listen } from '../http/http_server.ts'
 import { messageOf } from '../inference/errors.ts'
 import type { Log } from '../log/log.ts'
+import type { Model } from '../model/model_info.ts'
 import { isLoopback } from '../security/allowed_hosts.ts'
 import type { Settings } from './settings.ts'
 
@@ -12,20 +13,16 @@ const LAST_RUN_MS = 1000
 
 /** A loaded model, which a reload replaces. */
 interface LoadedModel {
-  readonly name: string
-  readonly device: string
-  /** whether its worker is running */
-  readonly isRunning: boolean
-  close(): Promise<void>
+  model: Model
+  /** @param isReady whether requests should be sent to this process */
+  createInstance(isReady: () => boolean): AppInstance
 }
 
-interface ServerParts<Loaded extends { model: LoadedModel }> {
+interface ServerParts {
   settings: Settings
   log: Log
   /** Load the model folder. */
-  load(): Promise<Loaded>
-  /** @param isReady whether requests should be sent to this process */
-  createInstance(loaded: Loaded, isReady: () => boolean): AppInstance
+  load(): Promise<LoadedModel>
   /** Release what does not belong to one model. */
   close(): Promise<void>
 }
@@ -39,13 +36,11 @@ interface ServerParts<Loaded extends { model: LoadedModel }> {
  *
  * @throws StartError when the model cannot be loaded or the address cannot be used
  */
-export async function runServer<Loaded extends { model: LoadedModel }>(
-  parts: ServerParts<Loaded>,
-): Promise<void> {
-  const { settings, log, createInstance } = parts
+export async function runServer(parts: ServerParts): Promise<void> {
+  const { settings, log } = parts
   let isStopping = false
   let http: HttpServer | undefined
-  let model: LoadedModel | undefined
+  let model: Model | undefined
 
   const loads = createLoader(parts.load, () => isStopping)
 
@@ -90,8 +85,8 @@ export async function runServer<Loaded extends { model: LoadedModel }>(
     log.info(`reloaded ${model.name} on ${model.device}`)
   }
 
-  function instanceFor(loaded: Loaded): AppInstance {
-    return createInstance(loaded, () => !isStopping && loaded.model.isRunning)
+  function instanceFor({ model, createInstance }: LoadedModel): AppInstance {
+    return createInstance(() => !isStopping && model.isRunning)
   }
 
   // first of all: the first process of a container ignores signals that it does not handle
@@ -124,16 +119,13 @@ async function exitAfter(work: unknown[], code: number, limitMs: number): Promis
   process.kill(process.pid, 'SIGKILL')
 }
 
-function createLoader<Loaded extends { model: LoadedModel }>(
-  load: () => Promise<Loaded>,
-  isStopping: () => boolean,
-) {
+function createLoader(load: ServerParts['load'], isStopping: () => boolean) {
   let settled: Promise<void> = Promise.resolve()
   return {
     /** Load a model, and close it if the process is stopping by then. */
-    next(): Promise<Loaded> {
+    next(): Promise<LoadedModel> {
       const loading = load()
-      const closeIfStopping = ({ model }: Loaded) => (isStopping() ? model.close() : undefined)
+      const closeIfStopping = ({ model }: LoadedModel) => (isStopping() ? model.close() : undefined)
       settled = loading.then(closeIfStopping, () => {})
       return loading
     },

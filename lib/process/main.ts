@@ -4,16 +4,15 @@ import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
 import dotenv from 'dotenv'
 import { metricsReader } from '../cluster/cluster_metrics.ts'
-import { superviseProcesses } from '../cluster/supervisor.ts'
+import { isFirstProcess, superviseProcesses } from '../cluster/supervisor.ts'
 import type { AppInstance } from '../http/http_server.ts'
 import type { Metrics } from '../http/metrics.ts'
 import { isHubReference } from '../hub/reference.ts'
-import type { BatcherOptions } from '../inference/batcher.ts'
 import { messageOf } from '../inference/errors.ts'
 import { keepWorkerLimits } from '../inference/session.ts'
 import { createLog, droppedLines, type Log } from '../log/log.ts'
 import { formatDescription } from '../model/description.ts'
-import type { Model } from '../model/model_info.ts'
+import type { Model, ModelEvents } from '../model/model_info.ts'
 import { ImageWorkers } from '../workers/image_workers.ts'
 import { helpText, readCommand } from './command_line.ts'
 import { runServer } from './lifecycle.ts'
@@ -21,13 +20,6 @@ import { rehearse } from './rehearsal.ts'
 import { readSettings, type Settings } from './settings.ts'
 import { unknownSettings } from './unknown_settings.ts'
 import { version } from './version.ts'
-
-export interface ModelEvents extends Pick<BatcherOptions, 'onWait' | 'onBatch'> {
-  /** called with each assumption that was made about the folder */
-  note: (message: string) => void
-  /** called when the inference worker died; it is replaced */
-  onWorkerExit?: (error: Error) => void
-}
 
 /** The parts of an app. */
 export interface AppParts {
@@ -50,8 +42,7 @@ export interface Factories {
 
 /** Run the command if Node was started with this module, as `server.js`, `server`, `.`, a link or `server.ts`. */
 export async function runIfMain(filename: string, factories: Factories): Promise<void> {
-  const started = process.argv[1]
-  if (started === undefined || createRequire(import.meta.url).resolve(started) !== filename) return
+  if (startedModule() !== filename) return
   try {
     await run(factories)
   } catch (error) {
@@ -62,6 +53,15 @@ export async function runIfMain(filename: string, factories: Factories): Promise
     console.error(`onnxpress: ${line}`)
     if (process.env.LOG_LEVEL === 'debug') console.error(error)
     process.exit(1)
+  }
+}
+
+/** The file that Node was started with; undefined if there is none, as with `node -`. */
+function startedModule(): string | undefined {
+  try {
+    return createRequire(import.meta.url).resolve(process.argv[1])
+  } catch {
+    return undefined
   }
 }
 
@@ -145,15 +145,17 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
   keepWorkerLimits()
   let metrics: Metrics | undefined
   let readMetrics: AppParts['readMetrics'] | undefined
+  let latest: Model | undefined
   const events = modelEvents(log, () => metrics)
   const workers = createWorkers(settings, () => metrics)
 
   /** Compare the model with its check.json later on, in one process of several. */
   async function check(model: Model): Promise<void> {
-    if (!model.checkPath || (cluster.worker && cluster.worker.id > 1)) return
+    if (!model.checkPath || !isFirstProcess()) return
     const { checkInBackground } = await import('../check/check_model.ts')
     const isBusy = () => workers.waiting + model.waiting > 0
     const { cases, differing } = await checkInBackground(model, settings.MAX_PIXELS, isBusy)
+    if (model !== latest) return
     metrics?.setCheck(cases, differing.length)
     if (differing.length === 0) return
     const names = differing.join(', ')
@@ -185,12 +187,13 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
         metrics = new Metrics(droppedLines).addProcess()
       }
       readMetrics ??= metricsReader(metrics.registry)
+      latest = model
       check(model).catch((error) => {
         if (model.isRunning) log.warn(`the model was not compared with check.json: ${messageOf(error)}`)
       })
-      return { model, metrics, readMetrics }
+      const parts = { model, workers, settings, log, metrics, readMetrics }
+      return { model, createInstance: (isReady) => createApp({ ...parts, isReady }) }
     },
-    createInstance: (loaded, isReady) => createApp({ ...loaded, workers, settings, log, isReady }),
     close: () => workers.close(),
   })
 }
@@ -215,5 +218,6 @@ export function modelEvents(log: Log, metrics: () => Metrics | undefined): Model
       metrics()?.workerRestarts.inc()
       log.error(`${error.message}: starting another`)
     },
+    onFailedRestart: (error) => log.error(`${error.message}: trying again`),
   }
 }

@@ -47,14 +47,19 @@ function oneOf<T extends string>(defaultValue: T, values: readonly T[], help: st
   return { default: defaultValue, range: values.join(', '), help, parse }
 }
 
+/** The items of a list with commas, in lower case. */
+function itemsOf(value: string): string[] {
+  return value
+    .toLowerCase()
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+}
+
 /** Host names without ports, in lower case. */
 function hostNames(help: string): Setting<readonly string[]> {
   const parse = (value: string) => {
-    const names = value
-      .toLowerCase()
-      .split(',')
-      .map((name) => name.trim().replace(/\.$/, ''))
-      .filter((name) => name !== '')
+    const names = itemsOf(value).map((name) => name.replace(/\.$/, ''))
     return names.every((name) => /^([\w-]+(\.[\w-]+)*|\[[\da-f:.]+\])$/.test(name)) ? names : undefined
   }
   return { default: [], shownDefault: 'none', range: 'host names, separated by commas', help, parse }
@@ -63,11 +68,7 @@ function hostNames(help: string): Setting<readonly string[]> {
 /** Origins as browsers send them, in lower case and without a path; or `*`. */
 function originList(help: string): Setting<readonly string[]> {
   const parse = (value: string) => {
-    const origins = value
-      .toLowerCase()
-      .split(',')
-      .map((origin) => origin.trim())
-      .filter((origin) => origin !== '')
+    const origins = itemsOf(value)
     const isOrigin = (text: string) =>
       /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
     return origins.every((origin) => origin === '*' || isOrigin(origin)) ? origins : undefined
@@ -76,8 +77,8 @@ function originList(help: string): Setting<readonly string[]> {
   return { default: [], shownDefault: 'none', range, help, parse }
 }
 
-export const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const
-export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
+const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const
+const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
 
 const BUNDLED_MODEL = fileURLToPath(new URL('../../models/mnist', import.meta.url))
 const CORES = availableParallelism()

@@ -5,13 +5,12 @@
 import { isIPv4 } from 'node:net'
 import type { RequestHandler } from 'express'
 import { RequestError } from '../inference/errors.ts'
-import { PROBES } from './bearer_auth.ts'
 
 /** A host name, IPv4 address or bracketed IPv6 address, and perhaps a port. */
 const HOST_HEADER = /^(\[[\da-f:.]+\]|[^\s:/?#@[\]]+)(?::\d*)?$/i
 
 /** Methods that only read; a page of another origin cannot read what they return. */
-const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
+export const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
 
 interface HostSettings {
   /** the address that the server listens on */
@@ -48,22 +47,22 @@ function isOwnOrigin(origin: string, host: string, allowed: ReadonlySet<string>)
 }
 
 /**
- * On a loopback address, 421 for a Host header that is neither a loopback name nor in ALLOWED_HOSTS, and 403 for a
- * POST or PUT from a page of another site, unless it is in CORS_ORIGINS. On any other address only the Host header is checked, if ALLOWED_HOSTS is
- * set, and not for probes: load balancers send them with an address as Host. Without these headers, as curl and
- * scripts send requests, nothing is refused.
+ * On a loopback address, 421 for a Host header that is neither a loopback name nor in ALLOWED_HOSTS, and 403 for a POST or
+ * PUT from a page of another site, unless it is in CORS_ORIGINS. On any other address only the Host header is checked, if
+ * ALLOWED_HOSTS is set, and not for probes: load balancers send them with an address as Host. Without these headers, as
+ * curl and scripts send requests, nothing is refused.
  *
- * @param probes paths of more probes
+ * @param probes paths of the probes
  */
 export function allowedHosts(
   { HOST, ALLOWED_HOSTS, CORS_ORIGINS: origins }: HostSettings,
-  probes: readonly string[] = [],
+  probes: readonly string[],
 ): RequestHandler {
   const isLocal = isLoopback(HOST)
   const allowed: ReadonlySet<string> = new Set(ALLOWED_HOSTS)
   const isAllowedOrigin = (origin: string, name: string) =>
     origins.includes('*') || origins.includes(origin) || isOwnOrigin(origin, name, allowed)
-  const exempt = new Set(isLocal ? [] : [...PROBES, ...probes])
+  const exempt = new Set(isLocal ? [] : probes)
   const isChecked = isLocal || allowed.size > 0
 
   return (req, _res, next) => {
@@ -73,7 +72,7 @@ export function allowedHosts(
     if (!isLocal || SAFE_METHODS.includes(req.method)) return next()
     // an allowed origin is also cross-site; browsers send the Origin with every POST and PUT
     const isForeign = origin === undefined ? site === 'cross-site' : !isAllowedOrigin(origin, name ?? '')
-    if (isForeign) throw crossOrigin(origin)
+    if (isForeign) throw foreignPage(origin)
     next()
   }
 }
@@ -86,7 +85,7 @@ function misdirected(host: string): RequestError {
   )
 }
 
-function crossOrigin(origin = 'another site'): RequestError {
+function foreignPage(origin = 'another site'): RequestError {
   return new RequestError(
     403,
     `the request comes from a page of ${origin}: expected a page of this server; to allow pages of another origin, add it to CORS_ORIGINS`,

@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { RequestError, serverStopping } from '../inference/errors.ts'
+import { retryAfter } from '../inference/rate.ts'
 import type { Signal } from '../inference/signal.ts'
 import type { FromDecoder, ToDecoder } from './decoder_process.ts'
 import { FairQueue } from './fair_queue.ts'
@@ -38,7 +39,7 @@ export class DecoderProcesses {
     return this.#queue.waiting + this.#largeQueue.waiting
   }
 
-  /** Estimated whole seconds until all of them are done. */
+  /** Estimated seconds until all of them are done. */
   get estimatedWaitSeconds(): number {
     return this.#queue.estimatedWaitSeconds + this.#largeQueue.estimatedWaitSeconds
   }
@@ -60,9 +61,15 @@ export class DecoderProcesses {
     })
   }
 
+  /** Not the image's fault: its processor time is limited in the process itself. */
+  #tooSlow(): RequestError {
+    const detail = `the image was not decoded within ${MAX_MS / 1000} seconds, because the machine is busy: try again later`
+    return new RequestError(503, detail, retryAfter(this.estimatedWaitSeconds))
+  }
+
   #tooManyLarge(): RequestError {
     const detail = `images of more than ${ORDINARY_PIXELS / 1e6} megapixels are decoded one at a time, and others are waiting: try again later, or send a smaller one`
-    return new RequestError(503, detail, { 'retry-after': String(this.#largeQueue.estimatedWaitSeconds) })
+    return new RequestError(503, detail, retryAfter(this.#largeQueue.estimatedWaitSeconds))
   }
 
   async #runLarge(task: ImageTask, signal: Signal): Promise<ImageResult> {
@@ -75,11 +82,14 @@ export class DecoderProcesses {
     if (this.#isClosed) throw serverStopping()
     const child = this.#take()
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => child.kill('SIGKILL'), MAX_MS)
+      let isLate = false
+      const timer = setTimeout(() => {
+        isLate = true
+        child.kill('SIGKILL')
+      }, MAX_MS)
       const onExit = () => {
         finish(0)
-        const detail = 'the image made its decoder crash: save it again as a JPEG or PNG'
-        reject(this.#isClosed ? serverStopping() : new RequestError(422, detail))
+        reject(this.#isClosed ? serverStopping() : isLate ? this.#tooSlow() : crashed())
       }
       const onError = () => {
         finish(0)
@@ -142,4 +152,8 @@ export class DecoderProcesses {
     this.#isClosed = true
     for (const child of [...this.#idle.keys(), ...this.#busy]) child.kill('SIGKILL')
   }
+}
+
+function crashed(): RequestError {
+  return new RequestError(422, 'the image made its decoder crash: save it again as a JPEG or PNG')
 }

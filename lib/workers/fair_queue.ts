@@ -30,7 +30,7 @@ export class FairQueue {
     return this.#waiting
   }
 
-  /** Estimated whole seconds until all waiting tasks are done. */
+  /** Estimated seconds until all waiting tasks are done. */
   get estimatedWaitSeconds(): number {
     return this.#rate.secondsFor(this.#waiting)
   }
@@ -66,6 +66,7 @@ export class FairQueue {
     this.#running++
     try {
       const result = await task()
+      // so many are done in this time, since they run at once
       this.#rate.record(this.#limit, performance.now() - startedAt)
       return result
     } finally {

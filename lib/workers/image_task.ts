@@ -42,7 +42,7 @@ const STATUSES = { unsupported: 415, 'too-large': 413, 'too-complex': 413, broke
  *
  * @throws RequestError 413, 415
  */
-export function runFast(task: ImageTask): ImageOutcome {
+function runFast(task: ImageTask): ImageOutcome {
   const { file, recipe, maxPixels } = task
   try {
     const image = openFast(file, recipe, { maxPixels })

@@ -40,7 +40,7 @@ export class ImageWorkers {
     return this.threads.waiting + this.#processes.waiting
   }
 
-  /** Estimated whole seconds until all of them are done. */
+  /** Estimated seconds until all of them are done. */
   get estimatedWaitSeconds(): number {
     return Math.max(this.threads.estimatedWaitSeconds, this.#processes.estimatedWaitSeconds)
   }

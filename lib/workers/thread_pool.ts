@@ -79,7 +79,7 @@ export class ThreadPool {
     return this.#queue.waiting
   }
 
-  /** Estimated whole seconds until all waiting tasks are done. */
+  /** Estimated seconds until all waiting tasks are done. */
   get estimatedWaitSeconds(): number {
     return this.#queue.estimatedWaitSeconds
   }

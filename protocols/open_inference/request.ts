@@ -4,7 +4,7 @@ import type { AdmittedContext } from '../../lib/http/admission.ts'
 import { RequestError } from '../../lib/inference/errors.ts'
 import { bytesPerElement, sizeOf, type Tensor, type TensorSpec, toBytes } from '../../lib/inference/tensor.ts'
 import { readBody } from '../../lib/input/body.ts'
-import { LONG_TEXT } from '../../lib/input/input.ts'
+import { checkTextSize, LONG_TEXT } from '../../lib/input/input.ts'
 import { checkJsonSize } from '../../lib/input/json_body.ts'
 import { checkSchema, DimsSchema, ListSchema, record, shortList } from '../../lib/input/schema.ts'
 import { maxUploadBytes } from '../../lib/process/settings.ts'
@@ -87,6 +87,7 @@ export function createInferenceReader({ model, settings, threads }: Service) {
   return async (ctx: AdmittedContext): Promise<Inference> => {
     const body = await readBody(ctx.req, maxBytes, ctx.reservation)
     const jsonLength = readJsonLength(ctx.req.get(JSON_LENGTH_HEADER), body.length)
+    checkTextSize(jsonLength ?? body.length)
     const task: Task = { body, jsonLength, graph: { input, outputs } }
     const inference = await ((jsonLength ?? body.length) < LONG_TEXT
       ? readTask(task)

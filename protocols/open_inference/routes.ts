@@ -1,11 +1,9 @@
 /** The Open Inference Protocol V2 of KServe, Triton and MLServer, with binary tensors and classification. */
-import type { RequestContext } from '../../lib/http/context.ts'
 import type { ErrorShape } from '../../lib/http/error_response.ts'
 import type { AddRoute, Handler } from '../../lib/http/routes.ts'
 import type { TensorSpec } from '../../lib/inference/tensor.ts'
-import { serverTiming } from '../../lib/inference/timings.ts'
 import { version } from '../../lib/process/version.ts'
-import { ofModel, type Service } from '../service.ts'
+import { ofModel, type Service, sendReadiness } from '../service.ts'
 import { createInferenceReader } from './request.ts'
 import { sendOutputs } from './response.ts'
 import { DATATYPES } from './tensors.ts'
@@ -25,7 +23,7 @@ export function addOpenInference(service: Service): void {
     const { id, input, outputs } = await readInference(ctx)
     const names = outputs.map(({ spec }) => spec.name)
     const results = await model.infer(input, names, ctx)
-    ctx.res.set('server-timing', serverTiming(ctx.timings))
+    ctx.setServerTiming()
     sendOutputs(ctx.res, model, id, outputs, results)
   })
   const metadata = {
@@ -56,12 +54,7 @@ export function addOpenInference(service: Service): void {
 }
 
 const INTERFACE = { summary: 'The inputs and outputs of the graph', response: 'object' } as const
-const READINESS = { summary: 'Whether the model answers', response: 'readiness', errors: [503] } as const
-
-function sendReadiness({ res }: RequestContext, { isReady }: Service, name?: string): void {
-  const ready = isReady()
-  res.status(ready ? 200 : 503).json({ name, ready })
-}
+const READINESS = { summary: 'Whether the model answers', response: 'readiness', otherStatus: 503 } as const
 
 function addServerRoutes(service: Service, route: AddRoute): void {
   route(

@@ -24,6 +24,7 @@ const MEANINGS: Record<number, string> = {
   503: 'The queue is full, or the server is stopping: try again later.',
   504: 'There was no result in time.',
 }
+const NOT_READY = 'The server is stopping, or its model is being loaded again.'
 /** Possible errors of every body. */
 const BODY_ERRORS = [400, 408, 413, 415, 422, 500, 503, 504]
 
@@ -125,6 +126,7 @@ class Document {
       ...(needsToken ? [401] : []),
       ...(doc.errors ?? []),
     ].sort()
+    const success = { description: 'Success.', headers: HEADERS, content: RESPONSES[doc.response] }
     return {
       tags: [protocol.name],
       operationId: [method, ...(path.match(/\w+/g) ?? ['page'])].join('_'),
@@ -138,15 +140,14 @@ class Document {
       ],
       ...(body && { requestBody: { required: true, content: this.#bodies[body] } }),
       responses: {
-        200: { description: 'Success.', headers: HEADERS, content: RESPONSES[doc.response] },
+        200: success,
+        ...(doc.otherStatus && { [doc.otherStatus]: { ...success, description: NOT_READY } }),
         ...Object.fromEntries(statuses.map((status) => [status, this.#error(status, protocol.error)])),
       },
     }
   }
 
-  #error(status: number, protocolSchema: string): Json {
-    // the token is checked before the protocol is known
-    const schema = status === 401 ? 'Problem' : protocolSchema
+  #error(status: number, schema: string): Json {
     const name = `${schema}${status}`
     const type = schema === 'Problem' ? 'application/problem+json' : 'application/json'
     const content = { [type]: { schema: ref(schema) } }
