@@ -8,14 +8,15 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { freePort, ROOT } from '../test/running_server.ts'
 import { ATTACKS, type Attack, type LogTarget, type Target } from './attacks.ts'
-import { median, type Payload } from './load.ts'
+import { median } from './load.ts'
 import { CONTAINER } from './memory.ts'
 import { type Outcome, percentile, send } from './open_loop.ts'
+import { PNG, TENSOR_BYTES } from './payloads.ts'
 import { memoryMb, processTree } from './processes.ts'
 
 const ATTACKERS = 4
@@ -184,12 +185,6 @@ const fewest = (values: number[]) => Math.min(...values)
 
 // ---------------------------------------------------------------------------------------------------- one attack
 
-const PNG: Payload = { path: '/predict', body: readFileSync(`${ROOT}/models/mnist/sample.png`) }
-const TENSOR: Payload = {
-  path: '/predict?dims=1,28,28',
-  body: Buffer.from(new Float32Array(784).fill(0.5).buffer),
-}
-
 async function measure(attack: Attack): Promise<Result> {
   const attacker = await attack.prepare()
   const server = await start(attack.log ?? 'discarded')
@@ -201,7 +196,7 @@ async function measure(attack: Attack): Promise<Result> {
     isOver: () => isOver,
     ask: (payload) => attacks.count(send(server.url, payload)),
   }
-  for (let i = 0; i < 10; i++) await send(server.url, i % 2 ? PNG : TENSOR) // the first requests compile the code
+  for (let i = 0; i < 10; i++) await send(server.url, i % 2 ? PNG : TENSOR_BYTES) // the first requests compile the code
   const samples = watchResources(server.child.pid!, () => isMeasured)
   const clients = [
     repeat(
@@ -220,7 +215,7 @@ async function measure(attack: Attack): Promise<Result> {
       tensor,
       () => isMeasured,
       30,
-      () => send(server.url, TENSOR),
+      () => send(server.url, TENSOR_BYTES),
     ),
     ...Array.from({ length: ATTACKERS }, () => attacker(target)),
   ]

@@ -6,8 +6,8 @@
  */
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join as pathOf } from 'node:path'
-import { join } from '../lib/input/body.ts'
+import { join } from 'node:path'
+import { concatenateAligned } from '../lib/input/body.ts'
 import { readSettings } from '../lib/process/settings.ts'
 import { loadRecipe, preprocess, type Recipe } from '../preprocess/index.ts'
 import { dimsOf, MODELS } from './servers.ts'
@@ -31,18 +31,18 @@ async function rate(work: () => Promise<unknown>): Promise<number> {
 }
 
 for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
-  const folder = pathOf(MODELS, name)
-  const tensor = readFileSync(pathOf(folder, 'tensor'))
+  const folder = join(MODELS, name)
+  const tensor = readFileSync(join(folder, 'tensor'))
   const dims = dimsOf(name)
   let best = 0
   for (const threads of [1, CORES]) {
-    const session = await ort.InferenceSession.create(pathOf(folder, 'model.onnx'), {
+    const session = await ort.InferenceSession.create(join(folder, 'model.onnx'), {
       intraOpNumThreads: threads,
     })
     const rates: string[] = []
     for (const batch of [1, 8, 32]) {
       const tensors = Array.from({ length: batch }, () => tensor)
-      const data = new Float32Array(join(tensors, batch * tensor.length).buffer)
+      const data = new Float32Array(concatenateAligned(tensors, batch * tensor.length).buffer)
       const input = { pixel_values: new ort.Tensor('float32', data, [batch, ...dims]) }
       const perSecond = batch * (await rate(() => session.run(input)))
       if (threads === CORES) best = Math.max(best, perSecond)
@@ -52,7 +52,7 @@ for (const name of [...new Set(WORKLOADS.map(({ model }) => model))]) {
     await session.release()
   }
 
-  const file = readFileSync(pathOf(folder, 'image'))
+  const file = readFileSync(join(folder, 'image'))
   const { MAX_PIXELS: maxPixels } = readSettings({})
   const recipe = loadRecipe(folder)
   if (!recipe) throw new Error(`${folder} takes no images`)

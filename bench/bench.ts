@@ -7,15 +7,11 @@
 import { cpus } from 'node:os'
 import sharp from 'sharp'
 import { startServer } from '../test/running_server.ts'
-import { load, median, multipart } from './load.ts'
+import { load, median } from './load.ts'
 import { CONTAINER, residentMb } from './memory.ts'
+import { TENSOR_FORM } from './payloads.ts'
 
 const ROUNDS = 12
-
-const tensor = multipart('/predict', {
-  metadata: '{"dims":[1,28,28]}',
-  data: Buffer.from(new Float32Array(784).fill(0.5).buffer),
-})
 
 function range(values: number[], digits = 0): string {
   const [low, high] = [Math.min(...values), Math.max(...values)]
@@ -39,7 +35,7 @@ async function memory(name: string, env: Record<string, string>): Promise<void> 
   const idle = residentMb(server)
   let requests = 0
   while (requests < 10_000) {
-    const { perSecond } = await load(server.url, tensor, 64, 2)
+    const { perSecond } = await load(server.url, TENSOR_FORM, 64, 2)
     requests += perSecond * 2
   }
   const used = `${residentMb(server).toFixed(0)} MB after ${Math.round(requests)} tensor requests`
@@ -56,13 +52,13 @@ async function ceiling(): Promise<void> {
       ['ours', ours],
       ['constant', constant],
     ] as const) {
-      const { perSecond, errors } = await load(url, tensor, 64, 2)
+      const { perSecond, errors } = await load(url, TENSOR_FORM, 64, 2)
       if (errors > 0) throw new Error(`${name}: ${errors} errors`)
       if (round >= 0) rates[name].push(perSecond) // the first round warms up
     }
   }
   const ratios = rates.ours.map((rate, round) => rate / rates.constant[round])
-  console.log(`/predict, multipart tensor, 64 connections: ${range(rates.ours)} requests/s`)
+  console.log(`/predict, multipart TENSOR_FORM, 64 connections: ${range(rates.ours)} requests/s`)
   console.log(
     `the same with a constant response: ${range(rates.constant)} requests/s; ratio ${range(ratios, 2)}`,
   )

@@ -7,8 +7,8 @@
 import { setTimeout } from 'node:timers/promises'
 import { startNginx } from '../test/nginx.ts'
 import { startServer } from '../test/running_server.ts'
-import { multipart } from './load.ts'
 import { send } from './open_loop.ts'
+import { TENSOR_FORM } from './payloads.ts'
 
 const TIMES = Number(process.argv[2] ?? 20)
 const CLIENTS = 16
@@ -20,13 +20,9 @@ const nginx = await startNginx(PORTS.map((port) => `127.0.0.1:${port}`))
 
 let isOver = false
 const statuses = new Map<number, number>()
-const payload = multipart('/predict', {
-  metadata: '{"dims":[1,28,28]}',
-  data: Buffer.from(new Float32Array(784).fill(0.5).buffer),
-})
 const clients = Array.from({ length: CLIENTS }, async () => {
   while (!isOver) {
-    const { status } = await send(nginx.url, payload)
+    const { status } = await send(nginx.url, TENSOR_FORM)
     statuses.set(status, (statuses.get(status) ?? 0) + 1)
   }
 })

@@ -30,11 +30,7 @@ const random = randomNumbers(SEED)
 const below = (limit: number) => Math.floor(random() * limit)
 const oneOf = <T>(values: readonly T[]): T => values[below(values.length)]
 
-interface Seed extends Payload {
-  headers?: Record<string, string>
-}
-
-async function seeds(): Promise<Seed[]> {
+async function seeds(): Promise<Payload[]> {
   const image = sharp(readFileSync('models/mnist/sample.png')).resize(40, 30)
   const images = await Promise.all([
     image.clone().jpeg().toBuffer(),
@@ -46,7 +42,7 @@ async function seeds(): Promise<Seed[]> {
   ])
   const digit = Buffer.from(Float32Array.from({ length: 784 }, () => random()).buffer)
   const numbers = Array.from({ length: 784 }, (_, i) => i / 784)
-  const json = (path: string, value: unknown): Seed => ({
+  const json = (path: string, value: unknown): Payload => ({
     path,
     contentType: 'application/json',
     body: Buffer.from(JSON.stringify(value)),
@@ -99,7 +95,7 @@ const TOKENS = [
 ].map((text) => Buffer.from(text))
 
 /** A copy with one to eight changes. */
-function mutate(body: Buffer, others: Seed[]): Buffer {
+function mutate(body: Buffer, others: Payload[]): Buffer {
   let bytes = Buffer.from(body)
   for (let changes = 1 + below(8); changes > 0; changes--) {
     const at = below(bytes.length + 1)
@@ -174,7 +170,7 @@ const QUERIES: Record<string, readonly string[]> = {
 const sendable = (text: Buffer, bad: RegExp) => text.toString('latin1').replace(bad, '')
 
 /** The request with another body, header or query. */
-function mutateRequest(seed: Seed, others: Seed[]): Seed {
+function mutateRequest(seed: Payload, others: Payload[]): Payload {
   let { path } = seed
   let headers: Record<string, string> = {
     'content-type': seed.contentType ?? 'application/octet-stream',
@@ -213,7 +209,7 @@ interface Outcome {
   text: string
 }
 
-function ask(server: RunningServer, { path, contentType, headers, body }: Seed): Promise<Outcome> {
+function ask(server: RunningServer, { path, contentType, headers, body }: Payload): Promise<Outcome> {
   const startedAt = performance.now()
   return new Promise((resolve, reject) => {
     const req = request(server.url + path, {

@@ -6,12 +6,12 @@
  */
 import { execFileSync } from 'node:child_process'
 import { setTimeout } from 'node:timers/promises'
-import sharp from 'sharp'
 import { startServer } from '../test/running_server.ts'
 import { printWithLimit } from './limits.ts'
 import type { Payload } from './load.ts'
 import { CONTAINER, residentMb } from './memory.ts'
 import { closedLoop, type Outcome, openLoop, percentile } from './open_loop.ts'
+import { noiseImage } from './payloads.ts'
 
 const SECONDS = Number(process.argv[2] ?? 60)
 const MAX_QUEUE = 200
@@ -89,17 +89,7 @@ const number = Buffer.from(Float32Array.of(5).buffer)
 const SLOW = { MODEL_DIR: 'test/fixtures/models/slow' }
 await overload('a slow model', SLOW, { path: '/predict?dims=1,1', body: number })
 await overload('no batching', { ...SLOW, MAX_BATCH_SIZE: '1' }, { path: '/predict?dims=1,1', body: number })
-const photo = await sharp({
-  create: {
-    width: 1200,
-    height: 900,
-    channels: 3,
-    background: '#567',
-    noise: { type: 'gaussian', mean: 128, sigma: 40 },
-  },
-})
-  .jpeg()
-  .toBuffer()
+const photo = await noiseImage(1200, 900).jpeg().toBuffer()
 await overload(
   `photos of 1200x900, ${(photo.length / 1e6).toFixed(1)} MB`,
   {},

@@ -2,7 +2,7 @@
  * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
  *
  * Writes bench/results.jsonl, from which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, Java 17 for
- * TorchServe, and 85 minutes. The first run installs the peers.
+ * TorchServe, and 90 minutes. The first run installs the peers.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -25,7 +25,7 @@ import {
   program,
   readPrediction,
 } from './servers.ts'
-import { ROUNDS, WORKLOADS, type Workload } from './workloads.ts'
+import { ROUNDS, WARM_UP, WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
 
@@ -150,7 +150,9 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       try {
         const server = await start(contender, workload)
         servers.push(server)
-        await load(server.url, server.payload, 16, workload.warmUpSeconds)
+        for (const connections of WARM_UP.connections) {
+          await load(server.url, server.payload, connections, WARM_UP.seconds)
+        }
         pause(server.running)
       } catch (error) {
         console.log(`  skipped: ${String(error).slice(0, 300)}`)

@@ -6,24 +6,19 @@
  * growth of the medians after minute 5.
  */
 import { setTimeout } from 'node:timers/promises'
-import sharp from 'sharp'
 import { startServer } from '../test/running_server.ts'
 import { printWithLimit } from './limits.ts'
 import { multipart, type Payload } from './load.ts'
 import { CONTAINER, residentMb } from './memory.ts'
 import { percentile, send } from './open_loop.ts'
+import { noiseImage, TENSOR_BYTES, TENSOR_FORM } from './payloads.ts'
 
 const MINUTES = Number(process.argv[2] ?? 15)
 const CLIENTS = 16
 
 async function payloads(): Promise<{ good: Payload[]; garbage: Payload[] }> {
   const good: Payload[] = []
-  const tensor = Buffer.from(new Float32Array(784).fill(0.5).buffer)
-  for (let i = 0; i < 30; i++) {
-    good.push(multipart('/predict', { metadata: '{"dims":[1,28,28]}', data: tensor }))
-    good.push({ path: '/predict?dims=1,28,28', body: tensor })
-  }
-  const noise = { type: 'gaussian', mean: 128, sigma: 40 } as const
+  for (let i = 0; i < 30; i++) good.push(TENSOR_FORM, TENSOR_BYTES)
   for (const [width, height] of [
     [28, 28],
     [250, 250],
@@ -31,7 +26,7 @@ async function payloads(): Promise<{ good: Payload[]; garbage: Payload[] }> {
     [1200, 900],
     [1024, 3000],
   ]) {
-    const image = sharp({ create: { width, height, channels: 3, background: '#567', noise } })
+    const image = noiseImage(width, height)
     const files = await Promise.all([
       image.clone().jpeg().toBuffer(),
       image.clone().png().toBuffer(),

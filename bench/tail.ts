@@ -9,11 +9,11 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import sharp from 'sharp'
-import { ROOT, type RunningServer, startServer } from '../test/running_server.ts'
-import { load, median, multipart, type Payload } from './load.ts'
+import { type RunningServer, startServer } from '../test/running_server.ts'
+import { load, median, type Payload } from './load.ts'
 import { residentMb } from './memory.ts'
 import { openLoop, percentile, send, summary } from './open_loop.ts'
+import { noiseImage, PNG, TENSOR_BYTES, TENSOR_FORM } from './payloads.ts'
 import { cpuSeconds } from './processes.ts'
 
 const { values, positionals } = parseArgs({
@@ -23,14 +23,11 @@ const { values, positionals } = parseArgs({
 const ROUNDS = Number(values.rounds)
 const FIRST = 500
 
-const tensor = Buffer.from(new Float32Array(784).fill(0.5).buffer)
-const noise = { type: 'gaussian', mean: 128, sigma: 40 } as const
-const photo = sharp({ create: { width: 1200, height: 900, channels: 3, background: '#567', noise } })
 const PAYLOADS: Record<string, Payload> = {
-  'tensor, form': multipart('/predict', { metadata: '{"dims":[1,28,28]}', data: tensor }),
-  'tensor, bytes': { path: '/predict?dims=1,28,28', body: tensor },
-  PNG: { path: '/predict', body: readFileSync(`${ROOT}/models/mnist/sample.png`) },
-  'photo of 1 megapixel': { path: '/predict', body: await photo.jpeg().toBuffer() },
+  'tensor, form': TENSOR_FORM,
+  'tensor, bytes': TENSOR_BYTES,
+  PNG,
+  'photo of 1 megapixel': { path: '/predict', body: await noiseImage(1200, 900).jpeg().toBuffer() },
 }
 
 /** Share of the machine's processor time in use while this program sleeps, 0 to 1. */
