@@ -41,7 +41,7 @@ export function createGallery({ model, onSelect }) {
     tile.className = error ? 'bad' : isUnsure(result) ? 'unsure' : ''
     if (error) {
       outcome.title = error
-      return setText(outcome, `not read: ${error.replace(`${input.name}: `, '')}`)
+      return setText(outcome, `failed: ${error.replace(`${input.name}: `, '')}`)
     }
     const text = resultText(result, model())
     const score = result.label === undefined ? [] : [element('small', {}, scoreText(result.predictions[0]))]

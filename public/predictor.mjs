@@ -89,12 +89,12 @@ export function createPredictor(page) {
       } catch (error) {
         if (error instanceof Unreachable && breaks < MAX_BREAKS) {
           breaks++
-          page.onWait('The server is not responding. Waiting for it')
+          page.onWait('The server is not responding. Retrying')
           await untilReady(options.signal)
           await page.onReconnect()
         } else if (error instanceof HttpError && error.status === 503) {
           const seconds = error.retryAfter || 1
-          page.onWait(`${error.message} (asking again in ${seconds} s)`)
+          page.onWait(`${error.message} (retrying in ${seconds} s)`)
           await wait(seconds * 1000, options.signal)
         } else throw error
       }

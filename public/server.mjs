@@ -39,14 +39,14 @@ export async function request(path, options = {}) {
   const headers = { ...options.headers, ...(token && { authorization: `Bearer ${token}` }) }
   const response = await fetch(path, { ...options, headers }).catch((error) => {
     if (error.name === 'AbortError') throw error
-    throw new Unreachable('the server does not answer')
+    throw new Unreachable('the server is not responding')
   })
   if (response.ok) return response
   const { detail } = await response.json().catch(() => ({}))
   const retryAfter = Number(response.headers.get('retry-after')) || 0
   throw new HttpError(
     response.status,
-    detail ?? `the server says ${response.status} ${response.statusText}`,
+    detail ?? `the server responded with ${response.status} ${response.statusText}`,
     retryAfter,
   )
 }

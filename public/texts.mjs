@@ -51,7 +51,7 @@ function sublineOf(model) {
   if (kind === 'regression') return `The model predicts ${answerText(kind, labels)}.`
   const names = labels.slice(0, MAX_NAMES).join(', ')
   const more = labels.length - MAX_NAMES
-  return `The model knows ${more > 0 ? `${names} and ${more.toLocaleString('en')} more` : names}.`
+  return `Classes: ${more > 0 ? `${names} and ${more.toLocaleString('en')} more` : names}.`
 }
 
 function inputText({ takesImages, dtype, dims }) {

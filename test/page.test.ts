@@ -350,7 +350,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       const outcomes = await page.locator('#tiles .outcome').allInnerTexts()
       const { label, score } = await predict<Prediction>(mnist, bytes)
       for (const [k, outcome] of outcomes.entries()) {
-        if (k === 50) assert.match(outcome, /^not read: .*is not in a known format/)
+        if (k === 50) assert.match(outcome, /^failed: .*is not in a known format/)
         else assert.equal(outcome, `${label}\n${(100 * score).toFixed(1)}%`)
       }
       assert.equal(outcomes.length, 100)
@@ -382,7 +382,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       }
       const floods = Array.from({ length: 8 }, flood)
       await page.locator('#numbers').fill('7')
-      const retry = page.locator('#message').getByText(/asking again in \d+ s/)
+      const retry = page.locator('#message').getByText(/retrying in \d+ s/)
       while (!(await retry.isVisible())) {
         await page.locator('#numbers-form button').click()
         await Promise.race([retry.waitFor(), untilIdle(page)])
@@ -402,7 +402,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       expectErrors()
       await first.stop()
       await drawDigit(page, 7, STYLES.plain)
-      await page.locator('#message').getByText('The server is not responding. Waiting for it').waitFor()
+      await page.locator('#message').getByText('The server is not responding. Retrying').waitFor()
       assert.deepEqual(await violations(page), [])
       await start({ PORT: port })
       await untilLabel(page, '7')
@@ -687,7 +687,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await untilIdle(page)
       const tiles = page.locator('#tiles button')
       const names = () => page.locator('#tiles .file').allInnerTexts()
-      assert.match(await tiles.first().innerText(), /not read: .*is not in a known format/)
+      assert.match(await tiles.first().innerText(), /failed: .*is not in a known format/)
       assert.equal(await page.locator('#tiles .bad').count(), 1)
       assert.match((await page.locator('#tiles [aria-current]').innerText()) ?? '', /dusk/)
       assert.match(await page.locator('#label').innerText(), new RegExp(results[0].label))
