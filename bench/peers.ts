@@ -25,7 +25,7 @@ import {
   program,
   readPrediction,
 } from './servers.ts'
-import { ROUNDS, WARM_UP, WORKLOADS, type Workload } from './workloads.ts'
+import { ROUNDS, WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
 
@@ -150,9 +150,8 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       try {
         const server = await start(contender, workload)
         servers.push(server)
-        for (const connections of WARM_UP.connections) {
-          await load(server.url, server.payload, connections, WARM_UP.seconds)
-        }
+        const { seconds, connections } = workload.warmUp
+        for (const each of connections) await load(server.url, server.payload, each, seconds)
         pause(server.running)
       } catch (error) {
         console.log(`  skipped: ${String(error).slice(0, 300)}`)

@@ -3,7 +3,6 @@ import { writeFileSync } from 'node:fs'
 import { bestRate, median } from './load.ts'
 import { type Measured, type Results, readResults } from './results.ts'
 import { CONTENDERS, isPeer } from './servers.ts'
-import { WARM_UP } from './workloads.ts'
 
 const results = readResults()
 if (!results) throw new Error('there is no bench/results.jsonl: run npm run bench:peers first')
@@ -128,8 +127,9 @@ ${panels.join('\n')}
 
 const { date, machine, versions, installedMb } = results
 const sections = results.workloads.map(
-  ({ workload: { name, title, seconds }, measured }) =>
-    `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number; medians (lowest-highest).\n\n` +
+  ({ workload: { name, title, seconds, warmUp }, measured }) =>
+    `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number, after ${warmUp.seconds} s of requests ` +
+    `from ${warmUp.connections.join(' connections, and as long from ')}; medians (lowest-highest).\n\n` +
     `${throughput(measured)}\n\n${latency(measured)}\n`,
 )
 const text = `# Side by side on one machine
@@ -144,8 +144,6 @@ ${ratios(results)}
 
 - The servers of a workload take turns in several rounds, while the others are paused. Another server begins each round,
   and each turn starts with a second that is not measured. wrk runs on the same machine and shares its processors.
-- Before the first round, each server gets requests for ${WARM_UP.connections.length * WARM_UP.seconds} seconds, half of
-  them from ${WARM_UP.connections.join(' connections, half from ')}.
 - The first response of each server is checked against PyTorch's.
 - *Cores* is the processor time of all processes of a server at 64 connections.
 - *Start* is the time to the first correct response. The first server to use a library may read it from the disk, the others

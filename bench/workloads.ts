@@ -8,13 +8,15 @@ export interface Workload {
   kind: Kind
   /** per measurement */
   seconds: number
+  /** before the first measurement: for so many seconds from each number of connections */
+  warmUp: { seconds: number; connections: number[] }
 }
 
 /** Measurements of each number, of which the median counts. */
 export const ROUNDS = 5
 
-/** Before the first measurement: compilers make the first seconds slow, and what 16 connections use is not what one uses. */
-export const WARM_UP = { seconds: 8, connections: [16, 1] }
+/** Compilers make the first seconds slow, and what 16 connections use is not what one uses. */
+const warmUp = { seconds: 8, connections: [16, 1] }
 
 export const WORKLOADS: Workload[] = [
   {
@@ -23,6 +25,7 @@ export const WORKLOADS: Workload[] = [
     model: 'mnist',
     kind: 'tensor',
     seconds: 2,
+    warmUp,
   },
   {
     name: 'b',
@@ -30,6 +33,7 @@ export const WORKLOADS: Workload[] = [
     model: 'mnist',
     kind: 'image',
     seconds: 2,
+    warmUp,
   },
   {
     name: 'c1',
@@ -37,6 +41,7 @@ export const WORKLOADS: Workload[] = [
     model: 'mobilenet_v3_large',
     kind: 'image',
     seconds: 4,
+    warmUp,
   },
   {
     name: 'c2',
@@ -44,6 +49,7 @@ export const WORKLOADS: Workload[] = [
     model: 'resnet18',
     kind: 'image',
     seconds: 4,
+    warmUp,
   },
   {
     name: 'd',
@@ -51,5 +57,6 @@ export const WORKLOADS: Workload[] = [
     model: 'resnet50',
     kind: 'tensor',
     seconds: 6,
+    warmUp,
   },
 ]
