@@ -156,7 +156,7 @@ ${ratios(results)}
 - Failed requests do not count as answered. With 64 connections and a heavy model, a few seconds are only a few batches,
   and a batch that is unfinished at the end does not count.
 
-One machine, one day: compare the ratios.
+One machine: compare the ratios within a workload.
 
 ${sections.join('\n')}
 ## How each is set up
