@@ -67,8 +67,9 @@ export async function openGeneral(bytes: Uint8Array, format: ImageFormat): Promi
     limitInputChannels: MAX_CHANNELS,
   })
   const { autoOrient, space, depth, orientation: exif, xmp } = await image.metadata().catch(broken)
-  // besides that in Exif data, which libvips applies; those of PNG files are left out above
-  const fromXmp = exif === undefined ? xmpOrientation(xmp) : 1
+  // besides that in Exif data, which libvips applies; those of PNG files are left out above. An AVIF file's is not known:
+  // libvips applies it, and says nothing
+  const fromXmp = exif === undefined && format !== 'avif' ? xmpOrientation(xmp) : 1
   const orientation = orientationOf(format === 'png' ? pngOrientation(given) : fromXmp)
   return {
     ...orientSize(autoOrient, orientation),

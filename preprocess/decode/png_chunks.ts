@@ -59,7 +59,8 @@ export function readChunks(file: Buffer): PngFile {
       crc32(file.subarray(start + 4, end - TAIL_BYTES)) === file.readUInt32BE(end - TAIL_BYTES),
     )
     requireSupported(!UNSUPPORTED.includes(name))
-    requireSupported(!isText(name, body, EXIF_TEXT) && !isText(name, body, XMP_TEXT))
+    requireSupported(!isText(name, body, EXIF_TEXT))
+    if (isText(name, body, XMP_TEXT)) requireSupported(xmpOrientation(unpack(name, body, XMP_TEXT)) === 1)
     if (name === 'IEND') {
       requireSupported(header)
       return { header, palette, data }

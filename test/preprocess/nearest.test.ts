@@ -1,8 +1,24 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { nearest } from '../../preprocess/config/nearest.ts'
+import { editDistance, nearest } from '../../preprocess/config/nearest.ts'
 
 const NAMES = ['HOST', 'PORT', 'DEVICE', 'MAX_UPLOAD_MB', 'MAX_BATCH_SIZE', 'TOP_K']
+
+for (const [from, to, edits] of [
+  ['', '', 0],
+  ['', 'abc', 3],
+  ['abc', 'abc', 0],
+  ['abc', 'ab', 1],
+  ['abc', 'axc', 1],
+  ['abc', 'acb', 1],
+  ['PROT', 'PORT', 1],
+  ['kitten', 'sitting', 3],
+] as const) {
+  test(`${edits} edits lead from "${from}" to "${to}", and back`, () => {
+    assert.equal(editDistance(from, to), edits)
+    assert.equal(editDistance(to, from), edits)
+  })
+}
 
 for (const [name, expected] of [
   ['PROT', 'PORT'],

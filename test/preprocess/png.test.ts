@@ -89,11 +89,20 @@ function withPaletteLast(): Buffer {
   ])
 }
 
+/** A text chunk of XMP. */
+const xmp = (orientation: number) =>
+  chunk('tEXt', Buffer.from(`XML:com.adobe.xmp\0tiff:Orientation="${orientation}"`))
+
+test('XMP that leaves the image upright is no reason to leave it to sharp', () => {
+  assert.deepEqual(decoded(pngFile(grey, { extra: xmp(1) })), decoded(pngFile(grey)))
+})
+
 const unsupported: [what: string, file: Buffer][] = [
   ['interlaced', pngFile(grey, { interlacing: 1 })],
   ['16 bits a sample', pngFile(grey, { depth: 16 })],
   ['4 bits a sample', pngFile(grey, { depth: 4 })],
   ['an orientation', pngFile(grey, { extra: chunk('eXIf', Buffer.alloc(8)) })],
+  ['an orientation in XMP', pngFile(grey, { extra: xmp(6) })],
   ['an animation', pngFile(grey, { extra: chunk('acTL', Buffer.alloc(8)) })],
   ['a critical chunk of another kind', pngFile(grey, { extra: chunk('ABCD', Buffer.alloc(8)) })],
   ['an unknown filter', pngFile({ ...grey, filtered: new Uint8Array(3 * 41).fill(5) })],
