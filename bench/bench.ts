@@ -58,7 +58,7 @@ async function ceiling(): Promise<void> {
     }
   }
   const ratios = rates.ours.map((rate, round) => rate / rates.constant[round])
-  console.log(`/predict, multipart TENSOR_FORM, 64 connections: ${range(rates.ours)} requests/s`)
+  console.log(`/predict, multipart tensor, 64 connections: ${range(rates.ours)} requests/s`)
   console.log(
     `the same with a constant response: ${range(rates.constant)} requests/s; ratio ${range(ratios, 2)}`,
   )

@@ -19,22 +19,8 @@ export const ROUNDS = 5
 const warmUp = { seconds: 8, connections: [16, 1] }
 
 export const WORKLOADS: Workload[] = [
-  {
-    name: 'a',
-    title: 'MNIST, a tensor of 3 kB',
-    model: 'mnist',
-    kind: 'tensor',
-    seconds: 2,
-    warmUp,
-  },
-  {
-    name: 'b',
-    title: 'MNIST, a PNG of 250 x 250',
-    model: 'mnist',
-    kind: 'image',
-    seconds: 2,
-    warmUp,
-  },
+  { name: 'a', title: 'MNIST, a tensor of 3 kB', model: 'mnist', kind: 'tensor', seconds: 2, warmUp },
+  { name: 'b', title: 'MNIST, a PNG of 250 x 250', model: 'mnist', kind: 'image', seconds: 2, warmUp },
   {
     name: 'c1',
     title: 'MobileNetV3-Large, a JPEG of 1 megapixel',

@@ -362,6 +362,16 @@ describe('bad input', () => {
     assert.ok(result.predictions.every(({ score }) => score === null || Number.isFinite(score)))
   })
 
+  test('100 MB are refused before they are sent, with Expect: 100-continue', async () => {
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    socket.write(
+      `POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${100 * MB}\r\nexpect: 100-continue\r\n\r\n`,
+    )
+    const [response] = await once(socket, 'data')
+    assert.match(String(response), /^HTTP\/1\.1 413 /)
+    socket.destroy()
+  })
+
   test('a body without a length is refused at the limit', async () => {
     const megabyte = new Uint8Array(MB)
     let sent = 0

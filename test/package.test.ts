@@ -166,9 +166,14 @@ test('--help lists settings and flags', async () => {
     assert.match(stdout, new RegExp(`^ +${name} `, 'm'))
 })
 
-test('an invalid port as an argument', async () => {
-  const { code, stderr } = await run(['server.js', '--port', 'abc'])
-  assert.deepEqual([code, stderr], [1, 'onnxpress: PORT=abc: expected a whole number from 0 to 65535\n'])
+test('an invalid port, as an argument and as a variable', async () => {
+  const byFlag = await run(['server.js', '--port', 'abc'])
+  assert.deepEqual(
+    [byFlag.code, byFlag.stderr],
+    [1, 'onnxpress: PORT=abc: expected a whole number from 0 to 65535\n'],
+  )
+  const byEnv = await run(['server.js'], { PORT: 'abc' })
+  assert.deepEqual([byEnv.code, byEnv.stderr], [1, byFlag.stderr])
 })
 
 test("the container's health check", async () => {

@@ -45,6 +45,7 @@ function readSource(path: string): SourceFile {
   const statements = [
     ...text.matchAll(/^(?:import|export) [^'"]*?from '([^']+)'/gms),
     ...text.matchAll(/\bimport\('([^']+)'\)/g),
+    ...text.matchAll(/^import '([^']+)'/gm),
   ]
   const imports = statements.map(([, name]) =>
     name.startsWith('.') ? relative(ROOT, join(ROOT, dirname(path), name)) : name,

@@ -51,8 +51,8 @@ export class Admission {
   }
 
   /**
-   * The error if one more request would overflow the queue or the memory, else undefined. One batch of the requests whose bodies are
-   * arriving is not counted: the session may take that many from the queue meanwhile.
+   * The error if one more request would overflow the queue or the memory, else undefined. One batch of the requests whose
+   * bodies are arriving is not counted: the session may take that many from the queue meanwhile.
    */
   overloadError(): RequestError | undefined {
     const { batchSize, tensorBytes = 0 } = this.#options
@@ -85,17 +85,21 @@ export class Admission {
   /**
    * Used only by `Reservation`.
    *
-   * @param ownBytes that the request has already
+   * @param more bytes, for a request that has `ownBytes` already
    * @throws RequestError 413 when the request alone needs too much memory, 503 when all requests do together
    */
-  countBytes(change: number, ownBytes: number): void {
+  checkBytes(more: number, ownBytes: number): void {
     const limit = this.#maxBytes
-    if (ownBytes + change > limit) {
-      const detail = `the request and its tensors have ${ownBytes + change} bytes; the limit is ${limit}, and grows with MAX_UPLOAD_MB: send less per request`
+    if (ownBytes + more > limit) {
+      const detail = `the request and its tensors have ${ownBytes + more} bytes; the limit is ${limit}, and grows with MAX_UPLOAD_MB: send less per request`
       throw new RequestError(413, detail)
     }
-    const full = change > 0 && this.#memoryError(change)
+    const full = this.#memoryError(more)
     if (full) throw full
+  }
+
+  /** Used only by `Reservation`. */
+  countBytes(change: number): void {
     this.#bytes += change
     this.#options.metrics.bytesInFlight.inc(change)
   }
@@ -177,7 +181,8 @@ export class Reservation {
   }
 
   #count(bytes: number): void {
-    this.#admission.countBytes(bytes, this.#bytes)
+    this.#admission.checkBytes(bytes, this.#bytes)
+    this.#admission.countBytes(bytes)
     this.#bytes += bytes
   }
 
@@ -202,7 +207,7 @@ export class Reservation {
     if (this.#isReleased) return
     this.#isReleased = true
     this.#arrived()
-    this.#admission.countBytes(-this.#bytes, this.#bytes)
+    this.#admission.countBytes(-this.#bytes)
     this.#owned.forEach(release)
   }
 

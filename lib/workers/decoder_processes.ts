@@ -82,14 +82,14 @@ export class DecoderProcesses {
     if (this.#isClosed) throw serverStopping()
     const child = this.#take()
     return new Promise((resolve, reject) => {
-      let isLate = false
       const timer = setTimeout(() => {
-        isLate = true
+        reject(this.#tooSlow())
         child.kill('SIGKILL')
       }, MAX_MS)
       const onExit = () => {
         finish(0)
-        reject(this.#isClosed ? serverStopping() : isLate ? this.#tooSlow() : crashed())
+        const detail = 'the image made its decoder crash: save it again as a JPEG or PNG'
+        reject(this.#isClosed ? serverStopping() : new RequestError(422, detail))
       }
       const onError = () => {
         finish(0)
@@ -152,8 +152,4 @@ export class DecoderProcesses {
     this.#isClosed = true
     for (const child of [...this.#idle.keys(), ...this.#busy]) child.kill('SIGKILL')
   }
-}
-
-function crashed(): RequestError {
-  return new RequestError(422, 'the image made its decoder crash: save it again as a JPEG or PNG')
 }

@@ -22,7 +22,7 @@ export function nearest(name: string, candidates: readonly string[], mostEdits =
 }
 
 /** Damerau-Levenshtein distance (no letter is edited twice): the number of edits from one text to the other. */
-function editDistance(from: string, to: string): number {
+export function editDistance(from: string, to: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: to.length + 1 }, (_, column) => column)
   for (let row = 1; row <= from.length; row++) {
