@@ -30,9 +30,9 @@ def card(
 ) -> str:
     """The card, in Markdown with the Hugging Face Hub's header."""
     first = inputs.cases[0]
-    outputs = first.logits.shape[1]
+    outputs = len(output.scores(first.logits[0]))
     dims = ["n", *(inputs.free_axes.get(axis, size) for axis, size in enumerate(first.tensor.shape[1:], start=1))]
-    result = KINDS[output.problem_type].format(outputs=outputs, threshold=output.threshold or 0.5)
+    result = KINDS[output.problem_type].format(outputs=outputs, threshold=0.5 if output.threshold is None else output.threshold)
     lines = [
         "---",
         "library_name: onnx",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,6 +34,8 @@ class Model(Protocol):
     labels: Any
     problem_type: str | None
     transform: Any
+    #: name of the output with the scores, if the graph has several
+    output: str | None
 
     def prepared(self) -> AbstractContextManager[None]:
         """`run` and `export` are called in here."""
@@ -106,12 +109,17 @@ def export_graph(model: Model, path: Path, examples: list[Example], free_axes: d
     if not isinstance(model, OnnxFile):
         name_ends(graph.graph, free_axes)
         onnx.save(graph, path)
-    return last_function(graph.graph)
+        onnx.checker.check_model(path)
+    return last_function(graph.graph, model.output)
 
 
 def check_graph(path: Path, examples: list[Example]) -> None:
     """Run the graph where onnxruntime is installed: exporters also write graphs that fail on another size or batch."""
     if importlib.util.find_spec("onnxruntime") is None:
+        warnings.warn(
+            "onnxruntime is not installed, so the exported graph was not compared with the model: pip install onnxruntime",
+            stacklevel=2,
+        )
         return
     graph = OnnxFile(path)
     for tensor, logits in examples:
@@ -123,29 +131,50 @@ def check_graph(path: Path, examples: list[Example]) -> None:
 
 def name_ends(graph: onnx.GraphProto, free_axes: dict[int, str]) -> None:
     """Rename input, output and free axes: exporters call them s77, keras_tensor and the like."""
-    rename(graph, graph.input[0].name, "input")
-    rename(graph, graph.output[0].name, "logits")
+    name_end(graph, graph.input[0], "input")
+    name_end(graph, graph.output[0], "logits")
     del graph.value_info[:]  # shapes of intermediate results, in the old names; the runtime infers them itself
     for axis, name in free_axes.items():
         graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     graph.output[0].type.tensor_type.shape.dim[0].dim_param = free_axes[0]
 
 
+def name_end(graph: onnx.GraphProto, end: onnx.ValueInfoProto, name: str) -> None:
+    if end.name != name:
+        rename(graph, name, f"{name}_inside")  # another value may have the name
+        rename(graph, end.name, name)
+
+
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Rename a value everywhere, also in the branches of conditions and in loops."""
     for node in graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
                 if name == old:
                     names[index] = new
-    for value in (*graph.input, *graph.output):
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                rename(inner, old, new)
+    for value in (*graph.input, *graph.output, *graph.initializer):
         if value.name == old:
             value.name = new
 
 
-def last_function(graph: onnx.GraphProto) -> str:
-    """The operator that makes the first output, if it makes scores of logits."""
-    makers = {output: node for node in graph.node for output in node.output}
-    node = makers.get(graph.output[0].name)
-    while node is not None and node.op_type in ("Identity", "Cast", "Squeeze", "Reshape", "Flatten"):
+#: operators that keep the values, apart from their precision
+TRANSPARENT = (
+    "Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "QuantizeLinear", "DequantizeLinear",
+)  # fmt: skip
+
+
+def last_function(graph: onnx.GraphProto, output: str | None) -> str:
+    """The operator that makes an output, by default the first, if it makes scores of logits; else "".
+
+    Args:
+        output: its name
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(output or graph.output[0].name)
+    while node is not None and node.op_type in TRANSPARENT:
         node = makers.get(node.input[0])
-    return node.op_type if node is not None and node.op_type in ("Softmax", "Sigmoid") else ""
+    name = "" if node is None else node.op_type.removeprefix("QLinear")
+    return name if name in ("Softmax", "Sigmoid") else ""

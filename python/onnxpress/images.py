@@ -12,7 +12,9 @@ from .errors import SaveError, first_line
 Mode = Literal["RGB", "L"]
 
 #: formats that the server shows as a sample; others are saved as PNG
-SAMPLE_FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+SAMPLE_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+#: that PNG has
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 #: name, width, height and mode; sizes are odd, so that margins and scales do not come out even
 GENERATED = (("landscape", 323, 241, "RGB"), ("portrait", 97, 150, "L"), ("square", 65, 65, "RGBA"))
 #: for a model that takes images of one ratio only
@@ -28,7 +30,7 @@ def open_sample(sample: Any) -> tuple[Any, bytes, str]:
     from PIL import Image
 
     if isinstance(sample, Image.Image):
-        return sample, png_bytes(sample), "sample.png"
+        return as_png(sample)
     if not isinstance(sample, (str, Path)):
         raise SaveError(f"sample is of type {type(sample).__name__}: pass the path of an image, or a PIL image")
     try:
@@ -40,7 +42,16 @@ def open_sample(sample: Any) -> tuple[Any, bytes, str]:
             f"sample {str(sample)!r} cannot be opened ({first_line(error)}): pass the path of an image"
         ) from error
     extension = SAMPLE_FORMATS.get(image.format or "")
-    return (image, data, f"sample.{extension}") if extension else (image, png_bytes(image), "sample.png")
+    return (image, data, f"sample.{extension}") if extension else as_png(image)
+
+
+def as_png(image: Any) -> tuple[Any, bytes, str]:
+    """The image as a PNG file, which gets neither Pillow's EXIF data nor every mode."""
+    from PIL import Image, ImageOps
+
+    turned = ImageOps.exif_transpose(image)
+    data = png_bytes(turned if turned.mode in PNG_MODES else turned.convert("RGB"))
+    return Image.open(io.BytesIO(data)), data, "sample.png"
 
 
 def as_served(image: Any, mode: Mode) -> Any:

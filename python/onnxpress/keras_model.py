@@ -24,6 +24,7 @@ class KerasModel:
     labels: Any = None
     problem_type: str | None = None
     transform: Any = None
+    output: str | None = None
 
     def __init__(self, model: Any) -> None:
         self.model = model

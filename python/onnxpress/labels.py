@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,10 +67,13 @@ def as_labels(names: Any) -> list[str]:
     if isinstance(names, str):
         raise SaveError(f"labels is the string {names!r}: pass {FORMS}")
     try:
-        items = list(names)
+        items = iter(names)
     except TypeError:
         raise SaveError(f"labels is of type {type(names).__name__}: pass {FORMS}") from None
-    for item in items:
+    labels = []
+    for item in items:  # of a dataset, only the first one is read
         if isinstance(item, bool) or not (isinstance(item, str) or is_number(item)):
-            raise SaveError(f"labels has {item!r}, which is neither a string nor a number: name each class")
-    return [str(item) for item in items]
+            shown = reprlib.repr(item)
+            raise SaveError(f"labels has {shown}, which is neither a string nor a number: name each class")
+        labels.append(str(item))
+    return labels

@@ -31,18 +31,31 @@ class Output:
     threshold: float | None
     #: the problem type is not a default
     is_given: bool
+    #: the output is one number, for the second of two classes
+    is_binary: bool
 
-    def after(self, last_function: str) -> Output:
-        """The same for a graph that ends in "Softmax" or "Sigmoid": the server applies none."""
-        if last_function == "Sigmoid" and not self.is_given:
+    def of_graph(self, last_function: str, outputs: list[Array]) -> Output:
+        """The same for a graph whose output has been through softmax or sigmoid already: the server applies none.
+
+        Args:
+            last_function: "Softmax" or "Sigmoid" if the graph shows that it ends in one, else ""
+            outputs: of several inputs, each [1, classes]
+        """
+        if last_function == "Sigmoid" and not self.is_given and not self.is_binary:
             raise SaveError('the model ends in a sigmoid: set problem_type="multi_label", or another type')
-        return dataclasses.replace(self, function="none") if last_function else self
+        if last_function:
+            return dataclasses.replace(self, function="none")
+        if self.function == "softmax" and all(map(are_probabilities, outputs)):
+            warnings.warn(
+                "the model's outputs are probabilities (from 0 to 1, with a sum of 1), so softmax is not applied to them",
+                stacklevel=3,
+            )
+            return dataclasses.replace(self, function="none")
+        return self
 
     def config(self) -> dict[str, Any]:
         """Keys of config.json."""
-        keys: dict[str, Any] = {"problem_type": self.problem_type}
-        if self.function != FUNCTIONS[self.problem_type]:
-            keys["function_to_apply"] = self.function
+        keys: dict[str, Any] = {"problem_type": self.problem_type, "function_to_apply": self.function}
         if self.threshold is not None:
             keys["threshold"] = self.threshold
         if self.labels is not None:
@@ -57,6 +70,8 @@ class Output:
             values /= values.sum()
         elif self.function == "sigmoid":
             values = 1 / (1 + numpy.exp(-values))
+        if self.is_binary:
+            values = numpy.concatenate([1 - values, values])
         return values.astype(numpy.float32)
 
 
@@ -79,9 +94,19 @@ def read_output(
             labels = read_labels(model.labels)
         else:
             warnings.warn("no labels are passed, so results will have class numbers: pass labels=", stacklevel=3)
-    if labels is not None and len(labels) != outputs:
-        raise SaveError(f"there are {len(labels)} labels, but the model has {outputs} outputs: pass one label for each")
-    return Output(kind, labels, FUNCTIONS[kind], threshold, is_given=given is not None)
+    is_binary = kind == PROBLEM_TYPES["single_label"] and outputs == 1
+    if labels is not None and len(labels) != (2 if is_binary else outputs):
+        what = "one output, the score of the second of two classes: pass two labels"
+        raise SaveError(
+            f"there are {len(labels)} labels, but the model has "
+            + (what if is_binary else f"{outputs} outputs: pass one label for each")
+        )
+    function = "sigmoid" if is_binary else FUNCTIONS[kind]
+    return Output(kind, labels, function, threshold, is_given=given is not None, is_binary=is_binary)
+
+
+def are_probabilities(logits: Array) -> bool:
+    return bool((logits >= 0).all() and (logits <= 1).all() and abs(logits.sum() - 1) < 1e-3)
 
 
 def read_problem_type(given: str | None, outputs: int, labels: list[str] | None) -> str:
@@ -90,11 +115,11 @@ def read_problem_type(given: str | None, outputs: int, labels: list[str] | None)
         if kind not in FUNCTIONS:
             raise SaveError(f'problem_type is {given!r}, expected "single_label", "multi_label" or "regression"')
         return kind
-    if outputs > 1:
+    if outputs > 1 or (labels is not None and len(labels) == 2):
         return PROBLEM_TYPES["single_label"]
     if labels is None:
         return "regression"
     raise SaveError(
-        'the model has one output: set problem_type="multi_label" and pass the one label that it scores, or '
-        'problem_type="regression"'
+        "the model has one output: pass two labels if it is the score of the second, or set "
+        'problem_type="multi_label" or "regression"'
     )

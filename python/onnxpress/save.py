@@ -44,7 +44,7 @@ def save(
         sample: an example image (path or PIL image) for the page and the checks; for a model without images an example
             of its input, a number or a list
         problem_type: "single_label", "multi_label" or "regression"; by default the model's own, else single label, or
-            regression for one output
+            regression for one output without two labels
         threshold: multi-label: labels with a higher score are predicted; 0 to 1, by default 0.5
         overwrite: replace a model folder that is there
 
@@ -68,7 +68,8 @@ def save(
         examples = [(case.tensor, case.logits) for case in inputs.cases]
         output = read_output(opened, examples[0][1].shape[1], names, problem_type, threshold)
         with new_folder(target) as new:
-            output = output.after(export_graph(opened, new / "model.onnx", examples, inputs.free_axes))
+            last_function = export_graph(opened, new / "model.onnx", examples, inputs.free_axes)
+            output = output.of_graph(last_function, [logits for _, logits in examples])
             write_files(new, target.name, opened, inputs, preprocessing, output)
     return target
 
@@ -88,7 +89,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place at the end, or vanishes after an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    old = new.with_suffix(".old")
+    old = target.with_name(f"{new.name}.old")
     new.mkdir()
     try:
         yield new
@@ -107,7 +108,10 @@ def write_files(
     folder: Path, name: str, model: Model, inputs: Inputs, preprocessing: Preprocessing | None, output: Output
 ) -> None:
     """Everything but the graph."""
-    write_json(folder / "config.json", {"architectures": [model.name], **output.config()})
+    config = {"architectures": [model.name], **output.config()}
+    if model.output is not None:
+        config["output"] = model.output
+    write_json(folder / "config.json", config)
     if preprocessing is not None:
         write_json(folder / "preprocessor_config.json", preprocessing.keys)
     if inputs.sample is not None:

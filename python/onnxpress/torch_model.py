@@ -27,6 +27,7 @@ class TorchModel:
 
     framework = "PyTorch"
     transform: Any = None
+    output: str | None = None
 
     def __init__(self, module: Any, pick: Callable[[Any], Any] | None = None) -> None:
         """`pick` takes the logits out of what the module returns."""

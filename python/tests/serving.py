@@ -137,9 +137,9 @@ def assert_served(
         scores: tensor [n, c, h, w] to scores [n, classes]
         mode: that images are converted to before
     """
-    labels = json.loads((folder / "config.json").read_text()).get("id2label")
+    config = json.loads((folder / "config.json").read_text())
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
-    assert [graph.input[0].name, graph.output[0].name] == ["input", "logits"]
+    assert graph.input[0].name == "input" and "logits" in [output.name for output in graph.output]
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     with Server(folder) as server:
         tensors = []
@@ -150,17 +150,17 @@ def assert_served(
             assert served.shape == expected.shape, kind
             assert served.tobytes() == expected.tobytes(), f"{kind}: {difference(served, expected)}"
             tensors.append(expected)
-            assert_scores(server.predict(data), scores(expected)[0], labels)
-        assert_checks(server, folder, labels)
+            assert_scores(server.predict(data), scores(expected)[0], config)
+        assert_checks(server, folder, config)
         same = [tensor for tensor in tensors if tensor.shape == tensors[0].shape]
         batch = np.concatenate([*same, same[0], same[0]])[: MAX_BODY_BYTES // same[0].nbytes]
         dims = ",".join(map(str, batch.shape))
         results = server.predict(batch.tobytes(), f"&dims={dims}", **{"content-type": "application/octet-stream"})
         for result, expected in zip(results, scores(batch), strict=True):
-            assert_scores(result, expected, labels)
+            assert_scores(result, expected, config)
 
 
-def assert_checks(server: Server, folder: Path, labels: dict[str, str] | None) -> None:
+def assert_checks(server: Server, folder: Path, config: dict[str, Any]) -> None:
     """What check.json says of the server's tensors and scores."""
     check = json.loads((folder / "check.json").read_text())
     assert check["format"] == 1 and check["created_by"]["onnxpress"] == "0.1.0"
@@ -173,22 +173,25 @@ def assert_checks(server: Server, folder: Path, labels: dict[str, str] | None) -
         assert hashlib.sha256(tensor.tobytes()).hexdigest() == expected["sha256"], case["name"]
         values = np.frombuffer(base64.b64decode(expected["values"]), "<f4")
         assert np.array_equal(tensor.ravel()[:: expected["stride"]].astype("<f4"), values) and len(values) <= 4096
-        assert_scores(server.predict(data), np.array(case["scores"]), labels)
+        assert_scores(server.predict(data), np.array(case["scores"]), config)
 
 
-def assert_scores(result: Any, expected: np.ndarray, labels: dict[str, str] | None) -> None:
+def assert_scores(result: Any, expected: np.ndarray, config: dict[str, Any]) -> None:
     """A /predict result; the scores are in class order."""
+    labels, threshold = config.get("id2label"), config.get("threshold", 0.5)
     if "prediction" in result:
         assert np.allclose(result["prediction"], expected, rtol=1e-5, atol=1e-5)
         return
     by_label = {prediction["label"]: prediction["score"] for prediction in result["predictions"]}
-    assert by_label
+    is_multi_label = "label" not in result
+    assert by_label or is_multi_label
     for number, score in enumerate(expected):
         label = labels[str(number)] if labels else str(number)
         if label in by_label:
             assert abs(by_label[label] - score) <= 1e-5
-        else:  # multi-label
-            assert "label" not in result and score <= 0.5 + 1e-5
+            assert by_label[label] > threshold or not is_multi_label
+        else:
+            assert is_multi_label and score <= threshold + 1e-5
 
 
 def difference(served: np.ndarray, expected: np.ndarray) -> str:

@@ -54,7 +54,7 @@ def test_keras(flattens: bool, tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     layers = keras.layers
     model = keras.Sequential([
-        keras.Input((32, 32, 3)), layers.Conv2D(8, 3, strides=2, activation="relu"), layers.BatchNormalization(),
+        keras.Input((32, 32, 3), name="input"), layers.Conv2D(8, 3, strides=2, activation="relu"), layers.BatchNormalization(),
         layers.Flatten() if flattens else layers.GlobalAveragePooling2D(), layers.Dropout(0.5),
         layers.Dense(3, activation="softmax"),
     ])  # fmt: skip

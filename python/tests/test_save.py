@@ -19,6 +19,8 @@ from serving import PHOTOS, Server, assert_served, photo
 
 import onnxpress
 from onnxpress import SaveError
+from onnxpress.export import name_ends, rename
+from onnxpress.onnx_file import OnnxFile, choose_output
 
 LABELS = ["cat", "dog", "fox"]
 WEIGHTS = np.random.default_rng(0).normal(size=(3 * 5 * 4, 3)).astype("float32")
@@ -75,20 +77,29 @@ def graph(tmp_path: Path) -> Path:
     return make_graph(tmp_path / "graph.onnx")
 
 
-def make_graph(path: Path, weights: Any = WEIGHTS, last: str = "Identity") -> Path:
-    """A graph of [n,3,5,4] to [n,3]: one matrix."""
+def make_graph(
+    path: Path, weights: Any = WEIGHTS, last: tuple[str, ...] = (), outputs: tuple[str, ...] = ("logits",)
+) -> Path:
+    """A graph of [n,3,5,4] to [n,3]: one matrix, and then the operators `last`."""
+    names = ["product", *(f"value{index}" for index in range(len(last)))]
     nodes = [
         helper.make_node("Flatten", ["input"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["product"]),
-        helper.make_node(last, ["product"], ["logits"]),
+        *(helper.make_node(operator, [names[index]], [names[index + 1]]) for index, operator in enumerate(last)),
+        helper.make_node("Identity", [names[-1]], ["logits"]),
     ]
-    ends = [
-        helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 5, 4]),
-        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", weights.shape[1]]),
-    ]
-    parts = helper.make_graph(nodes, "matrix", ends[:1], ends[1:], [numpy_helper.from_array(weights, "weights")])
-    onnx.save(helper.make_model(parts, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    shapes = {"flat": 60, "logits": weights.shape[1]}
+    save_graph(path, nodes, ["batch", 3, 5, 4], {name: shapes[name] for name in outputs}, weights)
     return path
+
+
+def save_graph(path: Path, nodes: Any, dims: Any, outputs: dict[str, int], weights: Any) -> None:
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in outputs.items()
+    ]
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, dims)]
+    parts = helper.make_graph(nodes, "matrix", inputs, ends, [numpy_helper.from_array(weights, "weights")])
+    onnx.save(helper.make_model(parts, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
 
 
 def scores(tensor: np.ndarray) -> np.ndarray:
@@ -133,6 +144,24 @@ def test_image_as_sample(graph: Path, tmp_path: Path) -> None:
     assert np.array_equal(Image.open(folder / "sample.png"), image)
 
 
+def test_turned_image_as_sample(graph: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    file = tmp_path / "turned.jpg"
+    Image.linear_gradient("L").convert("RGB").resize((90, 40)).save(file, exif=exif)
+    folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=LABELS, sample=Image.open(file))
+    assert Image.open(folder / "sample.png").size == (40, 90)
+    assert_served(folder, TRANSFORM, scores)
+
+
+def test_sample_of_a_mode_that_png_lacks(graph: Path, tmp_path: Path) -> None:
+    sample = tmp_path / "cmyk.tiff"
+    Image.linear_gradient("L").convert("CMYK").resize((40, 30)).save(sample)
+    folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=LABELS, sample=sample)
+    assert Image.open(folder / "sample.png").mode == "RGB"
+    assert_served(folder, TRANSFORM, scores)
+
+
 def test_model_card(graph: Path, tmp_path: Path) -> None:
     folder = onnxpress.save(graph, tmp_path / "animals", transform=TRANSFORM, labels=LABELS)
     card = (folder / "README.md").read_text()
@@ -142,10 +171,66 @@ def test_model_card(graph: Path, tmp_path: Path) -> None:
 
 
 def test_scores_of_a_graph_with_softmax(tmp_path: Path) -> None:
-    graph = make_graph(tmp_path / "softmax.onnx", last="Softmax")
+    graph = make_graph(tmp_path / "softmax.onnx", last=("Softmax", "Dropout"))
     folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=LABELS)
     assert json.loads((folder / "config.json").read_text())["function_to_apply"] == "none"
     assert_served(folder, TRANSFORM, scores)
+
+
+def test_scores_that_only_the_values_show(tmp_path: Path) -> None:
+    graph = make_graph(tmp_path / "softmax.onnx", last=("Softmax", "Abs"))
+    with pytest.warns(UserWarning, match="outputs are probabilities .*, so softmax is not applied"):
+        folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=LABELS)
+    assert_served(folder, TRANSFORM, scores)
+
+
+@pytest.mark.parametrize("last", [(), ("Sigmoid",)])
+def test_one_output_for_two_classes(last: tuple[str, ...], tmp_path: Path) -> None:
+    graph = make_graph(tmp_path / "binary.onnx", WEIGHTS[:, :1], last)
+    folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=["cat", "dog"])
+
+    def both(tensor: np.ndarray) -> np.ndarray:
+        second = 1 / (1 + np.exp(-tensor.reshape(len(tensor), -1) @ WEIGHTS[:, :1]))
+        return np.concatenate([1 - second, second], axis=1)
+
+    assert "the best of 2 classes" in (folder / "README.md").read_text()
+    assert_served(folder, TRANSFORM, both)
+
+
+def test_graph_with_several_outputs(tmp_path: Path) -> None:
+    graph = make_graph(tmp_path / "graph.onnx", outputs=("flat", "logits"))
+    folder = onnxpress.save(graph, tmp_path / "my_model", transform=TRANSFORM, labels=LABELS)
+    assert json.loads((folder / "config.json").read_text())["output"] == "logits"
+    assert_served(folder, TRANSFORM, scores)
+    with pytest.raises(SaveError, match=r"the graph has several outputs \(a, b\): name the one with the scores `logits`"):
+        choose_output(["a", "b"])
+    assert choose_output(["label", "probabilities"]) == "probabilities"
+
+
+def test_features_for_which_the_model_is_defined(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Log", ["input"], ["log"]), helper.make_node("MatMul", ["log", "weights"], ["logits"])]
+    graph = tmp_path / "features.onnx"
+    save_graph(graph, nodes, ["batch", 2], {"logits": 3}, WEIGHTS[:2])
+    folder = onnxpress.save(graph, tmp_path / "my_model", sample=[1.5, 2], labels=LABELS)
+    names = [case["name"] for case in json.loads((folder / "check.json").read_text())["cases"]]
+    assert names == ["sample", "ones"]
+    with pytest.raises(SaveError, match="the model's output has a NaN or an infinity"):
+        onnxpress.save(graph, tmp_path / "another", sample=[0, 2], labels=LABELS)
+
+
+def test_ends_get_names_that_other_values_have(tmp_path: Path) -> None:
+    graph = onnx.load(make_graph(tmp_path / "graph.onnx")).graph
+    rename(graph, "input", "x")
+    rename(graph, "logits", "y")
+    rename(graph, "flat", "input")
+    rename(graph, "product", "logits")
+    name_ends(graph, {0: "batch"})
+    path = tmp_path / "renamed.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    onnx.checker.check_model(path)
+    assert [graph.input[0].name, graph.output[0].name] == ["input", "logits"]
+    tensor = np.random.default_rng(1).normal(size=(2, 3, 5, 4)).astype("float32")
+    assert np.allclose(OnnxFile(path).run(tensor), tensor.reshape(2, -1) @ WEIGHTS, atol=1e-5)
 
 
 def test_numbers_of_images(tmp_path: Path) -> None:
@@ -195,6 +280,16 @@ def test_nothing_is_left_after_an_error(graph: Path, tmp_path: Path, monkeypatch
         onnxpress.save(graph, tmp_path / "another", transform=TRANSFORM, labels=LABELS)
     assert (folder / "check.json").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.onnx", "my_model"]
+
+
+def test_other_hidden_folders_are_left_alone(graph: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"transform": TRANSFORM, "labels": LABELS}
+    folder = onnxpress.save(graph, tmp_path / "my_model", **options)
+    other = tmp_path / ".my_model.old"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    onnxpress.save(graph, folder, **options, overwrite=True)
+    assert (other / "notes.txt").read_text() == "mine"
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {

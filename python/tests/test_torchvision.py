@@ -197,7 +197,7 @@ def test_clothes(tmp_path: Path) -> None:
 
 def test_ratio_is_kept_for_a_model_of_one_size(tmp_path: Path) -> None:
     transform = v1.Compose([v1.Resize(64), v1.ToTensor()])
-    with pytest.warns(UserWarning, match="another ratio"):
+    with pytest.warns(UserWarning, match="another aspect ratio"):
         serve(tmp_path, TinyVGG(3, 64), transform, SQUARE_PHOTOS, labels=CLOTHES)
 
 

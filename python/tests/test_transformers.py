@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from serving import ROOT, assert_same_tensors, assert_served
+from serving import assert_same_tensors, assert_served
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 import onnxpress  # noqa: E402
-from onnxpress.processors import KNOWN_CLASSES  # noqa: E402
 
 LABELS = {0: "cat", 1: "dog", 2: "fox"}
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -112,8 +110,3 @@ def test_family(family: str, tmp_path: Path) -> None:
             return model(torch.from_numpy(tensor)).logits.softmax(1).numpy()
 
     assert_served(folder, processor, scores)
-
-
-def test_classes_are_those_of_the_server() -> None:
-    served = json.loads((ROOT / "preprocess/config/processors.json").read_text())["defaults"]
-    assert sorted(KNOWN_CLASSES) == sorted(served)

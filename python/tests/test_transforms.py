@@ -6,11 +6,14 @@ Needs no torchvision: steps are recognised by their classes' names, so that clas
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 import pytest
+from serving import ROOT
 
 from onnxpress import SaveError
+from onnxpress.processors import KNOWN_CLASSES
 from onnxpress.transforms import translate
 
 
@@ -167,3 +170,8 @@ def test_refused_processors() -> None:
     )
     with pytest.raises(SaveError, match="ViTImageProcessor has do_pad on, which the server does not have: turn it off"):
         translate(padding)
+
+
+def test_classes_are_those_of_the_server() -> None:
+    served = json.loads((ROOT / "preprocess/config/processors.json").read_text())["defaults"]
+    assert sorted(KNOWN_CLASSES) == sorted(served)
