@@ -50,13 +50,14 @@ function numberText(number) {
 }
 
 /** @param {import('./predictor.mjs').Input} input with a result or an error */
-export function showAnswer({ result, error, times, seen }, model) {
+export function showAnswer({ result, error, times, seen, isLive }, model) {
   notify(error ?? '', Boolean(error))
   if (!result) return clearAnswer('failed')
   $('answer').dataset.state = 'result'
   showLabel(result, model)
   showBars(result, model)
   if (seen) showSeen(seen)
+  else if (!isLive) hideSeen() // that of another image
   const rows = times.map(([name, ms]) =>
     element('div', {}, element('dt', {}, name), element('dd', {}, `${ms.toFixed(ms < 10 ? 1 : 0)} ms`)),
   )
@@ -124,9 +125,13 @@ export function clearAnswer(state) {
   $('times').replaceChildren()
   $('label').removeAttribute('data-size')
   $('more').hidden = true
-  $('seen').hidden = true
+  hideSeen()
   setText($('label'), '')
   setText($('doubt'), '')
+}
+
+function hideSeen() {
+  $('seen').hidden = true
   setText($('seen-size'), '')
 }
 
@@ -153,5 +158,5 @@ export function setBusy(isBusy) {
 export function notify(text, isBad = false) {
   clearTimeout(slow)
   setText($('message'), text)
-  $('message').classList.toggle('bad', isBad)
+  $('message').classList.toggle('bad', isBad && text !== '')
 }

@@ -12,25 +12,41 @@ export const hasCamera = navigator.mediaDevices?.getUserMedia !== undefined
  */
 export function createCamera(video) {
   const canvas = document.createElement('canvas')
+  const wanted = { video: { facingMode: 'environment', width: { ideal: MAX_SIDE } } }
   let stream
+  /** changes with each opening and closing: the visitor may go on before permitting the camera */
+  let turn = 0
+
+  function close() {
+    turn++
+    stopTracks(stream)
+    video.srcObject = stream = null
+  }
 
   return {
-    /** @throws {Error} whose message says what to do */
+    /**
+     * @returns {Promise<boolean>} false if it was closed, or opened again, meanwhile
+     * @throws {Error} whose message says what to do
+     */
     async open() {
-      const wanted = { video: { facingMode: 'environment', width: { ideal: MAX_SIDE } } }
-      stream = await navigator.mediaDevices.getUserMedia(wanted).catch(({ name }) => {
+      close()
+      const own = turn
+      try {
+        const opened = await navigator.mediaDevices.getUserMedia(wanted)
+        if (own === turn) {
+          video.srcObject = stream = opened
+          await video.play()
+        } else stopTracks(opened)
+      } catch ({ name }) {
+        if (own !== turn) return false
         if (name === 'NotAllowedError') {
           throw new Error('The camera is blocked: allow it in the address bar, or choose an image')
         }
         throw new Error('No camera is available: choose an image instead')
-      })
-      video.srcObject = stream
-      await video.play()
+      }
+      return own === turn
     },
-    close() {
-      for (const track of stream?.getTracks() ?? []) track.stop()
-      video.srcObject = stream = null
-    },
+    close,
     /** @returns {Promise<Blob>} a JPEG */
     frame() {
       const scale = Math.min(1, MAX_SIDE / Math.max(video.videoWidth, video.videoHeight))
@@ -40,4 +56,8 @@ export function createCamera(video) {
       return new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', 0.9))
     },
   }
+}
+
+function stopTracks(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop()
 }

@@ -93,11 +93,13 @@ export function createDrawing(canvas, { onDraw, onChange }) {
       return drawing !== undefined
     },
     undo() {
+      drawing = undefined
       lines.pop()
       redraw()
       onChange()
     },
     clear() {
+      drawing = undefined
       lines = []
       redraw()
       onChange()

@@ -57,7 +57,7 @@ export function createGallery({ model, onSelect }) {
     $('csv').hidden = done < all.length
     if (done < all.length) return false
     setBlob($('csv'), new Blob([toCsv(all)], { type: 'text/csv' }))
-    sort() // now that all results are known
+    if ($('sort').value !== 'given') sort() // now that all results are known
     return true
   }
 

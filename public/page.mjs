@@ -6,7 +6,7 @@ import { $, setBlob } from './dom.mjs'
 import { createDrawing } from './drawing.mjs'
 import { createGallery } from './gallery.mjs'
 import { createPredictor } from './predictor.mjs'
-import { HttpError, hasToken, request, Unreachable, untilReady, useToken } from './server.mjs'
+import { HttpError, hasToken, request, Unreachable, untilReady, useToken, wait } from './server.mjs'
 import { listenForImages } from './sources.mjs'
 import { canDraw, numbersWanted, textsFor } from './texts.mjs'
 
@@ -108,6 +108,7 @@ function takeFiles(files) {
 /** @param {Input} input one image, shown in place of the canvas */
 function takeImage(input) {
   showView('photo')
+  clearAnswer('empty')
   setBlob($('sent'), input.image)
   $('sent-name').textContent = input.name
   predictor.choose(input)
@@ -175,10 +176,12 @@ function sendFrame() {
 
 $('camera-open').addEventListener('click', async () => {
   if (!hasCamera) return $('capture').click()
+  showView('camera')
+  clearAnswer('empty')
+  $('shoot').disabled = true // there is no picture yet
   try {
-    showView('camera')
-    clearAnswer('empty')
-    await camera.open()
+    if (!(await camera.open())) return
+    $('shoot').disabled = false
     sendFrame()
   } catch (error) {
     showHome()
@@ -194,12 +197,10 @@ $('shoot').addEventListener('click', async () => {
 
 $('numbers-form').addEventListener('submit', (event) => {
   event.preventDefault()
-  const words = $('numbers')
-    .value.trim()
-    .split(/[\s,;]+/)
-  const numbers = words.map(Number)
+  const words = $('numbers').value.split(/[\s,;]+/)
+  const numbers = words.filter(Boolean).map(Number)
   const wanted = numbersWanted(model) || numbers.length
-  if (numbers.some(Number.isNaN) || numbers.length !== wanted) {
+  if (!numbers.every(Number.isFinite) || numbers.length !== wanted || wanted === 0) {
     return notify(`Enter ${wanted === 1 ? 'one number' : `${wanted} numbers`}, such as 0.5`, true)
   }
   predictor.choose({ numbers })
@@ -249,7 +250,11 @@ function askForToken() {
 
 $('token-form').addEventListener('submit', (event) => {
   event.preventDefault()
-  useToken($('token').value)
+  const token = $('token').value.trim()
+  if (!/^[!-~]+$/.test(token)) {
+    return notify('A token has neither spaces nor accents: check what you pasted', true)
+  }
+  useToken(token)
   $('token').value = ''
   notify('')
   start()
@@ -263,7 +268,9 @@ async function start() {
   } catch (error) {
     if (error instanceof HttpError && error.status === 401) return askForToken()
     notify(error.message, true)
-    if (!(error instanceof Unreachable)) return
+    // a proxy responds before the server does
+    if (!(error instanceof Unreachable) && ![502, 503, 504].includes(error.status)) return
+    await wait(1000)
     await untilReady()
     notify('')
     start()

@@ -67,6 +67,7 @@ export function createPredictor(page) {
         `${input.name} is ${megabytes(input.image.size)}; the limit is ${megabytes(maxBytes)}: send a smaller one`,
       )
     }
+    await input.image?.slice(0, 1).arrayBuffer() // fails for a folder
     const init = requestOf(input)
     const begun = performance.now()
     const response = await sendPatiently('predict', { ...init, signal })
@@ -76,7 +77,10 @@ export function createPredictor(page) {
     page.onDone(input)
     if (!input.image) return
     const headers = { accept: 'image/png' }
-    const picture = await sendPatiently('preprocess', { ...init, headers, signal })
+    const picture = await sendPatiently('preprocess', { ...init, headers, signal }).catch((error) => {
+      if (error.name === 'AbortError' || error.status === 401) throw error
+    })
+    if (!picture) return // the prediction stands without it
     input.seen = await picture.blob()
     if (!isStale()) page.onSeen(input)
   }
@@ -96,6 +100,7 @@ export function createPredictor(page) {
           const seconds = error.retryAfter || 1
           page.onWait(`${error.message} (retrying in ${seconds} s)`)
           await wait(seconds * 1000, options.signal)
+          page.onWait('')
         } else throw error
       }
     }

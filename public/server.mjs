@@ -43,6 +43,7 @@ export async function request(path, options = {}) {
   })
   if (response.ok) return response
   const { detail } = await response.json().catch(() => ({}))
+  options.signal?.throwIfAborted()
   const retryAfter = Number(response.headers.get('retry-after')) || 0
   throw new HttpError(
     response.status,
@@ -67,7 +68,7 @@ export function wait(ms, signal) {
 /** Resolves when the server is ready again; polls once per second. @param {AbortSignal} [signal] */
 export async function untilReady(signal) {
   for (;;) {
-    const isReady = await fetch('readyz').then(
+    const isReady = await fetch('readyz', { signal: AbortSignal.timeout(5000) }).then(
       ({ ok }) => ok,
       () => false,
     )

@@ -33,8 +33,9 @@ export function listenForImages({ onFiles, onSample }) {
 
   /** Offer a model's samples. @param {string[]} paths @returns {Promise<void>} when all are shown */
   return async function showSamples(paths) {
-    const files = await Promise.all(paths.slice(0, MAX_SAMPLES).map(readSample))
-    $('samples').replaceChildren(...files.filter(Boolean).map((file) => sampleOf(file, onSample)))
+    const read = await Promise.all(paths.slice(0, MAX_SAMPLES).map(readSample))
+    const files = read.filter(Boolean)
+    $('samples').replaceChildren(...files.map((file) => sampleOf(file, onSample)))
     $('samples').hidden = files.length === 0
     $('sources-heading').textContent = files.length > 0 ? 'Or try one of these' : 'Your own images'
   }

@@ -294,6 +294,14 @@ describe('the page', { skip: NO_BROWSER }, () => {
       assert.ok(three > two && two > one && one > 0, [three, two, one].join())
       await page.locator('#clear').click()
       assert.equal(await ink(), 0)
+      const { x, y } = (await page.locator('#canvas').boundingBox())!
+      await page.mouse.move(x + 20, y + 20)
+      await page.mouse.down()
+      await page.mouse.move(x + 60, y + 60)
+      await page.keyboard.press('Control+z') // during a line
+      await page.mouse.move(x + 90, y + 60)
+      await page.mouse.up()
+      assert.equal(await ink(), 0)
       await untilIdle(page)
       assert.equal(await page.locator('#label').innerText(), '')
       assert.match(await page.locator('#snippet').innerText(), /image\.png/)
@@ -321,6 +329,20 @@ describe('the page', { skip: NO_BROWSER }, () => {
         assert.ok(await page.locator('#code').isHidden(), 'no code for a request that failed')
         assert.deepEqual(await violations(page), [])
       }
+    })
+  })
+
+  test('a prediction stands although what the model saw cannot be shown', async () => {
+    await onPage(mnist, async (page, { expectErrors }) => {
+      expectErrors()
+      const refusal = { status: 422, json: { detail: 'no picture' } }
+      await page.route('**/preprocess', (route) => route.fulfill(refusal))
+      await clickSample(page)
+      await untilLabel(page, '2')
+      await untilIdle(page)
+      assert.equal(await page.locator('#message').innerText(), '')
+      assert.ok(await page.locator('#seen').isHidden())
+      assert.ok(await page.locator('#code').isVisible())
     })
   })
 
@@ -420,7 +442,10 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await page.locator('#token').fill('wrong')
       await page.keyboard.press('Enter')
       assert.match(await messageOf(page), /API_TOKEN/)
-      await page.locator('#token').fill('right')
+      await page.locator('#token').fill('wr\u200bong')
+      await page.keyboard.press('Enter')
+      await page.locator('#message').getByText('A token has neither spaces nor accents').waitFor()
+      await page.locator('#token').fill(' right ')
       await page.keyboard.press('Enter')
       await clickSample(page)
       await untilLabel(page, '2')
@@ -471,7 +496,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
       await page.locator('#numbers').fill('five')
       await page.keyboard.press('Enter')
       assert.equal(await messageOf(page), 'Enter one number, such as 0.5')
-      await page.locator('#numbers').fill('5')
+      await page.locator('#numbers').fill('5,')
       await page.keyboard.press('Enter')
       await untilLabel(page, '9')
       assert.equal(await page.locator('#snippet').innerText(), `curl ${linear.url}/predict \\\n  -d value=5`)
@@ -786,7 +811,7 @@ describe('the page', { skip: NO_BROWSER }, () => {
         const predictions = () => requests.filter((request) => request === 'POST /predict').length
         const before = predictions()
         await page.waitForRequest(/predict/)
-        assert.ok(predictions() > before, 'it goes on')
+        assert.ok(predictions() > before, 'classification continues')
         await page.locator('#shoot').click()
         await page.locator('#sent[src^="blob:"]').waitFor()
         await untilIdle(page)
@@ -797,6 +822,24 @@ describe('the page', { skip: NO_BROWSER }, () => {
         await page.locator('#canvas').waitFor()
         await untilIdle(page)
         assert.equal(await page.locator('#label').innerText(), '')
+
+        // permission comes when the visitor has gone on
+        await page.evaluate(`{
+          const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices)
+          navigator.mediaDevices.getUserMedia = async (wanted) => {
+            await new Promise((resolve) => { permit = resolve })
+            return late = await ask(wanted)
+          }
+        }`)
+        await page.locator('#camera-open').click()
+        assert.ok(await page.locator('#shoot').isDisabled())
+        await page.locator('#camera-close').click()
+        await page.evaluate('permit()')
+        await page.evaluate(`(async () => {
+          const hasEnded = () => globalThis.late?.getTracks().every(({ readyState }) => readyState === 'ended')
+          while (!hasEnded()) await new Promise((resolve) => setTimeout(resolve, 10))
+        })()`)
+        assert.equal(await page.evaluate(`document.getElementById('viewfinder').srcObject`), null)
       },
       { permissions: ['camera'] },
     )
