@@ -23,12 +23,16 @@ export async function startNginx(addresses: string[]): Promise<Nginx> {
   const port = await freePort()
   const upstream = addresses.map((address) => `server ${address} max_fails=0;`).join('\n')
   const conf = readFileSync(join(ROOT, 'deploy/nginx.conf'), 'utf8')
-    .replace('server onnxpress:8890 max_fails=0;', upstream)
+    .replace('server onnxpress:8890 resolve max_fails=0;', upstream)
     .replace('listen 8890', `listen 127.0.0.1:${port}`)
   writeFileSync(join(dir, 'nginx.conf'), `daemon off; pid ${dir}/pid; error_log ${dir}/error.log;\n${conf}`)
   const nginx: ChildProcess = spawn(NGINX!, ['-p', dir, '-c', join(dir, 'nginx.conf')], { stdio: 'inherit' })
   const url = `http://127.0.0.1:${port}`
-  while (!(await fetch(`${url}/livez`).catch(() => undefined))) await setTimeout(20)
+  process.once('exit', () => nginx.kill('SIGKILL'))
+  while (!(await fetch(`${url}/livez`).catch(() => undefined))) {
+    if (nginx.exitCode !== null) throw new Error(`nginx ended with code ${nginx.exitCode}`)
+    await setTimeout(20)
+  }
   return {
     url,
     async stop() {
