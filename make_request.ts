@@ -41,13 +41,18 @@ async function send(url: URL, body: FormData): Promise<string> {
     response = await fetch(url, { method: 'POST', body, headers })
   } catch (error) {
     const { cause } = error as { cause?: unknown }
+    if (!cause) throw error // an address or a token that cannot be sent
+    const [reason] = cause instanceof AggregateError ? cause.errors : [cause] // one per address of the host
     throw new Error(
-      `${url.origin} is not responding (${messageOf(cause ?? error)}): start the server with npm start, or set --url`,
+      `${url.origin} is not responding (${messageOf(reason)}): start the server with npm start, or set --url`,
     )
   }
-  const answer = (await response.json().catch(() => ({}))) as { label?: string; detail?: string }
+  const answer = (await response.json().catch(() => undefined)) as
+    | { label?: string; detail?: string }
+    | undefined
   if (!response.ok)
-    throw new Error(`${url} responded with ${response.status}: ${answer.detail ?? response.statusText}`)
+    throw new Error(`${url} responded with ${response.status}: ${answer?.detail ?? response.statusText}`)
+  if (!answer) throw new Error(`${url} did not respond with JSON: is it the address of this server?`)
   if (answer.label === undefined)
     throw new Error(`${url} responded without a label: it is not a single-label classifier`)
   return answer.label

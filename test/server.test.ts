@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import sharp from 'sharp'
-import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
+import { freePort, ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const FIXTURES = join(ROOT, 'test/fixtures')
 const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
@@ -256,11 +256,14 @@ describe('the running server', () => {
   })
 
   test('the client reports an error in one line', async () => {
+    const free = await freePort()
     for (const [args, pattern] of [
       [['README.md', '--url', server.url], /is not in a known format/],
       [['README.md', '--url', server.url, '--upload'], /responded with 415: .*is not in a known format/],
       [['no-such-file.png', '--url', server.url], /there is no file no-such-file\.png/],
-      [['--url', 'http://127.0.0.1:1'], /is not responding/],
+      [['--url', `http://127.0.0.1:${free}`], /is not responding \(connect ECONNREFUSED/],
+      [['--url', `http://localhost:${free}`], /is not responding \(connect ECONNREFUSED/],
+      [['--url', `http://user:secret@localhost:${free}`], /includes credentials/],
       [['--url', 'nonsense'], /is not an http address/],
       [['--bogus'], /--bogus/],
     ] as const) {
