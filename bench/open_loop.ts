@@ -162,11 +162,11 @@ export async function openLoop(
   return outcomes
 }
 
-/** Latencies of the 200 responses, and the number of other outcomes. */
+/** Latencies of the 200 responses, 0 without any, and the number of other outcomes. */
 export function summary(outcomes: Outcome[]): { p50Ms: number; p99Ms: number; errors: number } {
   const times = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
   const errors = outcomes.length - times.length
-  return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99), errors }
+  return { p50Ms: percentile(times, 0.5) || 0, p99Ms: percentile(times, 0.99) || 0, errors }
 }
 
 /** The value below which the share `p` (0 to 1) of the values lies. */

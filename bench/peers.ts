@@ -12,7 +12,7 @@ import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
 import { bestRate, load, median, type Payload } from './load.ts'
-import { openLoop, summary } from './open_loop.ts'
+import { type Outcome, openLoop, summary } from './open_loop.ts'
 import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
 import {
@@ -29,8 +29,10 @@ import { ROUNDS, WORKLOADS, type Workload } from './workloads.ts'
 
 const CONNECTIONS = [1, 8, 64]
 
-/** A server that was paused is slow for a moment, which is not measured. */
-const RESUMED_SECONDS = 1
+/** A server that was idle is slow for a moment, which is not measured. */
+const RESUMED_SECONDS = 2
+const IDLE_MS = 5000
+const FEW_REQUESTS = 300
 
 interface Server {
   contender: Contender
@@ -38,6 +40,8 @@ interface Server {
   url: string
   payload: Payload
   measured: Measured
+  /** of the equal load, by round */
+  outcomes: Outcome[][]
 }
 
 /** Start a server, and wait for its first response, which must match PyTorch's. */
@@ -68,6 +72,7 @@ async function start(contender: Contender, { model, kind }: Workload): Promise<S
         url,
         payload,
         measured: { contender: contender.name, startMs, closed: [], open: [], memoryMb: 0 },
+        outcomes: [],
       }
     }
     if (performance.now() - startedAt > 120_000 || running.child.exitCode !== null) {
@@ -89,36 +94,29 @@ function checkPrediction({ name }: Contender, model: string, text: string): void
 async function measureRound(server: Server, { seconds }: Workload): Promise<void> {
   const { url, payload, measured, running } = server
   for (const connections of CONNECTIONS) {
-    const cpuBefore = cpuSeconds(running.child.pid!)
+    const pid = running.child.pid!
+    const [startedAt, cpuBefore] = [performance.now(), cpuSeconds(pid)]
     const { perSecond, p50Ms, p99Ms, errors } = await load(url, payload, connections, seconds)
-    const cores = (cpuSeconds(running.child.pid!) - cpuBefore) / seconds
+    const cores = (1000 * (cpuSeconds(pid) - cpuBefore)) / (performance.now() - startedAt)
     let row = measured.closed.find((closed) => closed.connections === connections)
     if (!row) {
-      row = { connections, perSecond: [], p50Ms: [], p99Ms: [], errors: 0, cores: 0 }
+      row = { connections, perSecond: [], p50Ms: [], p99Ms: [], errors: 0, cores: [] }
       measured.closed.push(row)
     }
     row.perSecond.push(perSecond)
     row.p50Ms.push(p50Ms)
     row.p99Ms.push(p99Ms)
-    row.errors += errors
-    row.cores = cores
+    row.errors += perSecond === 0 ? connections : errors
+    row.cores.push(cores)
   }
 }
 
-async function latencies(
-  { url, payload }: Server,
-  perSecond: number,
-  seconds: number,
-): Promise<{ p50Ms: number; p99Ms: number; errors: number }> {
-  return summary(await openLoop(url, payload, perSecond, seconds))
-}
-
 /** Latencies at shares of the server's own best rate. */
-async function measureOpen(server: Server, { seconds }: Workload): Promise<void> {
+async function measureOpen({ url, payload, measured }: Server, { seconds }: Workload): Promise<void> {
   for (const share of [0.5, 0.8]) {
-    const perSecond = share * bestRate(server.measured.closed)
-    const { p50Ms, p99Ms, errors } = await latencies(server, perSecond, seconds + 1)
-    server.measured.open.push({ share, perSecond, p50Ms, p99Ms, errors })
+    const perSecond = share * bestRate(measured.closed)
+    const outcomes = await openLoop(url, payload, perSecond, seconds + 1)
+    measured.open.push({ share, perSecond, ...summary(outcomes) })
   }
 }
 
@@ -131,16 +129,33 @@ function equalLoadOf(servers: Server[]): number | undefined {
 }
 
 async function measureEqual(server: Server, { seconds }: Workload, perSecond: number): Promise<void> {
-  if (bestRate(server.measured.closed) < perSecond) return
-  const { p50Ms, p99Ms, errors } = await latencies(server, perSecond, seconds)
-  server.measured.equal ??= { perSecond, p50Ms: [], p99Ms: [], errors: 0 }
-  const { equal } = server.measured
-  equal.p50Ms.push(p50Ms)
-  equal.p99Ms.push(p99Ms)
-  equal.errors += errors
+  const { url, payload, measured, outcomes } = server
+  if (bestRate(measured.closed) < perSecond) return
+  outcomes.push(await openLoop(url, payload, perSecond, seconds))
+  // the p99 of a few requests is their slowest one
+  const groups = outcomes[0].length < FEW_REQUESTS ? [outcomes.flat()] : outcomes
+  const summaries = groups.map(summary)
+  measured.equal = {
+    perSecond,
+    p50Ms: summaries.map(({ p50Ms }) => p50Ms),
+    p99Ms: summaries.map(({ p99Ms }) => p99Ms),
+    errors: summaries.reduce((sum, { errors }) => sum + errors, 0),
+  }
 }
 
-/** All servers run, but paused: they take turns in each round. */
+/** An idle server that uses the processor would disturb the others. */
+async function reportBusy(servers: Server[]): Promise<void> {
+  const seconds = () => servers.map(({ running }) => cpuSeconds(running.child.pid!))
+  const before = seconds()
+  await setTimeout(IDLE_MS)
+  for (const [index, after] of seconds().entries()) {
+    const cores = (1000 * (after - before[index])) / IDLE_MS
+    const { name } = servers[index].contender
+    if (cores > 0.01) console.log(`  ${name} uses ${(100 * cores).toFixed(1)} % of a core while idle`)
+  }
+}
+
+/** All servers run, and take turns in each round. */
 async function measure(workload: Workload, contenders: Contender[]): Promise<Measured[]> {
   console.log(workload.title)
   const servers: Server[] = []
@@ -152,21 +167,22 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         servers.push(server)
         const { seconds, connections } = workload.warmUp
         for (const each of connections) await load(server.url, server.payload, each, seconds)
-        pause(server.running)
+        if (contender.neverIdle) pause(server.running)
       } catch (error) {
         console.log(`  skipped: ${String(error).slice(0, 300)}`)
       }
     }
+    await reportBusy(servers)
     let turns = 0
     const inTurn = async (turn: (server: Server) => Promise<void>) => {
       // another one begins each time: other programs take more of the processors in some minutes than in others
       const first = turns++ % servers.length
       for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
-        const { running, url, payload } = server
+        const { contender, running, url, payload } = server
         resume(running)
         await load(url, payload, 1, RESUMED_SECONDS)
         await turn(server)
-        pause(running)
+        if (contender.neverIdle) pause(running)
       }
     }
     for (let round = 0; round < ROUNDS; round++) {
@@ -236,8 +252,8 @@ const { positionals: chosen, values } = parseArgs({
   allowPositionals: true,
   options: { only: { type: 'string' } },
 })
+const date = new Date().toISOString().slice(0, 10)
 const results: Results = {
-  date: new Date().toISOString().slice(0, 10),
   machine: `${cpus().length} cores, ${cpus()[0].model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
   versions: versions(),
   installedMb: installed(),
@@ -257,7 +273,7 @@ for (const workload of WORKLOADS) {
     : []
   const order = CONTENDERS.map(({ name }) => name)
   const all = [...kept, ...measured].sort((x, y) => order.indexOf(x.contender) - order.indexOf(y.contender))
-  results.workloads = [...others, { workload, measured: all }].sort((x, y) =>
+  results.workloads = [...others, { workload: { ...workload, date }, measured: all }].sort((x, y) =>
     x.workload.name.localeCompare(y.workload.name),
   )
   writeResults(results)

@@ -45,7 +45,7 @@ function signal(pids: number[], name: NodeJS.Signals): void {
   }
 }
 
-/** Pause a server while another has its turn: some are never idle. */
+/** Stop a server from using the processor until `resume`. */
 export function pause({ child }: Running): void {
   signal(processTree(child.pid!), 'SIGSTOP')
 }

@@ -45,19 +45,22 @@ function throughput(measured: Measured[]): string {
 
 function latency(measured: Measured[]): string {
   const equalLoad = measured.find(({ equal }) => equal)?.equal?.perSecond
-  const failed = (errors: number) => (errors ? `, ${errors} failed` : '')
-  const medians = ({ p50Ms, p99Ms }: { p50Ms: number[]; p99Ms: number[] }) =>
-    median(p50Ms) === 0 ? 'no response' : `${digits(median(p50Ms))} / ${digits(median(p99Ms))}`
+  const cell = (p50Ms: number, p99Ms: number, errors: number) => {
+    const failed = errors ? `, ${errors} failed` : ''
+    return p50Ms === 0 ? 'no response' : `${digits(p50Ms)} / ${digits(p99Ms)}${failed}`
+  }
+  const medians = ({ p50Ms, p99Ms, errors }: { p50Ms: number[]; p99Ms: number[]; errors: number }) =>
+    cell(median(p50Ms), median(p99Ms), errors)
   const atEqualLoad = (one: Measured) => {
-    if (one.equal) return `${medians(one.equal)}${failed(one.equal.errors)}`
+    if (one.equal) return medians(one.equal)
     return equalLoad && best(one) < equalLoad ? 'too much' : 'not measured'
   }
   const rows = measured.map((one) => [
     one.contender,
     ...one.closed.map(medians),
     atEqualLoad(one),
-    ...one.open.map(({ p50Ms, p99Ms, errors }) => `${digits(p50Ms)} / ${digits(p99Ms)}${failed(errors)}`),
-    digits(one.closed.at(-1)!.cores),
+    ...one.open.map(({ p50Ms, p99Ms, errors }) => cell(p50Ms, p99Ms, errors)),
+    digits(median(one.closed.at(-1)!.cores)),
     (one.startMs / 1000).toFixed(2),
     one.memoryMb.toFixed(0),
   ])
@@ -80,7 +83,7 @@ function ratios({ workloads }: Results): string {
     const own = measured.find(({ contender }) => contender === 'onnxpress')
     const peers = measured.filter(({ contender }) => peerNames.includes(contender))
     const ratio = (better: 'highest' | 'lowest', numberOf: (one: Measured) => number) => {
-      // 0 if it did not answer
+      // 0 if it did not answer, or not every request
       const ascending = peers.filter(numberOf).sort((one, other) => numberOf(one) - numberOf(other))
       const peer = ascending.at(better === 'highest' ? -1 : 0)
       if (!own || !peer) return ''
@@ -90,8 +93,8 @@ function ratios({ workloads }: Results): string {
       `${workload.name}: ${workload.title}`,
       ratio('highest', best),
       ratio('highest', ({ closed: [single] }) => median(single.perSecond)),
-      ratio('lowest', ({ closed: [single] }) => median(single.p99Ms)),
-      ratio('lowest', ({ equal }) => (equal ? median(equal.p99Ms) : 0)),
+      ratio('lowest', ({ closed: [single] }) => (single.errors ? 0 : median(single.p99Ms))),
+      ratio('lowest', ({ equal }) => (equal && !equal.errors ? median(equal.p99Ms) : 0)),
     ]
   })
   return table(['', 'best rate', 'rate, 1 connection', 'p99, 1 connection', 'p99, same load'], rows)
@@ -125,16 +128,17 @@ ${panels.join('\n')}
 `
 }
 
-const { date, machine, versions, installedMb } = results
+const { machine, versions, installedMb } = results
+const dates = [...new Set(results.workloads.map(({ workload }) => workload.date))].sort()
 const sections = results.workloads.map(
   ({ workload: { name, title, seconds, warmUp }, measured }) =>
     `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number, after ${warmUp.seconds} s of requests ` +
-    `from ${warmUp.connections.join(' connections, and as long from ')}; medians (lowest-highest).\n\n` +
+    `from ${warmUp.connections.join(' and then as long from ')} connections; medians (lowest-highest).\n\n` +
     `${throughput(measured)}\n\n${latency(measured)}\n`,
 )
 const text = `# Side by side on one machine
 
-Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${date}: ${machine}.
+Made by \`npm run bench:peers\` and \`npm run bench:report\` on ${dates.join(' and ')}: ${machine}.
 
 onnxpress with one process, divided by the best peer at it (more is better for a rate, less for p99):
 
@@ -142,19 +146,21 @@ ${ratios(results)}
 
 ![Requests per second](results.svg)
 
-- The servers of a workload take turns in several rounds, while the others are paused. Another server begins each round,
-  and each turn starts with a second that is not measured. wrk runs on the same machine and shares its processors.
+- The servers of a workload take turns in several rounds, while the others are idle (LitServe, which is never idle, is
+  paused). Another server begins each round, and each turn starts with two seconds that are not measured. wrk runs on the
+  same machine and shares its processors.
 - The first response of each server is checked against PyTorch's.
 - *Cores* is the processor time of all processes of a server at 64 connections.
 - *Start* is the time to the first correct response. The first server to use a library may read it from the disk, the others
   find it in the page cache.
 - *Memory* is that of all its processes after the measurements (PSS).
-- The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate.
+- The column after the connections, such as *800/s*, is the same load for all: half of the best peer's rate. Its p99 is the
+  median of the rounds' or, where a round has fewer than 300 requests, that of all rounds together.
 - *50 %* and *80 % load* are shares of the server's own best rate.
 - In these three columns, requests do not wait for responses. They come from a Node process that shares the two cores (half
   a core at ten thousand per second). Requests that MAX_QUEUE refuses, or that find 4,096 others waiting, count as failed.
 - Failed requests do not count as answered. With 64 connections and a heavy model, a few seconds are only a few batches,
-  and a batch that is unfinished at the end does not count.
+  and neither a batch that is unfinished at the end nor its latency counts.
 
 One machine: compare the ratios within a workload.
 
@@ -176,7 +182,7 @@ Versions: ${Object.entries(versions)
 
 Installed size in MB (10^6 bytes), without Python itself and CUDA's libraries: ${Object.entries(installedMb)
   .map(([name, size]) => `${name} ${size.toFixed(0)}`)
-  .join(', ')}; onnxpress adds 75 to its base image.
+  .join(', ')}; onnxpress adds 77 to its base image.
 `
 writeFileSync(new URL('RESULTS.md', import.meta.url), text)
 writeFileSync(new URL('results.svg', import.meta.url), plot(results))

@@ -11,7 +11,7 @@ export interface ClosedLoop {
   /** failed requests of all rounds */
   errors: number
   /** processor seconds of all its processes per second */
-  cores: number
+  cores: number[]
 }
 
 /** One server at a share of its best rate: latencies of requests that do not wait for each other. */
@@ -26,7 +26,7 @@ export interface OpenLoop {
 /** One server at the load that all servers get: half of the best peer's rate. */
 export interface EqualLoad {
   perSecond: number
-  /** a value per round */
+  /** a value per round, or one for all rounds where a round has few requests */
   p50Ms: number[]
   p99Ms: number[]
   /** failed requests of all rounds */
@@ -46,14 +46,18 @@ export interface Measured {
 }
 
 interface Run {
-  date: string
   machine: string
   versions: Record<string, string>
   installedMb: Record<string, number>
 }
 
+/** A workload as it was on the day of the measurement. */
+interface MeasuredWorkload extends Workload {
+  date: string
+}
+
 export interface Results extends Run {
-  workloads: { workload: Workload; measured: Measured[] }[]
+  workloads: { workload: MeasuredWorkload; measured: Measured[] }[]
 }
 
 const FILE = new URL('results.jsonl', import.meta.url)

@@ -26,6 +26,8 @@ export interface Contender {
   setUp: string
   /** Python environment, by the name of its requirements file; undefined: Node */
   environment?: string
+  /** it uses the processor without requests, and is paused while others are measured */
+  neverIdle?: true
   start(model: string, port: number): Start
   /** undefined if the server does not support it */
   request(kind: Kind, model: string): Payload | undefined
@@ -147,8 +149,6 @@ export const CONTENDERS: Contender[] = [
         `127.0.0.1:${port}`,
         '--log-level',
         'warning',
-        '--timeout',
-        '0', // it is paused during the others' turns
       ],
       env: { MODEL: join(MODELS, model), ...ONE_THREAD },
     }),
@@ -169,6 +169,7 @@ export const CONTENDERS: Contender[] = [
     name: 'LitServe + ONNX Runtime',
     setUp: 'batches of up to 32 (1 ms), 2 workers, one ONNX Runtime thread each',
     environment: 'litserve',
+    neverIdle: true,
     start: (model, port) => ({
       command: program('litserve', 'python'),
       args: ['litserve_onnx.py'],
@@ -245,6 +246,7 @@ function torchServe(model: string, port: number): Start {
     `grpc_inference_port=${port + 3000}`,
     `grpc_management_port=${port + 4000}`,
     'disable_token_authorization=true',
+    'disable_system_metrics=true',
     'job_queue_size=1000',
     `model_store=${folder}`,
     'load_models=classifier.mar',

@@ -70,7 +70,11 @@ function format(value: number): string {
 
 async function timesOf(url: string, payload: Payload, count: number): Promise<number[]> {
   const times: number[] = []
-  for (let i = 0; i < count; i++) times.push((await send(url, payload)).ms)
+  for (let i = 0; i < count; i++) {
+    const { status, ms } = await send(url, payload)
+    if (status !== 200) throw new Error(`${url} responded with ${status}`)
+    times.push(ms)
+  }
   return times
 }
 
@@ -114,7 +118,8 @@ async function idle(): Promise<Record<string, number>> {
 }
 
 async function one(server: RunningServer, payload: Payload): Promise<Record<string, number>> {
-  const { perSecond, p50Ms, p99Ms } = await load(server.url, payload, 1, 4)
+  const { perSecond, p50Ms, p99Ms, errors } = await load(server.url, payload, 1, 4)
+  if (errors) throw new Error(`${errors} requests failed`)
   return { perSecond, 'p50 ms': p50Ms, 'p99 ms': p99Ms, ratio: p99Ms / p50Ms }
 }
 

@@ -17,12 +17,12 @@ class Classifier:
         self.session = open_session(FOLDER)
         self.preprocess = Preprocessor(FOLDER)
 
-    @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
+    @bentoml.api(batchable=True, max_batch_size=32)
     def predict(self, data: list[Path]) -> list[dict]:
         samples = [np.frombuffer(path.read_bytes(), np.float32).reshape(self.preprocess.shape) for path in data]
         return self.run(samples)
 
-    @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
+    @bentoml.api(batchable=True, max_batch_size=32)
     def image(self, image: list[Path]) -> list[dict]:
         return self.run([self.preprocess(path.read_bytes()) for path in image])
 
