@@ -11,6 +11,7 @@ import { addMetadata, readModelFolder } from './lib/model/model_folder.ts'
 import type { Model, ModelEvents } from './lib/model/model_info.ts'
 import { readOnnxFile } from './lib/model/onnx/onnx_file.ts'
 import { readOutputSpec } from './lib/model/output_spec.ts'
+import { withSelfTest } from './lib/model/self_test.ts'
 import { firstRun, warmUp } from './lib/model/warm_up.ts'
 import { coresPerProcess, type Settings } from './lib/process/settings.ts'
 import { invalidKey, type JsonFile, readRecipe, sampleDims } from './preprocess/index.ts'
@@ -47,14 +48,15 @@ export async function loadModel(dir: string, settings: Settings, events: ModelEv
     // for a small graph, waking other threads takes longer than they save
     if (settings.INFERENCE_THREADS === 0 && warm.isFast) await session.useThreads(1)
     const size = { maxBatchSize: batchSize, isFixed }
-    const batcher = new Batcher(session.run, {
+    const run = withSelfTest(runnable)
+    const batcher = new Batcher(run, {
       ...size,
       maxDelayMs: settings.MAX_BATCH_DELAY_MS,
       onWait,
       onBatch,
     })
     // for the comparison with check.json, which must not be among the metrics
-    const unmetered = new Batcher(session.run, { ...size, maxDelayMs: 0 })
+    const unmetered = new Batcher(run, { ...size, maxDelayMs: 0 })
     const [{ name: scores }] = outputs
     return {
       name: settings.MODEL_NAME || folder.name,

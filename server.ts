@@ -45,7 +45,7 @@ export function createApp(parts: AppParts): AppInstance {
   const limits = { batchSize, maxQueue, maxBodyBytes, tensorBytes: tensorBytes(model) }
   const admission = new Admission({ queues: [workers, model], metrics, ...limits })
   const admit: Service['admit'] = (work) => (ctx) => admission.run(ctx, work)
-  const readInput = createInputReader({ spec: model.input, maxBodyBytes, threads: workers.threads })
+  const readInput = createInputReader(model.input, maxBodyBytes, workers.threads)
 
   const readTensors: Service['readTensors'] = async (ctx) => {
     const input = await readInput(ctx)

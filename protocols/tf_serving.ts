@@ -98,6 +98,16 @@ export function addTfServing(service: Service): void {
     )
   }
   const metadata = metadataOf(service)
+  /** `:model` also matches a name with a verb, which only POST has. */
+  const withoutVerb =
+    (handler: Handler): Handler =>
+    (ctx) => {
+      const { method, path } = ctx.req
+      if (!/:(predict|classify|regress)$/.test(path)) return handler(ctx)
+      throw new RequestError(405, `${method} is not allowed on ${path}: send POST`, {
+        allow: 'POST, OPTIONS',
+      })
+    }
 
   route('get /v1/models', ({ res }) => res.json({ models: [model.name] }), {
     summary: 'The models',
@@ -110,7 +120,8 @@ export function addTfServing(service: Service): void {
       response: 'predictions',
     })
     for (const verb of ['classify', 'regress']) route(`post ${path}\\:${verb}`, checked(refuse))
-    route(`get ${path}`, checked(status), { summary: 'Whether the model is ready', response: 'readiness' })
+    const summary = 'Whether the model is ready'
+    route(`get ${path}`, withoutVerb(checked(status)), { summary, response: 'readiness' })
     route(
       `get ${path}/metadata`,
       checked(({ res }) => res.json(metadata)),

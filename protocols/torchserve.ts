@@ -12,11 +12,15 @@ import type { Service } from './service.ts'
 const EXCEPTIONS: Record<number, string> = {
   400: 'BadRequestException',
   401: 'InvalidCredentialException',
-  404: 'ModelNotFoundException',
+  403: 'BadRequestException',
   405: 'MethodNotAllowedException',
+  408: 'BadRequestException',
   413: 'RequestEntityTooLargeException',
   415: 'UnsupportedMediaTypeException',
+  421: 'BadRequestException',
+  422: 'BadRequestException',
   503: 'ServiceUnavailableException',
+  504: 'ServiceUnavailableException',
 }
 
 export function addTorchServe(service: Service): void {
@@ -77,7 +81,7 @@ function describeModel({ model, settings }: Service) {
   const worker = {
     id: String(process.pid),
     startTime: new Date(performance.timeOrigin).toISOString(),
-    status: 'READY',
+    status: model.isRunning ? 'READY' : 'LOADING',
     memoryUsage: process.memoryUsage().rss,
     pid: process.pid,
     gpu: model.device !== 'cpu',
@@ -119,6 +123,12 @@ function resultJson(result: Result): string {
 }
 
 export const torchServeError: ErrorShape = ({ status, message }) => {
-  const type = EXCEPTIONS[status] ?? 'InternalServerException'
-  return { code: status, type, message }
+  const type = status === 404 ? notFoundException(message) : EXCEPTIONS[status]
+  return { code: status, type: type ?? 'InternalServerException', message }
+}
+
+/** @param message of TorchServe, or our own for a path that does not exist */
+function notFoundException(message: string): string {
+  if (message.startsWith('Model version')) return 'ModelVersionNotFoundException'
+  return message.startsWith('Model not found') ? 'ModelNotFoundException' : 'ResourceNotFoundException'
 }

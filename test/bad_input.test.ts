@@ -10,6 +10,7 @@ import { pngFile } from './preprocess/png_file.ts'
 import { ROOT, type RunningServer, startServer } from './running_server.ts'
 
 const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
+const MODELS = join(ROOT, 'test/fixtures/models')
 const TENSOR = new Uint8Array(784 * 4)
 const MB = 2 ** 20
 
@@ -352,14 +353,17 @@ describe('bad input', () => {
     assert.equal(response.status, 200)
   })
 
-  test('NaN in the output becomes null, never invalid JSON', async () => {
-    const data = new Uint8Array(new Float32Array(784).fill(Number.NaN).buffer)
-    const body = form({ data, metadata: '{"dims":[1,28,28]}' })
-    const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
-    assert.equal(response.status, 200)
-    const result = (await response.json()) as { predictions: { score: number | null }[] }
-    assert.equal(result.predictions.length, 5)
-    assert.ok(result.predictions.every(({ score }) => score === null || Number.isFinite(score)))
+  test('NaN in the output becomes null, and a score that is NaN comes last', async () => {
+    const nan = (size: number) => new Float32Array(size).fill(Number.NaN)
+    const post = async (url: string, dims: string, body: Float32Array<ArrayBuffer>) =>
+      (await fetch(`${url}/predict?dims=${dims}`, { method: 'POST', body })).json()
+    const digits = await post(server.url, '1,28,28', nan(784))
+    const scores = (digits as { predictions: { score: null }[] }).predictions.map(({ score }) => score)
+    assert.deepEqual(scores, [null, null, null, null, null])
+
+    const linear = await startServer({ env: { MODEL_DIR: join(MODELS, 'linear') } })
+    assert.deepEqual(await post(linear.url, '1,1', nan(1)), { input: null, prediction: null })
+    await linear.stop()
   })
 
   test('100 MB are refused before they are sent, with Expect: 100-continue', async () => {
@@ -418,7 +422,10 @@ describe('bad input', () => {
     assert.equal(response.status, 200)
   })
 
-  test('the log has no errors afterwards', () => {
+  test('the log has no errors afterwards', async () => {
+    const ended = once(server.process.stdout!, 'close')
+    await server.stop()
+    await ended
     assert.deepEqual(
       server.log.filter((line) => JSON.parse(line).level >= 50),
       [],

@@ -148,7 +148,7 @@ test('a job can be aborted between two of its batches', async () => {
   assert.equal(batcher.waiting, 0)
 })
 
-test('jobs of a dying worker are retried once, one by one, and then refused', async () => {
+test('jobs of a worker that dies are retried once, one at a time; one that kills it again gets 503', async () => {
   const model = fakeModel()
   const seen: number[][] = []
   const batcher = new Batcher(async (input, outputs) => {
@@ -197,6 +197,18 @@ test('with a delay, an incomplete batch waits for more samples; a full one does 
   const forEver = new Batcher(fakeModel(batches), { ...OPTIONS, maxDelayMs: 3_600_000 })
   await Promise.all([1, 2, 3, 4].map((value) => forEver.predict(tensor([[value]]), ['sum'], context())))
   assert.deepEqual(batches, [3, 4])
+})
+
+test('a job whose output has another shape in its second batch is refused', async () => {
+  let width = 0
+  const run = async ({ dims: [n] }: Tensor): Promise<Tensor[]> => {
+    width++
+    return [{ dtype: 'float32', dims: [n, width], data: new Float32Array(n * width) }]
+  }
+  const batcher = new Batcher(run, { ...OPTIONS, maxBatchSize: 2 })
+  const refused = { status: 400, message: /its output is \[2,1\] in one batch, \[1,2\] in the next/ }
+  await assert.rejects(batcher.predict(tensor([[1], [2], [3]]), ['y'], context()), refused)
+  assert.equal(batcher.waiting, 0)
 })
 
 test('a sample without a row in the outputs is refused, and the rest of its batch is answered', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { readSettings } from '../lib/process/settings.ts'
 import { launchBrowser, NO_BROWSER } from './browser.ts'
 import { ROOT, startServer } from './running_server.ts'
@@ -80,6 +81,11 @@ test('* allows every origin, but no foreign Host', async () => {
   const response = await fetch(`${server.url}/predict`, { method: 'POST', body: SAMPLE, headers })
   assert.equal(response.status, 200)
   assert.equal(allowedOrigin(response), '*')
+  const { hostname, port } = new URL(server.url)
+  const foreign = { hostname, port, path: '/predict', method: 'POST' }
+  const asked = request({ ...foreign, headers: { ...headers, host: 'evil.example' } }).end(SAMPLE)
+  const [{ statusCode }] = await once(asked, 'response')
+  assert.equal(statusCode, 421)
   await server.stop()
 })
 
@@ -94,9 +100,10 @@ test('a 503 of a full queue has the CORS headers', async () => {
     body: new Uint8Array(3136),
     signal: controller.signal,
   })
-  let refused: Response
-  do refused = await fetch(`${server.url}/predict`, options)
-  while (refused.status !== 503)
+  const metrics = async () => (await fetch(`${server.url}/metrics`)).text()
+  while (!(await metrics()).includes('\nonnxpress_queue_samples 1\n')) await setTimeout(5)
+  const refused = await fetch(`${server.url}/predict`, options)
+  assert.equal(refused.status, 503)
   assert.equal(allowedOrigin(refused), ORIGIN)
   assert.match(refused.headers.get('access-control-expose-headers')!, /retry-after/)
   controller.abort()

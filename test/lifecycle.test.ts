@@ -93,8 +93,8 @@ async function textOf(socket: Socket): Promise<string> {
 }
 
 describe('admission', () => {
-  /** ten samples fill the queue, and wait there for a second, since they do not fill a batch */
-  const full = { MODEL_DIR: join(MODELS, 'linear'), MAX_QUEUE: '10', MAX_BATCH_DELAY_MS: '1000' }
+  /** ten samples fill the queue, and wait there for a while, since they do not fill a batch */
+  const full = { MODEL_DIR: join(MODELS, 'linear'), MAX_QUEUE: '10', MAX_BATCH_DELAY_MS: '3000' }
 
   test('requests that would overflow the queue get 503 with Retry-After, and admitted ones are answered', async (t) => {
     const server = await start(t, full)
@@ -295,17 +295,17 @@ describe('admission', () => {
   })
 
   test('a request over REQUEST_TIMEOUT_MS gets 504, and its work leaves the queue', async (t) => {
-    const server = await start(t, { ...SLOW, REQUEST_TIMEOUT_MS: '150' })
-    const late = await predict(server, Array(100).fill(1))
+    const server = await start(t, { ...SLOW, REQUEST_TIMEOUT_MS: '500' })
+    const late = await predict(server, Array(1000).fill(1))
     assert.equal(late.status, 504)
-    assert.match(((await late.json()) as { detail: string }).detail, /150 ms of REQUEST_TIMEOUT_MS/)
+    assert.match(((await late.json()) as { detail: string }).detail, /500 ms of REQUEST_TIMEOUT_MS/)
     await untilMetric(server, 'onnxpress_queue_samples', 0)
     await assertRight(await predict(server, [5]), [5])
     assert.equal((await metricsOf(server)).get('onnxpress_rejected_total{reason="timeout"}'), 1)
     const other = await fetch(`${server.url}/v2/models/slow/infer`, {
       method: 'POST',
       body: JSON.stringify({
-        inputs: [{ name: 'x', datatype: 'FP32', shape: [100, 1], data: Array(100).fill(1) }],
+        inputs: [{ name: 'x', datatype: 'FP32', shape: [1000, 1], data: Array(1000).fill(1) }],
       }),
     })
     assert.equal(other.status, 504)
@@ -362,7 +362,7 @@ describe('admission', () => {
 
 describe('shutdown', () => {
   test('not ready at once, open requests answered, the connection closed, exit code 0', async () => {
-    const server = await startServer({ env: { ...SLOW, DRAIN_MS: '300' } })
+    const server = await startServer({ env: { ...SLOW, DRAIN_MS: '3000' } })
     const agent = new Agent({ keepAlive: true })
     const get = (path: string) => getThrough(agent, server.url + path)
     assert.equal((await get('/readyz')).statusCode, 200)
@@ -562,6 +562,26 @@ describe('faults', () => {
   })
 })
 
+describe('a graph that is replaced under a running server', () => {
+  test('is not loaded by a new worker, which would use the old labels, but by SIGHUP', async (t) => {
+    const dir = join(mkdtempSync(join(tmpdir(), 'onnxpress-replaced-')), 'model')
+    cpSync(join(MODELS, 'linear'), dir, { recursive: true })
+    const server = await start(t, { MODEL_DIR: dir, ...KILLER })
+    cpSync(join(MODELS, 'number/model.onnx'), join(dir, 'new.onnx'))
+    renameSync(join(dir, 'new.onnx'), join(dir, 'model.onnx'))
+    await assertRight(await predict(server, [5]), [9])
+    server.process.kill('SIGUSR2')
+    await logged(server, ({ msg }) => /model\.onnx has changed since it was loaded/.test(String(msg)))
+    assert.equal((await predict(server, [5])).status, 503)
+    server.process.kill('SIGHUP')
+    await logged(server, ({ msg }) => String(msg).startsWith('reloaded'))
+    assert.equal((await fetch(`${server.url}/readyz`)).status, 200)
+    const body = new URLSearchParams({ value: '5' })
+    const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
+    assert.deepEqual(await response.json(), { input: 5, prediction: 10 })
+  })
+})
+
 describe('logs and metrics', () => {
   test('the rehearsal leaves no log lines and no counts, with a token and without', async (t) => {
     const servers: Record<string, string>[] = [
@@ -745,6 +765,7 @@ describe('WEB_CONCURRENCY', () => {
   test('more processes than cores are started, with a warning', async (t) => {
     const processes = availableParallelism() + 1
     const server = await start(t, { MODEL_DIR: join(MODELS, 'linear'), WEB_CONCURRENCY: String(processes) })
+    await until(() => server.log.filter((line) => line.includes('serving')).length === processes)
     await assertRight(await predict(server, [5]), [9])
     const lines = server.log.map((line) => JSON.parse(line))
     const warnings = lines.filter(({ level }) => level === 40).map(({ msg }) => msg)

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import sharp from 'sharp'
 import { createApp, loadModel } from '../index.ts'
+import { readCommand } from '../lib/process/command_line.ts'
+import { readSettings } from '../lib/process/settings.ts'
 import { ROOT, type RunningServer, run, startServer } from './running_server.ts'
 
 const MODELS = join(ROOT, 'test/fixtures/models')
@@ -81,12 +83,15 @@ describe('TorchServe', () => {
       message: 'Model not found: cats',
     })
     const version = await json(await fetch(`${server.url}/models/digits/9`), 404)
-    assert.equal(version.type, 'ModelNotFoundException')
+    assert.equal(version.type, 'ModelVersionNotFoundException')
+    const path = await json(await fetch(`${server.url}/predictions`), 404)
+    assert.equal(path.type, 'ResourceNotFoundException')
     const broken = await fetch(`${server.url}/predictions/digits`, {
       method: 'PUT',
       body: SAMPLE.slice(0, 3000),
     })
-    assert.equal((await json(broken, 422)).code, 422)
+    const { code, type } = await json(broken, 422)
+    assert.deepEqual([code, type], [422, 'BadRequestException'])
     const method = await fetch(`${server.url}/predictions/digits`, { method: 'DELETE' })
     assert.equal(method.headers.get('allow'), 'POST, PUT, OPTIONS')
     assert.equal((await json(method, 405)).code, 405)
@@ -286,6 +291,8 @@ describe('TF Serving', () => {
 })
 
 test('SageMaker: the argument serve makes 8080 the default port, /invocations is /predict', async () => {
+  const { port } = readCommand(['serve'])
+  assert.equal(readSettings({}, port).PORT, 8080)
   const server = await startServer({ args: ['server.js', 'serve'] }) // PORT=0 in the tests
   const [invoked, predicted] = await Promise.all(
     ['/invocations', '/predict'].map(async (path) =>

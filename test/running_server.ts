@@ -1,11 +1,16 @@
 /** The real process, over real HTTP, on a free port. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+if (existsSync(join(ROOT, '.env')))
+  throw new Error(`the settings in ${join(ROOT, '.env')} would change what is tested: rename it meanwhile`)
 
 export interface RunningServer {
   url: string

@@ -19,6 +19,20 @@ test('a session runs, even after a change of threads, and fails on input that th
   await session.close()
 })
 
+test('a session that is restarted finishes its runs, and runs again with the same number of threads', async () => {
+  const alive = setInterval(() => {}, 1000) // the restart alone would not keep this process running
+  const causes: string[] = []
+  const onExit = ({ message }: Error) => causes.push(message)
+  const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, onExit, assert.fail)
+  const pending = [1, 2, 3].map(() => session.run(five(), ['y']))
+  await session.restart()
+  for (const outputs of await Promise.all(pending)) assert.equal(outputs[0].data[0], 9)
+  assert.deepEqual(causes, ['the inference worker ended with code 0'])
+  assert.equal((await session.run(five(), ['y']))[0].data[0], 9)
+  await session.close()
+  clearInterval(alive)
+})
+
 test('a closed session finishes its run, accepts no more, and is not restarted', async () => {
   const session = await startSession({ modelPath, devices: ['cpu'], threads: 1 }, assert.fail, assert.fail)
   const pending = [1, 2, 3].map(() => session.run(five(), ['y']))

@@ -70,10 +70,11 @@ describe('static files', () => {
       await once(socket, 'connect')
       socket.pause()
       socket.write('GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(40))
-      await setTimeout(500)
-      socket.destroy()
+      return socket
     })
-    await Promise.all(clients)
+    const sockets = await Promise.all(clients)
+    while (openFiles() - before <= sockets.length) await setTimeout(20) // more than the connections
+    for (const socket of sockets) socket.destroy()
     while (openFiles() - before >= 10) await setTimeout(20) // until the runner's timeout
   })
 })

@@ -5,6 +5,7 @@ import { readJsonFile } from '../../preprocess/index.ts'
 import { StartError } from '../inference/errors.ts'
 import { Signal } from '../inference/signal.ts'
 import type { Model } from '../model/model_info.ts'
+import { availableMemory } from '../workers/available_memory.ts'
 import { ImageWorkers } from '../workers/image_workers.ts'
 import { findCause, findScoreFunction } from './causes.ts'
 import { type CheckCase, readCheckFile } from './check_file.ts'
@@ -26,7 +27,7 @@ async function withThread<T>(
   maxPixels: number,
   work: (checked: CheckedModel) => Promise<T>,
 ): Promise<T> {
-  const workers = new ImageWorkers(1, maxPixels)
+  const workers = new ImageWorkers(1, maxPixels, availableMemory())
   const { input, recipe, outputSpec } = model
   try {
     return await work({

@@ -4,8 +4,8 @@
  * prom-client's own cluster support fails when a process does not reply, such as one that is still starting.
  */
 import cluster, { type Worker } from 'node:cluster'
-import { setTimeout } from 'node:timers/promises'
 import type { MetricObjectWithValues, MetricValue, Registry } from 'prom-client'
+import type { Command } from './signals.ts'
 
 type Report = MetricObjectWithValues<MetricValue<string>>[]
 
@@ -48,11 +48,10 @@ export function answerMetrics(worker: Worker, processes: ReadonlySet<Worker>): v
   })
 }
 
-async function reportOf(worker: Worker): Promise<Report[]> {
-  const timer = new AbortController()
+function reportOf(worker: Worker): Promise<Report[]> {
   return new Promise((resolve) => {
     const finish = (reports: Report[]) => {
-      timer.abort()
+      clearTimeout(timer)
       worker.off('message', listen)
       resolve(reports)
     }
@@ -60,11 +59,12 @@ async function reportOf(worker: Worker): Promise<Report[]> {
       if (typeof message === 'object') finish([message.report])
     }
     worker.on('message', listen)
-    setTimeout(REPORT_MS, [], timer).then(finish, () => {})
+    const timer = setTimeout(finish, REPORT_MS, [])
     send(worker, 'report')
   })
 }
 
-function send(worker: Worker, message: ToProcess): void {
+/** Send a message to a process. */
+export function send(worker: Worker, message: ToProcess | Command): void {
   if (worker.isConnected()) worker.send(message, () => {}) // it may be exiting
 }

@@ -1,10 +1,8 @@
 /** WEB_CONCURRENCY: several processes that share one port, replaced when they die, stopped and reloaded together. */
 import cluster, { type Worker } from 'node:cluster'
-import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { answerMetrics } from './cluster_metrics.ts'
-import type { Command } from './signals.ts'
+import { answerMetrics, send } from './cluster_metrics.ts'
 
 /** A process that lived for less than this is replaced only after this time, in milliseconds. */
 const SHORT_LIFE_MS = 1000
@@ -14,6 +12,16 @@ const PLACE = 'ONNXPRESS_PROCESS'
 /** Whether this process does what only one of them should; if it dies, its replacement does. */
 export function isFirstProcess(): boolean {
   return cluster.isPrimary || process.env[PLACE] === '0'
+}
+
+/** Resolves when a process has ended. Errors are those of the channel to it, unless it could not be started. */
+function endOf(worker: Worker): Promise<{ code: number | null; signal: string | null }> {
+  return new Promise((resolve) => {
+    worker.once('exit', (code, signal) => resolve({ code, signal }))
+    worker.on('error', () => {
+      if (worker.process.pid === undefined) resolve({ code: 1, signal: null })
+    })
+  })
 }
 
 /**
@@ -28,15 +36,10 @@ export async function superviseProcesses(count: number, log: Logger): Promise<vo
   let reloads = 0
   let exitCode = 0
 
-  const send = (worker: Worker, command: Command) => {
-    if (worker.isConnected()) worker.send(command, () => {}) // it may be exiting
-  }
-
   function start(place: number, onServing?: () => void): Worker {
     const reloadsBefore = reloads
     const worker = cluster.fork({ [PLACE]: place })
     running.add(worker)
-    worker.on('error', () => {}) // of the channel to a process that has exited
     worker.once('listening', () => {
       serving.add(worker)
       if (reloads > reloadsBefore) send(worker, 'reload')
@@ -52,7 +55,7 @@ export async function superviseProcesses(count: number, log: Logger): Promise<vo
     if (isStopping) return
     const startedAt = performance.now()
     const worker = start(place, onServing)
-    const [code, signal] = await once(worker, 'exit')
+    const { code, signal } = await endOf(worker)
     const hasServed = serving.delete(worker)
     running.delete(worker)
     const cause = `ended with ${signal ?? `code ${code}`}`

@@ -50,19 +50,16 @@ export class RequestContext {
     this.id = requestId(req)
     res.setHeader('x-request-id', this.id)
     const timer = setTimeout(() => {
+      // in another app, Node does not close a pipelined response whose connection is gone
+      if (req.socket.destroyed) res.destroy().emit('close')
       // a client that does not read its response is cut off
-      if (res.headersSent) res.destroy()
+      else if (res.headersSent) res.destroy()
       else this.signal.abort(timeoutError(req, res, timeoutMs))
     }, timeoutMs)
     res.once('close', () => {
       clearTimeout(timer)
       this.signal.abort(OVER)
     })
-  }
-
-  /** Whether the client disconnected before the whole response was sent. */
-  get isClientGone(): boolean {
-    return !this.res.writableFinished
   }
 
   /** Wait for work, or for the signal to be aborted. */

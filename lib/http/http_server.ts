@@ -145,8 +145,9 @@ export async function listen(instance: AppInstance, options: ListenOptions): Pro
   }
   const server = createServer(
     {
-      // longer than load balancers keep idle connections, so that they do not reuse one that was just closed here
-      keepAliveTimeout: 75_000,
+      // longer than load balancers keep idle connections (Google's 600 s), so that they do not reuse one that was just
+      // closed here
+      keepAliveTimeout: 620_000,
       headersTimeout: 10_000,
       // for bodies that no route reads; for the others the app responds with 408 before
       requestTimeout: options.requestTimeoutMs + 10_000,

@@ -1,5 +1,13 @@
 /** The metrics of `/metrics`, in Prometheus text format. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  type GaugeConfiguration,
+  Histogram,
+  Registry,
+} from 'prom-client'
+import { droppedLines } from '../log/log.ts'
 import type { ModelInfo } from '../model/model_info.ts'
 
 // from a millisecond to half a minute
@@ -80,43 +88,30 @@ export class Metrics {
     'Requests without a prediction, by reason.',
     ['reason'],
   )
-  readonly #modelInfo = new Gauge({
-    name: 'onnxpress_model_info',
-    help: 'The model that is served; always 1.',
+  readonly #modelInfo = this.#gauge('onnxpress_model_info', 'The model that is served; always 1.', {
     labelNames: ['name', 'version', 'sha256', 'device'],
     aggregator: 'first',
-    registers: [this.registry],
   })
-  readonly #checkCases = new Gauge({
-    name: 'onnxpress_check_cases',
-    help: 'Cases of check.json by result, once they are compared.',
-    labelNames: ['result'],
-    aggregator: 'max',
-    registers: [this.registry],
-  })
+  readonly #checkCases = this.#gauge(
+    'onnxpress_check_cases',
+    'Cases of check.json by result, once they are compared.',
+    { labelNames: ['result'], aggregator: 'max' },
+  )
   #waiting = () => 0
   #isReady = () => false
 
-  /** @param droppedLines log lines that could not be written so far */
-  constructor(droppedLines = () => 0) {
-    const registers = [this.registry]
+  constructor() {
     // start at 0: a rate misses the first event of a series that begins with it
     for (const reason of Object.values(REASONS)) this.#rejected.inc({ reason }, 0)
     const waiting = () => this.#waiting()
-    new Gauge({
-      name: 'onnxpress_queue_samples',
-      help: 'Samples waiting for preprocessing or for a batch.',
-      registers,
+    this.#gauge('onnxpress_queue_samples', 'Samples waiting for preprocessing or for a batch.', {
       collect() {
         this.set(waiting())
       },
     })
     const isReady = () => this.#isReady()
-    new Gauge({
-      name: 'onnxpress_ready',
-      help: 'Whether /readyz returns 200.',
+    this.#gauge('onnxpress_ready', 'Whether /readyz returns 200.', {
       aggregator: 'min',
-      registers,
       collect() {
         this.set(isReady() ? 1 : 0)
       },
@@ -124,7 +119,7 @@ export class Metrics {
     new Counter({
       name: 'onnxpress_log_lines_dropped_total',
       help: 'Log lines lost because standard output could not be written.',
-      registers,
+      registers: [this.registry],
       collect() {
         this.reset()
         this.inc(droppedLines())
@@ -132,8 +127,8 @@ export class Metrics {
     })
   }
 
-  #gauge(name: string, help: string) {
-    return new Gauge({ name, help, registers: [this.registry] })
+  #gauge(name: string, help: string, more: Partial<GaugeConfiguration<string>> = {}) {
+    return new Gauge({ name, help, registers: [this.registry], ...more })
   }
 
   #counter(name: string, help: string, labelNames: string[] = []) {
@@ -149,11 +144,9 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: NEVER_MS })
     for (const name of UNWANTED) this.registry.removeSingleMetric(name)
     let last = performance.eventLoopUtilization()
-    new Gauge({
-      name: 'nodejs_eventloop_utilization',
-      help: 'Share of the time since the previous scrape in which the event loop was busy, 0 to 1.',
+    const help = 'Share of the time since the previous scrape in which the event loop was busy, 0 to 1.'
+    this.#gauge('nodejs_eventloop_utilization', help, {
       aggregator: 'average',
-      registers: [this.registry],
       collect() {
         const now = performance.eventLoopUtilization()
         this.set(performance.eventLoopUtilization(now, last).utilization)

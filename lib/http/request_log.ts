@@ -27,13 +27,13 @@ export function requestLog(
     const isQuiet = quietPaths.has(path)
     if (!isQuiet) metrics.inFlight.inc()
     res.once('close', () => {
-      const status = ctx.isClientGone ? CLIENT_GONE : res.statusCode
+      const status = res.writableFinished ? res.statusCode : CLIENT_GONE
       const ms = performance.now() - ctx.startedAt
-      const route = routePattern(req.route)
+      const route = String(req.route?.path ?? 'none') // a pattern: paths are unlimited in number
       if (!isQuiet) metrics.inFlight.dec()
       metrics.countRequest(route, method, status, ms)
-      // a probe asks for no prediction
-      if (!isQuiet) metrics.countRejected(status)
+      // probes, which use GET, ask for no prediction
+      if (method === 'POST' || method === 'PUT') metrics.countRejected(status)
       const { id, bytes, label, timings } = ctx
       const { preprocessMs, queueMs, inferenceMs, batchSize } = timings
       const line = {
@@ -66,10 +66,4 @@ export function roundMs<T extends number | undefined>(ms: T): T {
 /** The trace that a caller names in the header `traceparent` (W3C Trace Context). */
 function traceId(traceparent: unknown): string | undefined {
   return /^[\da-f]{2}-([\da-f]{32})-[\da-f]{16}-/.exec(String(traceparent))?.[1]
-}
-
-/** The route's pattern: paths are unlimited in number, patterns are few. */
-function routePattern(route: { path?: unknown } | undefined): string {
-  const path = route?.path
-  return path === undefined ? 'none' : String(Array.isArray(path) ? path[0] : path)
 }

@@ -7,6 +7,7 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { HubApiError } from '@huggingface/hub'
 import { StartError } from '../inference/errors.ts'
+import type { Progress } from './progress.ts'
 import type { RepoFile } from './repo_cache.ts'
 
 /** Most failed attempts in a row that bring no new bytes. */
@@ -25,12 +26,6 @@ export type OpenFile = (
   signal: AbortSignal,
 ) => Promise<ReadableStream<Uint8Array>>
 
-/** Counts bytes as they arrive. */
-export interface Counter {
-  add(bytes: number): void
-  resume(bytes: number): void
-}
-
 /**
  * @param blob where the file goes; nothing is there before all its bytes are, and have their hash
  * @throws StartError for bytes of another hash; what `open` throws after several attempts
@@ -39,17 +34,17 @@ export async function download(
   file: RepoFile,
   blob: string,
   openFile: OpenFile,
-  counter: Counter,
+  progress: Progress,
 ): Promise<void> {
   await mkdir(dirname(blob), { recursive: true })
   const partial = `${blob}.${hostname()}.${process.pid}.incomplete`
   const isResumed = claimAbandoned(blob, partial)
-  const received = await receive(file, partial, openFile, counter)
+  const received = await receive(file, partial, openFile, progress)
   if (received === (file.sha256 ?? file.gitSha1)) return rename(partial, blob)
-  counter.add(-statSync(partial).size)
+  progress.add(-statSync(partial).size)
   await rm(partial)
   // the bytes of the earlier attempt may be the wrong ones
-  if (isResumed) return download(file, blob, openFile, counter)
+  if (isResumed) return download(file, blob, openFile, progress)
   const kind = file.sha256 ? 'SHA-256' : 'Git hash'
   throw new StartError(
     `${file.path} arrived damaged: its ${kind} is ${received}, expected ${file.sha256 ?? file.gitSha1}: start again`,
@@ -90,7 +85,7 @@ async function receive(
   file: RepoFile,
   partial: string,
   openFile: OpenFile,
-  counter: Counter,
+  progress: Progress,
 ): Promise<string> {
   const hash = hashOf(file)
   const output = await open(partial, 'a+')
@@ -100,25 +95,29 @@ async function receive(
       hash.update(chunk)
       size += chunk.length
     }
-    counter.resume(size)
+    progress.resume(size)
     for (let attempt = 1; size < file.size; attempt++) {
       const sizeBefore = size
       try {
         for await (const chunk of unstalled(openFile, file.path, size)) {
-          hash.update(chunk)
           await output.appendFile(chunk)
+          hash.update(chunk)
           size += chunk.length
-          counter.add(chunk.length)
+          progress.add(chunk.length)
           if (size > file.size) break // it does not end where it should
         }
         if (size === sizeBefore) throw new Error('the connection was closed')
       } catch (error) {
         if (size > sizeBefore) attempt = 1
         if (attempt === ATTEMPTS || isRefusal(error)) throw error
+        await output.truncate(size) // a chunk may have been written in part
         await sleep(RETRY_MS * 2 ** attempt)
       }
     }
     await output.sync()
+    // another container may have the same host name and process id
+    const { size: written } = await output.stat()
+    if (written !== size) return `that of ${written} bytes`
   } finally {
     await output.close()
   }

@@ -93,8 +93,16 @@ export class HubClient {
     }
     if ('syscall' in Object(error)) return say(`the cache cannot be written: ${messageOf(error)}`)
     if (statusCode !== undefined) return say(`${this.host} responded with ${statusCode}: try again later`)
-    return say(`${this.host} cannot be reached (${networkCause(error)}): check the network, or HF_ENDPOINT`)
+    const hint = ignoresProxy() ? '; Node 24 uses HTTPS_PROXY only with NODE_USE_ENV_PROXY=1' : ''
+    return say(
+      `${this.host} cannot be reached (${networkCause(error)}): check the network, or HF_ENDPOINT${hint}`,
+    )
   }
+}
+
+function ignoresProxy(): boolean {
+  const { HTTPS_PROXY, https_proxy: lowerCase, NODE_USE_ENV_PROXY } = process.env
+  return Boolean(HTTPS_PROXY || lowerCase) && !NODE_USE_ENV_PROXY
 }
 
 /** fetch's errors say "fetch failed"; their cause says why. */

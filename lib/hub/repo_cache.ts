@@ -7,8 +7,9 @@
  *       blobs/HASH              the files' bytes
  *       snapshots/COMMIT/...    links to them, by their names
  */
+import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { link, mkdir, rename, rm, symlink } from 'node:fs/promises'
+import { link, mkdir, rename, symlink } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { StartError } from '../inference/errors.ts'
 
@@ -121,9 +122,8 @@ export class RepoCache {
   async addToSnapshot(commit: string, file: RepoFile): Promise<void> {
     const path = join(this.snapshotOf(commit), file.path)
     const blob = this.blobOf(file)
-    const temporary = `${path}.${process.pid}.tmp`
+    const temporary = temporaryName(path)
     await mkdir(dirname(path), { recursive: true })
-    await rm(temporary, { force: true })
     // Windows lets only developers create symbolic links
     await symlink(relative(dirname(path), blob), temporary).catch(() => link(blob, temporary))
     await rename(temporary, path)
@@ -140,9 +140,14 @@ function readText(path: string): string | undefined {
   return sizeOf(path) === undefined ? undefined : readFileSync(path, 'utf8')
 }
 
+/** Process ids do not differ between containers that share the cache. */
+function temporaryName(path: string): string {
+  return `${path}.${randomUUID()}.tmp`
+}
+
 /** Readers see the old text or the new one, never a part. */
 function replaceFile(path: string, text: string): void {
-  const temporary = `${path}.${process.pid}.tmp`
+  const temporary = temporaryName(path)
   writeFileSync(temporary, text)
   renameSync(temporary, path)
 }

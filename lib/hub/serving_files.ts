@@ -1,6 +1,6 @@
 /** The files of a repository that serving needs: the graph, the weights beside it, and the JSON files. */
 import { StartError } from '../inference/errors.ts'
-import { GRAPHS, isGraph, SAMPLES } from '../model/model_folder.ts'
+import { chooseGraph, isGraph, SAMPLES } from '../model/model_folder.ts'
 
 const OTHERS = ['config.json', 'preprocessor_config.json', 'processor_config.json', 'check.json', ...SAMPLES]
 /** At the end of the graph's own name: `model.onnx_data`, `model.onnx_data_1`, `model.onnx.data`. */
@@ -15,10 +15,8 @@ export function servingFiles<File extends { path: string; size: number }>(
   files: readonly File[],
   graph: string,
 ): File[] {
-  const name = chooseGraph(
-    files.map(({ path }) => path),
-    graph,
-  )
+  const paths = files.map(({ path }) => path)
+  const name = chooseGraph(graph, paths.filter(isGraph), (path) => paths.includes(path))
   if (!name) return []
   const isWeights = (path: string) => path.startsWith(name) && WEIGHTS.test(path.slice(name.length))
   return files
@@ -26,24 +24,12 @@ export function servingFiles<File extends { path: string; size: number }>(
     .sort((a, b) => a.size - b.size)
 }
 
-function namesOf(graph: string): string[] {
-  return graph ? [graph] : GRAPHS
-}
-
-/** The wanted graph, else the usual one, else the only one, as in a folder. */
-function chooseGraph(paths: readonly string[], wanted: string): string | undefined {
-  const name = namesOf(wanted).find((each) => paths.includes(each))
-  if (name || wanted) return name
-  const graphs = paths.filter(isGraph)
-  return graphs.length === 1 ? graphs[0] : undefined
-}
-
 /** The error for a repository without the graph. */
 export function missingGraph(files: readonly { path: string }[], repo: string, graph: string): StartError {
   const graphs = files.map(({ path }) => path).filter((path) => path.endsWith('.onnx'))
   if (graphs.length > 0) {
     return new StartError(
-      `${repo} has no ${namesOf(graph).join(' and no ')}: choose one with --file: ${graphs.sort().join(', ')}`,
+      `${repo} has no ${graph || 'model.onnx and no onnx/model.onnx'}: choose one with --file: ${graphs.sort().join(', ')}`,
     )
   }
   return new StartError(

@@ -1,18 +1,12 @@
 /** The batch queue: what waits when the session becomes free is the next batch, so batches grow with the load. */
 import { RequestError, WorkerDied } from './errors.ts'
 import { Rate } from './rate.ts'
-import { requireRows } from './session.ts'
+import { modelFailure, requireRows } from './session.ts'
 import type { Signal } from './signal.ts'
-import { concatenate, slice, type Tensor } from './tensor.ts'
+import { canConcatenate, concatenate, slice, type Tensor } from './tensor.ts'
 import type { Timings } from './timings.ts'
 
-/**
- * Runs one batch.
- *
- * @param input [n, ...]
- * @param outputs names of the graph's outputs to compute
- * @returns one tensor per name, each [n, ...]
- */
+/** Runs one batch, [n, ...]. @param outputs names of the graph's outputs @returns one tensor per name, each [n, ...] */
 export type RunBatch = (input: Tensor, outputs: readonly string[]) => Promise<Tensor[]>
 
 export interface BatcherOptions {
@@ -244,6 +238,13 @@ function deliver(slices: Slice[], outputs: Tensor[]): void {
     job.received += count
     if (job.received < job.samples) continue
     job.isSettled = true
-    job.resolve(job.parts.map((parts) => (parts.length === 1 ? parts[0] : concatenate(parts, job.samples))))
+    // a graph's dims may depend on the values
+    const other = job.parts.find((parts) => !canConcatenate(parts))
+    if (other)
+      job.reject(
+        modelFailure(`its output is [${other[0].dims}] in one batch, [${other[1].dims}] in the next`),
+      )
+    else
+      job.resolve(job.parts.map((parts) => (parts.length === 1 ? parts[0] : concatenate(parts, job.samples))))
   }
 }

@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { messageOf, RequestError, StartError, serverStopping, WorkerDied } from './errors.ts'
+import { requireUnchanged, stateOf } from './loaded_file.ts'
 import type { Tensor, TensorSpec } from './tensor.ts'
 
 export interface SessionOptions {
@@ -36,6 +37,8 @@ export interface Session extends GraphInfo {
   run(input: Tensor, outputs: readonly string[]): Promise<Tensor[]>
   /** Load the model again with another number of threads, after the runs that were requested before. */
   useThreads(threads: number): Promise<void>
+  /** End the worker after the runs that were requested before, and start another. */
+  restart(): Promise<void>
   /** End the worker after its current run: in the middle of one, ONNX Runtime (1.30) would abort the whole process. */
   close(): Promise<void>
 }
@@ -66,22 +69,21 @@ export function keepWorkerLimits(): void {
   setFlagsFromString('--max-semi-space-size=0')
 }
 
+/** As .ts or .js, whichever is running. */
+const MODULE = new URL(`./session_worker${extname(import.meta.filename)}`, import.meta.url)
+
 /** A worker that lived this long is replaced at once; otherwise the delay doubles each time. */
 const LONG_LIFE_MS = 1000
 const MAX_RESTART_DELAY_MS = 5000
 
-/** A module in this folder, as .ts or .js, whichever is running. */
-function siblingModule(name: string): URL {
-  return new URL(`./${name}${extname(import.meta.filename)}`, import.meta.url)
-}
-
-function unavailable(cause: Error): RequestError {
-  const detail = `the model cannot be loaded right now (${messageOf(cause)}): try again later`
+/** The log has the cause. */
+function unavailable(): RequestError {
+  const detail = 'the model cannot be loaded right now: try again later'
   return new RequestError(503, detail, { 'retry-after': '5' })
 }
 
 /** The request was checked before, so only the graph itself can fail on its values or sizes. */
-function modelFailure(message: string): RequestError {
+export function modelFailure(message: string): RequestError {
   return new RequestError(400, `the model failed on this input: ${message.replace(/\s*\n\s*/g, ' ')}`)
 }
 
@@ -119,9 +121,10 @@ export async function startSession(
   let shortLives = 0
   let isRunning = false
   let isClosed = false
-  /** why the latest restart failed */
-  let failure: Error | undefined
+  /** the latest restart failed */
+  let isBroken = false
 
+  const loaded = stateOf(options.modelPath)
   const first = await startWorker(options)
   const { device, inputs, outputs } = first
   let current = Promise.resolve(first)
@@ -129,7 +132,7 @@ export async function startSession(
 
   function watch(worker: RunningWorker): void {
     isRunning = true
-    failure = undefined
+    isBroken = false
     const startedAt = performance.now()
     void worker.exited.then((error) => {
       isRunning = false
@@ -142,13 +145,14 @@ export async function startSession(
 
   function replace(): void {
     const delayMs = shortLives === 0 ? 0 : Math.min(MAX_RESTART_DELAY_MS, 50 * 2 ** shortLives)
-    current = setTimeout(delayMs, undefined, { ref: false }).then(() =>
-      startWorker({ ...options, threads, devices: [device] }),
-    )
+    current = setTimeout(delayMs, undefined, { ref: false }).then(() => {
+      requireUnchanged(options.modelPath, loaded)
+      return startWorker({ ...options, threads, devices: [device] })
+    })
     current.then(watch, (error) => {
       shortLives++
       if (isClosed) return
-      failure = error
+      isBroken = true
       onFailedRestart(error)
       replace()
     })
@@ -156,9 +160,9 @@ export async function startSession(
 
   async function send(task: Task): Promise<Tensor[]> {
     if (isClosed) throw serverStopping()
-    if (failure) throw unavailable(failure)
-    const worker = await current.catch((error) => {
-      throw unavailable(error)
+    if (isBroken) throw unavailable()
+    const worker = await current.catch(() => {
+      throw unavailable()
     })
     return worker.send(task)
   }
@@ -175,13 +179,19 @@ export async function startSession(
       threads = count
       await send({ threads })
     },
-    async close() {
+    restart: () => end(current),
+    close() {
       isClosed = true
-      const worker = await current.catch(() => undefined)
-      worker?.send({ isLast: true }).catch(() => {}) // it exits instead of answering
-      await worker?.exited
+      return end(current)
     },
   }
+}
+
+/** Resolves when the worker has finished its runs and exited. */
+async function end(starting: Promise<RunningWorker>): Promise<void> {
+  const worker = await starting.catch(() => undefined)
+  worker?.send({ isLast: true }).catch(() => {}) // it exits instead of answering
+  await worker?.exited
 }
 
 /** @throws StartError when the runtime cannot load the model */
@@ -189,7 +199,7 @@ function startWorker(options: SessionOptions): Promise<RunningWorker> {
   // The runtime's official builds send telemetry unless this is set before the library is loaded, and only the main
   // thread's environment is the process's.
   process.env.ORT_DISABLE_TELEMETRY = '1'
-  const worker = new Worker(siblingModule('session_worker'), {
+  const worker = new Worker(MODULE, {
     workerData: options,
     name: 'inference',
     resourceLimits: WORKER_LIMITS,

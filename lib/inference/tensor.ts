@@ -78,10 +78,15 @@ export function slice(tensor: Tensor, from: number, to: number): Tensor {
   return { ...tensor, dims: [to - from, ...dims.slice(1)], data: data.subarray(from * length, to * length) }
 }
 
+/** Whether tensors have equal dims after the first. */
+export function canConcatenate([first, ...others]: readonly Tensor[]): boolean {
+  return others.every(({ dims }) => dims.slice(1).join() === first.dims.slice(1).join())
+}
+
 /**
  * Copy tensors into one, along axis 0.
  *
- * @param parts at least one; of one dtype, with equal dims after the first
+ * @param parts at least one; of one dtype, see `canConcatenate`
  * @param samples of the result; those beyond the parts stay zero
  */
 export function concatenate(parts: readonly Tensor[], samples: number): Tensor {

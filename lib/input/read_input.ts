@@ -20,28 +20,26 @@ import { CONVERT, checkMetadata, type Metadata, tensorFromBytes, tensorFromText 
  */
 export type InputReader = (ctx: AdmittedContext) => Promise<Input>
 
-export interface InputReaderOptions {
-  /** the model's input */
-  spec: TensorSpec
-  maxBodyBytes: number
-  /** parse long JSON bodies */
-  threads: ThreadPool
-}
-
 /** Longest number and longest metadata, in characters. */
 const MAX_TEXT = 2 ** 16
 
 const FORMS =
   'a multipart form, an image file as the body, tensor bytes with ?dims=, a .npy file, CSV, or JSON'
 
-export function createInputReader({ spec, maxBodyBytes, threads }: InputReaderOptions): InputReader {
+/**
+ * @param spec the model's input
+ * @param threads for long JSON bodies
+ */
+export function createInputReader(spec: TensorSpec, maxBodyBytes: number, threads: ThreadPool): InputReader {
   const readForm = createFormReader(maxBodyBytes)
 
   /** Long text is parsed in a thread, because it can take a second. */
-  async function parse(reader: TextReader, body: Buffer<ArrayBuffer>, ctx: RequestContext): Promise<Input> {
+  async function parse(reader: TextReader, body: Buffer<ArrayBuffer>, ctx: AdmittedContext): Promise<Input> {
     if (body.length < LONG_TEXT) return reader.read({ body, spec })
     checkTextSize(body.length)
-    return threads.run<Input>(reader.inThread, { body, spec }, ctx.signal, [body.buffer])
+    const input = await threads.run<Input>(reader.inThread, { body, spec }, ctx.signal, [body.buffer])
+    if (input.tensor) ctx.reservation.countTensors(input.tensor.data.byteLength)
+    return input
   }
 
   async function readBare(ctx: AdmittedContext): Promise<Input> {

@@ -43,8 +43,9 @@ export function checkSchema<S extends v.GenericSchema>(
 ): v.InferOutput<S> {
   const result = v.safeParse(schema, json, { abortEarly: true, abortPipeEarly: true })
   if (result.success) return result.output
-  const [{ path, received, expected, message }] = result.issues
-  const key = path?.map((item) => String(item.key)).join('.') || what
+  const [issue] = result.issues
+  const { received, expected, message } = issue
+  const key = v.getDotPath(issue) || what
   const fix = example ? `: send ${example}` : ''
   if (received === 'undefined') throw new RequestError(400, `${key} is missing in ${what}${fix}`)
   // the library's own messages begin with this word; ours say what was expected

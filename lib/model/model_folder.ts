@@ -38,7 +38,7 @@ export interface ModelFolder {
 }
 
 /** Optimum writes the graph beside the configuration, exports on the Hugging Face Hub keep it in onnx/. */
-export const GRAPHS = ['model.onnx', 'onnx/model.onnx']
+const GRAPHS = ['model.onnx', 'onnx/model.onnx']
 /** Keys of config.json that have an effect. */
 const SERVED =
   'id2label labels label_names problem_type function_to_apply threshold output version num_channels pretrained_cfg'.split(
@@ -63,15 +63,19 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
     throw new StartError(`MODEL_DIR=${dir}: ${folder} is a file: name the folder that holds model.onnx`)
   }
   const find = (names: string[]) => names.map((name) => join(folder, name)).find((path) => existsSync(path))
-  const modelPath = find(graph ? [graph] : GRAPHS) ?? join(folder, onlyGraph(dir, graph, note))
+  const graphs = listGraphs(folder)
+  const name = chooseGraph(graph, graphs, (path) => existsSync(join(folder, path)))
+  if (!name) throw noGraph(dir, graph, graphs)
+  if (!graph && !GRAPHS.includes(name)) note(`there is no model.onnx: ${name} is served`)
+  const modelPath = join(folder, name)
   checkContent(modelPath)
-  const { owner, name = basename(folder), commit } = SNAPSHOT.exec(folder)?.groups ?? {}
+  const { owner, name: model = basename(folder), commit } = SNAPSHOT.exec(folder)?.groups ?? {}
   const configPath = join(folder, 'config.json')
   const config = readJsonFile(configPath) ?? { path: configPath, json: {} }
   noteConfigKeys(config, note)
   return {
-    name,
-    source: commit && `hf://${owner}/${name}@${commit}`,
+    name: model,
+    source: commit && `hf://${owner}/${model}@${commit}`,
     modelPath,
     config,
     preprocessor: readPreprocessorFile(folder, note),
@@ -81,6 +85,22 @@ export function readModelFolder(dir: string, graph: string, note: (message: stri
       checkPath: find(['check.json']),
     },
   }
+}
+
+/**
+ * The graph of a folder or a repository: the wanted one, else the usual one, else the only one.
+ *
+ * @param wanted its path; '' for any
+ * @param graphs paths of those that may be the only one
+ * @returns its path; undefined if it is missing, or there are several
+ */
+export function chooseGraph(
+  wanted: string,
+  graphs: readonly string[],
+  exists: (path: string) => boolean,
+): string | undefined {
+  const name = (wanted ? [wanted] : GRAPHS).find(exists)
+  return name ?? (!wanted && graphs.length === 1 ? graphs[0] : undefined)
 }
 
 /** Whether a path in a model folder is a graph, in one of the places that are searched. */
@@ -97,22 +117,10 @@ function listGraphs(folder: string): string[] {
   return [...list(''), ...list('onnx/')].filter(isGraph)
 }
 
-/**
- * The only .onnx file of a folder without a model.onnx.
- *
- * @param wanted '' if none was asked for
- * @throws StartError that lists them unless there is one
- */
-function onlyGraph(dir: string, wanted: string, note: (message: string) => void): string {
-  const folder = resolve(dir)
-  const graphs = listGraphs(folder)
-  if (!wanted && graphs.length === 1) {
-    note(`there is no model.onnx: ${graphs[0]} is served`)
-    return graphs[0]
-  }
+function noGraph(dir: string, wanted: string, graphs: string[]): StartError {
   const names = graphs.slice(0, 10).join(', ')
   const hint = names ? `choose one with MODEL_FILE or --file: ${names}` : 'and no other .onnx file'
-  throw new StartError(`MODEL_DIR=${dir}: there is no ${wanted || 'model.onnx'} in ${folder}, ${hint}`)
+  return new StartError(`MODEL_DIR=${dir}: there is no ${wanted || 'model.onnx'} in ${resolve(dir)}, ${hint}`)
 }
 
 /** @throws StartError for a file that was not downloaded: ONNX Runtime would call it unparsable */

@@ -25,7 +25,7 @@ const FAST_MS = 1
 const SLOW_BATCH = 8
 
 /** A loaded graph, and the dims of a sample of its input. */
-interface Runnable {
+export interface Runnable {
   session: Session
   graph: Graph
   /** without the batch axis */

@@ -114,7 +114,7 @@ function warnIfOpen({ API_TOKEN: token, HOST: host }: Settings, log: Log): void 
 
 /** @param limitMs then the process is killed, and its exit code is lost */
 async function exitAfter(work: unknown[], code: number, limitMs: number): Promise<void> {
-  const done = Promise.all(work).then(() => true)
+  const done = Promise.allSettled(work).then(() => true)
   if (await Promise.race([done, setTimeout(limitMs, false)])) process.exit(code)
   process.kill(process.pid, 'SIGKILL')
 }

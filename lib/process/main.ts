@@ -10,14 +10,14 @@ import type { Metrics } from '../http/metrics.ts'
 import { isHubReference } from '../hub/reference.ts'
 import { messageOf } from '../inference/errors.ts'
 import { keepWorkerLimits } from '../inference/session.ts'
-import { createLog, droppedLines, type Log } from '../log/log.ts'
+import { createLog, type Log } from '../log/log.ts'
 import { formatDescription } from '../model/description.ts'
 import type { Model, ModelEvents } from '../model/model_info.ts'
 import { ImageWorkers } from '../workers/image_workers.ts'
 import { helpText, readCommand } from './command_line.ts'
 import { runServer } from './lifecycle.ts'
 import { rehearse } from './rehearsal.ts'
-import { readSettings, type Settings } from './settings.ts'
+import { memoryPerProcess, readSettings, type Settings } from './settings.ts'
 import { unknownSettings } from './unknown_settings.ts'
 import { version } from './version.ts'
 
@@ -80,6 +80,7 @@ async function run(factories: Factories): Promise<void> {
   if (action === 'check') {
     return printCheck(factories, await withLocalModel(given, console.error, console.error))
   }
+  process.on('SIGHUP', () => {}) // nothing is loaded yet that it could reload
   const log = await createLog(given.LOG_LEVEL)
   if (cluster.isPrimary) for (const warning of warnings) log.warn(warning)
   // a download can be ended: the first process of a container ignores signals that it does not handle
@@ -184,7 +185,7 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
       ])
       if (!metrics) {
         await rehearseStart(model, new Metrics())
-        metrics = new Metrics(droppedLines).addProcess()
+        metrics = new Metrics().addProcess()
       }
       readMetrics ??= metricsReader(metrics.registry)
       latest = model
@@ -200,9 +201,9 @@ async function serve({ loadModel, createApp }: Factories, settings: Settings, lo
 
 /** @param metrics undefined until they are loaded */
 export function createWorkers(settings: Settings, metrics: () => Metrics | undefined): ImageWorkers {
-  return new ImageWorkers(settings.PREPROCESS_THREADS, settings.MAX_PIXELS, (ms) =>
-    metrics()?.preprocess.observe(ms / 1000),
-  )
+  const { PREPROCESS_THREADS: threads, MAX_PIXELS: maxPixels } = settings
+  const onDone = (ms: number) => metrics()?.preprocess.observe(ms / 1000)
+  return new ImageWorkers(threads, maxPixels, memoryPerProcess(settings), onDone)
 }
 
 /** Log and count the events of a model. */

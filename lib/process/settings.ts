@@ -118,11 +118,11 @@ export const SETTINGS = {
   MAX_QUEUE: wholeNumber(1000, 1, 1_000_000, 'samples that may wait in the queue; further requests get 503'),
   MAX_UPLOAD_MB: wholeNumber(20, 1, 1024, 'largest request body; 1 MB = 2^20 bytes'),
   MAX_PIXELS: wholeNumber(
-    Math.min(50_000_000, Math.floor(availableMemory() / BYTES_PER_PIXEL)),
+    50_000_000,
     1,
     1_000_000_000,
     'largest image, width x height',
-    '50000000; less where memory is under 1 GB',
+    '50000000; less where the memory of a process is under 1 GB',
   ),
   TOP_K: wholeNumber(5, 1, 100_000, 'number of predictions in a single-label result'),
   API_TOKEN: {
@@ -186,6 +186,11 @@ export function coresPerProcess({ WEB_CONCURRENCY }: Pick<Settings, 'WEB_CONCURR
   return Math.max(1, Math.floor(CORES / WEB_CONCURRENCY))
 }
 
+/** The memory of each process, in bytes. */
+export function memoryPerProcess({ WEB_CONCURRENCY }: Pick<Settings, 'WEB_CONCURRENCY'>): number {
+  return Math.floor(availableMemory() / WEB_CONCURRENCY)
+}
+
 /** MAX_UPLOAD_MB in bytes; 1 MB = 2^20 bytes. */
 export function maxUploadBytes({ MAX_UPLOAD_MB }: Settings): number {
   return MAX_UPLOAD_MB * 2 ** 20
@@ -211,6 +216,9 @@ export function readSettings(
     return [name, value]
   })
   const settings: Settings = Object.fromEntries(entries)
-  if (env.PREPROCESS_THREADS?.trim()) return settings
-  return { ...settings, PREPROCESS_THREADS: coresPerProcess(settings) }
+  const { PREPROCESS_THREADS, MAX_PIXELS } = env
+  if (!PREPROCESS_THREADS?.trim()) settings.PREPROCESS_THREADS = coresPerProcess(settings)
+  const affordable = Math.floor(memoryPerProcess(settings) / BYTES_PER_PIXEL)
+  if (!MAX_PIXELS?.trim()) settings.MAX_PIXELS = Math.min(settings.MAX_PIXELS, affordable)
+  return settings
 }

@@ -1,7 +1,6 @@
 /** At most a few decoder processes, started when they are needed and killed when they take too long or are idle. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { RequestError, serverStopping } from '../inference/errors.ts'
 import { retryAfter } from '../inference/rate.ts'
 import type { Signal } from '../inference/signal.ts'
@@ -17,7 +16,7 @@ const IDLE_AFTER_LARGE_MS = 500
 /** A large image that has waited longer than this is refused, if other requests wait too. */
 const MAX_LARGE_WAIT_MS = 2000
 
-const MODULE = fileURLToPath(new URL(`./decoder_process${extname(import.meta.filename)}`, import.meta.url))
+const MODULE = new URL(`./decoder_process${extname(import.meta.filename)}`, import.meta.url)
 
 export class DecoderProcesses {
   readonly #queue: FairQueue
@@ -49,15 +48,15 @@ export class DecoderProcesses {
    * @throws RequestError 413, 415, 422, 503 when too many large images wait, or the signal's reason
    */
   async run(task: ImageTask, signal: Signal, isLarge: boolean): Promise<ImageResult> {
-    const result = isLarge
-      ? undefined
-      : await this.#queue.run(signal, () => this.#runIn({ ...task, isLargeAllowed: false }))
+    const run = (isLargeAllowed: boolean) =>
+      this.#queue.run(signal, () => this.#runIn({ ...task, isLargeAllowed }))
+    const result = isLarge ? undefined : await run(false)
     if (result) return result
     const queuedAt = performance.now()
     return this.#largeQueue.run(signal, () => {
       const isLate = performance.now() - queuedAt > MAX_LARGE_WAIT_MS
       if (isLate && this.#largeQueue.othersWait(signal)) throw this.#tooManyLarge()
-      return this.#runLarge(task, signal)
+      return run(true) as Promise<ImageResult>
     })
   }
 
@@ -72,12 +71,6 @@ export class DecoderProcesses {
     return new RequestError(503, detail, retryAfter(this.#largeQueue.estimatedWaitSeconds))
   }
 
-  async #runLarge(task: ImageTask, signal: Signal): Promise<ImageResult> {
-    const result = await this.#queue.run(signal, () => this.#runIn({ ...task, isLargeAllowed: true }))
-    if (result === undefined) throw new Error('a decoder process returned nothing for a large image')
-    return result
-  }
-
   async #runIn(task: ToDecoder): Promise<ImageResult | undefined> {
     if (this.#isClosed) throw serverStopping()
     const child = this.#take()
@@ -86,10 +79,9 @@ export class DecoderProcesses {
         reject(this.#tooSlow())
         child.kill('SIGKILL')
       }, MAX_MS)
-      const onExit = () => {
+      const onExit = (_code: number | null, signal: string | null) => {
         finish(0)
-        const detail = 'the image made its decoder crash: save it again as a JPEG or PNG'
-        reject(this.#isClosed ? serverStopping() : new RequestError(422, detail))
+        reject(this.#isClosed ? serverStopping() : crashed(signal))
       }
       const onError = () => {
         finish(0)
@@ -152,4 +144,13 @@ export class DecoderProcesses {
     this.#isClosed = true
     for (const child of [...this.#idle.keys(), ...this.#busy]) child.kill('SIGKILL')
   }
+}
+
+/** The kernel kills a process when the memory is used up, which need not be the image's fault. */
+function crashed(signal: string | null): RequestError {
+  if (signal === 'SIGKILL') {
+    const detail = 'the decoder of the image was killed, as when the memory is used up: try again later'
+    return new RequestError(503, detail, { 'retry-after': '5' })
+  }
+  return new RequestError(422, 'the image made its decoder crash: save it again as a JPEG or PNG')
 }

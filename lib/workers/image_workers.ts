@@ -3,7 +3,6 @@
 import type { Recipe } from '../../preprocess/index.ts'
 import type { Signal } from '../inference/signal.ts'
 import type { Dtype, Tensor } from '../inference/tensor.ts'
-import { availableMemory } from './available_memory.ts'
 import { DecoderProcesses } from './decoder_processes.ts'
 import { type ImageOutcome, type ImageResult, type ImageTask, RUN_FAST } from './image_task.ts'
 import { ThreadPool } from './thread_pool.ts'
@@ -26,10 +25,11 @@ export class ImageWorkers {
   /**
    * @param threads most threads, and most decoder processes if memory suffices
    * @param maxPixels most pixels of an image, width x height
+   * @param memory for decoder processes, in bytes
    * @param onDone called with the duration of each task in milliseconds
    */
-  constructor(threads: number, maxPixels: number, onDone?: (ms: number) => void) {
-    const processes = Math.min(threads, Math.floor(availableMemory() / PROCESS_BYTES))
+  constructor(threads: number, maxPixels: number, memory: number, onDone?: (ms: number) => void) {
+    const processes = Math.min(threads, Math.floor(memory / PROCESS_BYTES))
     this.threads = new ThreadPool(threads, RUN_FAST, onDone)
     this.#processes = new DecoderProcesses(Math.max(1, processes), onDone)
     this.#maxPixels = maxPixels

@@ -110,23 +110,28 @@ export class ThreadPool {
   }
 
   #start(): Promise<Piscina> {
-    this.#pool ??= loadPiscina().then(({ Piscina }) => {
-      const { file: filename, name } = this.#preloaded
-      const idleTimeout = Number.POSITIVE_INFINITY
-      const pool = new Piscina({
-        minThreads: 1,
-        maxThreads: this.#threads,
-        idleTimeout,
-        filename,
-        name,
-        recordTiming: false,
-        resourceLimits: WORKER_LIMITS,
-        // piscina tries `require` before `import`: Node 20 aborts if the process ends while a thread requires an ES module
-        execArgv: ['--no-experimental-require-module'],
-      })
-      return pool.on('workerCreate', keepDescription)
+    this.#pool ??= this.#create().catch((error) => {
+      this.#pool = undefined // the next task tries again
+      throw error
     })
     return this.#pool
+  }
+
+  async #create(): Promise<Piscina> {
+    const { Piscina } = await loadPiscina()
+    const { file: filename, name } = this.#preloaded
+    const pool = new Piscina({
+      minThreads: 1,
+      maxThreads: this.#threads,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      filename,
+      name,
+      recordTiming: false,
+      resourceLimits: WORKER_LIMITS,
+      // piscina tries `require` before `import`: Node 20 aborts if the process ends while a thread requires an ES module
+      execArgv: ['--no-experimental-require-module'],
+    })
+    return pool.on('workerCreate', keepDescription)
   }
 
   async close(): Promise<void> {

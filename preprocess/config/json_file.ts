@@ -22,14 +22,15 @@ export function readJsonFile(path: string, keepsNulls = false): JsonFile | undef
   try {
     text = readFileSync(path, 'utf8').replace(/^\ufeff/, '')
   } catch (cause) {
-    throw new ConfigError(`${path} cannot be read: ${messageOf(cause)}`, { cause })
+    throw new ConfigError(`${path} cannot be read: ${(cause as Error).message}`, { cause })
   }
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch (cause) {
-    const line = text.slice(0, errorOffset(text, messageOf(cause))).split('\n').length
-    const [reason] = messageOf(cause).split(/(?: in JSON|,? (?:\.\.\.)?"| \(line)/)
+    const { message } = cause as Error
+    const line = text.slice(0, errorOffset(text, message)).split('\n').length
+    const [reason] = message.split(/(?: in JSON|,? (?:\.\.\.)?"| \(line)/)
     throw new ConfigError(`${path}, line ${line}: not valid JSON: ${reason}`, { cause })
   }
   if (json === null || typeof json !== 'object' || Array.isArray(json)) {
@@ -91,10 +92,6 @@ function parseError(text: string): string {
     JSON.parse(text)
     return ''
   } catch (error) {
-    return messageOf(error)
+    return (error as Error).message
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

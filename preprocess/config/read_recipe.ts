@@ -97,18 +97,15 @@ function readPreprocessor(
   note: (message: string) => void,
 ): Recipe {
   const size = { height: height ?? 224, width: width ?? 224 }
-  if (preprocessor) {
-    const processor = findProcessor(preprocessor, config)
-    if (!processor.name) processor.defaults = { ...processor.defaults, size }
-    return readTransformers(preprocessor, processor, channels, note)
-  }
+  if (preprocessor)
+    return readTransformers(preprocessor, findProcessor(preprocessor, config, size), channels, note)
   note(
     `there is no preprocessor_config.json: images are resized to ${size.width}x${size.height}, bilinear, and scaled to -1..1; ` +
       'add the file to change this; for a graph that rescales and normalizes, set do_rescale and do_normalize to false',
   )
   const json = { size, resample: 'bilinear', image_mean: 0.5, image_std: 0.5 }
   const file = { path: 'default', json }
-  return readTransformers(file, findProcessor(file), channels, note)
+  return readTransformers(file, findProcessor(file, undefined, size), channels, note)
 }
 
 /** The graph's channel axis, `num_channels`, the mean's length, else 3; those that are present must agree. */

@@ -1,5 +1,5 @@
 /** Image sources, which produce their pixels a few rows at a time. */
-import { type Orientation, orientSize, UPRIGHT } from '../orientation.ts'
+import { type Orientation, UPRIGHT } from '../orientation.ts'
 import type { Box, Pixels, Size } from '../pixels.ts'
 
 /** An image whose rows are decoded on demand; width and height are the displayed ones. */
@@ -18,17 +18,14 @@ export interface ImageSource extends Size {
   rowChunks(box: Box): Iterable<Uint8Array>
 }
 
-/** Decoded pixels, in stored order, as a source. */
-export function sourceOf(
-  { data, channels, transparent, ...size }: Pixels,
-  orientation = UPRIGHT,
-): ImageSource {
+/** Decoded pixels, displayed as they are, as a source. */
+export function sourceOf({ data, channels, transparent, ...size }: Pixels): ImageSource {
   const rowBytes = size.width * channels
   return {
-    ...orientSize(size, orientation),
+    ...size,
     channels,
     transparent,
-    orientation,
+    orientation: UPRIGHT,
     rowChunks: ({ top, height }) => [data.subarray(top * rowBytes, (top + height) * rowBytes)],
   }
 }

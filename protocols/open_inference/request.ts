@@ -87,11 +87,14 @@ export function createInferenceReader({ model, settings, threads }: Service) {
   return async (ctx: AdmittedContext): Promise<Inference> => {
     const body = await readBody(ctx.req, maxBytes, ctx.reservation)
     const jsonLength = readJsonLength(ctx.req.get(JSON_LENGTH_HEADER), body.length)
-    checkTextSize(jsonLength ?? body.length)
+    const textLength = jsonLength ?? body.length
+    checkTextSize(textLength)
+    const isText = textLength === body.length
     const task: Task = { body, jsonLength, graph: { input, outputs } }
-    const inference = await ((jsonLength ?? body.length) < LONG_TEXT
+    const inference = await (textLength < LONG_TEXT
       ? readTask(task)
       : threads.run<Inference>(READ_INFERENCE, task, ctx.signal, [body.buffer]))
+    if (isText) ctx.reservation.countTensors(inference.input.data.byteLength)
     ctx.reservation.reserve(inference.input.dims[0])
     ctx.reservation.own(inference.input.data.buffer as ArrayBuffer)
     return inference

@@ -85,17 +85,14 @@ function isTooNarrow({ width, channels }: { width: number; channels: number }): 
 const fraction = fc.nat(1000).map((thousandths) => thousandths / 1000)
 
 test('every encoded file decodes to the pixels of libjpeg', async () => {
-  let compared = 0
   await fc.assert(
     fc.asyncProperty(anyFile, async (make) => {
       const { file, ...kind } = await make()
       fc.pre(!isTooNarrow(kind))
       assert.deepEqual(decoded(file), await truthOf(file, kind.channels))
-      compared++
     }),
     { numRuns: 300 },
   )
-  assert.ok(compared >= 300)
 })
 
 /** The pixels of a box, one by one. */

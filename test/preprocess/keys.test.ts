@@ -161,8 +161,10 @@ test('a served key with a wrong value is refused, and named', () => {
     .chain((key) => fc.tuple(fc.constant(key), wrong[key]))
   fc.assert(
     fc.property(className, keyAndValue, (name, [key, value]) => {
-      const { messages } = read({ [key]: value }, name)
-      assert.ok(messages.includes(key), `${messages} of ${key}`)
+      const { recipe, messages } = read({ [key]: value }, name)
+      assert.match(messages, new RegExp(`\\b${key}\\b`))
+      // in some classes, or with a step turned off, the key is not read
+      assert.ok(!recipe || /no effect/.test(messages), `${messages} of ${key} is only noted`)
     }),
     { numRuns: 3000 },
   )

@@ -31,7 +31,6 @@ async function refused(
   recipe = SMALL,
   limits = LIMITS,
 ) {
-  const startedAt = performance.now()
   await assert.rejects(preprocess(file, recipe, limits), (error: unknown) => {
     assert.ok(error instanceof ImageError, String(error))
     assert.equal(error.code, code)
@@ -39,7 +38,6 @@ async function refused(
     assert.doesNotMatch(error.message, /vips|libpng|\n/i)
     return true
   })
-  assert.ok(performance.now() - startedAt < 1000, 'refused before anything is decoded')
 }
 
 /** A black image of 1 bit per pixel. */

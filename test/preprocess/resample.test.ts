@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type ImageSource, sourceOf } from '../../preprocess/decode/image_source.ts'
-import { type Orientation, orientPixels } from '../../preprocess/orientation.ts'
+import { type Orientation, orientPixels, orientSize } from '../../preprocess/orientation.ts'
 import type { Box, Pixels } from '../../preprocess/pixels.ts'
 import { FILTERS, type Filter } from '../../preprocess/resample/filters.ts'
 import { resize as resizeBox } from '../../preprocess/resample/resize.ts'
@@ -125,7 +125,8 @@ test('an image stored rotated or flipped is resized to the same pixels as an upr
       fc.boolean(),
       (stored, orientation, rows, width, height, by, boxOf, isPillow13) => {
         const box = boxOf(width, height)
-        const rotated = inChunks(sourceOf(stored, orientation), rows)
+        const displayed = { ...sourceOf(stored), ...orientSize(stored, orientation), orientation }
+        const rotated = inChunks(displayed, rows)
         const upright = sourceOf(orientPixels(stored, orientation))
         assert.deepEqual(
           resize(rotated, width, height, by, box, isPillow13),
