@@ -102,6 +102,18 @@ test('the server warns once about a mistyped setting, even with several processe
   assert.match(stdout, /^note {5}TOP_k is not a setting: did you mean TOP_K\?$/m)
 })
 
+test('settings are read from .env, and the environment takes precedence', async () => {
+  const cwd = mkdtempSync(join(tmpdir(), 'onnxpress-env-'))
+  writeFileSync(join(cwd, '.env'), 'TOP_K=2\nMODEL_NAME=from_the_file\n')
+  const server = await startServer({ env: { MODEL_NAME: 'digits' }, args: [join(ROOT, 'server.js')], cwd })
+  const body = new Uint8Array(readFileSync(join(ROOT, 'models/mnist/sample.png')))
+  const response = await fetch(`${server.url}/predict`, { method: 'POST', body })
+  assert.equal(((await response.json()) as { predictions: object[] }).predictions.length, 2)
+  const { name } = (await (await fetch(`${server.url}/model`)).json()) as { name: string }
+  assert.equal(name, 'digits')
+  await server.stop()
+})
+
 test('docs/operations.md and .env.example have every setting with its default', () => {
   const operations = readFileSync(`${ROOT}/docs/operations.md`, 'utf8')
   const example = readFileSync(`${ROOT}/.env.example`, 'utf8')

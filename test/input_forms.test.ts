@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { ROOT, type RunningServer, startServer } from './running_server.ts'
 
 const SAMPLE = readFileSync(join(ROOT, 'models/mnist/sample.png'))
@@ -158,6 +159,14 @@ describe('arrays in files', () => {
       assert.match((response.body as { detail: string }).detail, detail)
     })
   }
+
+  test('a compressed body', async () => {
+    const packed = { gzip: gzipSync(SAMPLE), deflate: deflateSync(SAMPLE), br: brotliCompressSync(SAMPLE) }
+    for (const [encoding, bytes] of Object.entries(packed)) {
+      const { body } = await post('/predict?top_k=10', bytes, { 'content-encoding': encoding })
+      assert.deepEqual((body as { predictions: Prediction[] }).predictions, expected, encoding)
+    }
+  })
 
   test('413: too many lines of CSV', async () => {
     const response = await post('/predict', '1\n'.repeat(600_000), { 'content-type': 'text/csv' })

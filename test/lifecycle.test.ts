@@ -544,6 +544,8 @@ describe('faults', () => {
     renameSync(join(dir, 'model.onnx'), join(dir, 'gone.onnx'))
     server.process.kill('SIGUSR2')
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 503)
+    assert.equal((await fetch(`${server.url}/ping`)).status, 500)
+    assert.equal((await fetch(`${server.url}/v2/health/ready`)).status, 503)
     const refused = await Promise.all(Array.from({ length: 30 }, (_, i) => predict(server, [i])))
     for (const response of refused) {
       assert.equal(response.status, 503)

@@ -252,6 +252,40 @@ describe('images', () => {
   })
 })
 
+test('413: more scores, or more predictions, than a response may have', async (t) => {
+  const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'many') } })
+  t.after(server.stop)
+  const ask = async (samples: number, topK: number) => {
+    const path = `${server.url}/predict?dims=${samples},2&top_k=${topK}`
+    const response = await fetch(path, { method: 'POST', body: new Float32Array(2 * samples) })
+    return { status: response.status, text: await response.text() }
+  }
+  assert.equal((await ask(200, 250)).status, 200)
+  const predictions = await ask(200, 251)
+  assert.equal(predictions.status, 413)
+  assert.match(predictions.text, /are 50200 predictions; the limit is 50000/)
+  const scores = await ask(201, 1)
+  assert.equal(scores.status, 413)
+  assert.match(scores.text, /201 samples of 5000 classes are 1005000 scores; the limit is 1000000/)
+})
+
+test('the text of a multi-label result is its labels, joined by commas', async (t) => {
+  const server = await startServer({ env: { MODEL_DIR: join(MODELS, 'faces') } })
+  t.after(server.stop)
+  const body = new Uint8Array(
+    await sharp({ create: { width: 64, height: 64, channels: 3, background: '#a86' } })
+      .png()
+      .toBuffer(),
+  )
+  const ask = (accept: string) =>
+    fetch(`${server.url}/predict`, { method: 'POST', body, headers: { accept } })
+  const { predictions } = (await (await ask('application/json')).json()) as {
+    predictions: { label: string }[]
+  }
+  assert.ok(predictions.length > 1)
+  assert.equal(await (await ask('text/plain')).text(), predictions.map(({ label }) => label).join(', '))
+})
+
 test('on a CPU a slow model gets smaller batches than a fast one, but never more than MAX_BATCH_SIZE', async () => {
   const largest = async (model: string, env = {}) => {
     const server = await startServer({ env: { MODEL_DIR: join(MODELS, model), ...env } })
