@@ -30,7 +30,7 @@ import { ROUNDS, WORKLOADS, type Workload } from './workloads.ts'
 const CONNECTIONS = [1, 8, 64]
 
 /** A server that was idle is slow for a moment, which is not measured. */
-const RESUMED_SECONDS = 2
+const SETTLING_SECONDS = 2
 const IDLE_MS = 5000
 const FEW_REQUESTS = 300
 
@@ -180,7 +180,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
       for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
         const { contender, running, url, payload } = server
         resume(running)
-        await load(url, payload, 1, RESUMED_SECONDS)
+        await load(url, payload, 1, SETTLING_SECONDS)
         await turn(server)
         if (contender.neverIdle) pause(running)
       }

@@ -102,11 +102,9 @@ export function addTfServing(service: Service): void {
   const withoutVerb =
     (handler: Handler): Handler =>
     (ctx) => {
-      const { method, path } = ctx.req
-      if (!/:(predict|classify|regress)$/.test(path)) return handler(ctx)
-      throw new RequestError(405, `${method} is not allowed on ${path}: send POST`, {
-        allow: 'POST, OPTIONS',
-      })
+      const { req, res } = ctx
+      const hasVerb = /:(predict|classify|regress)$/.test(req.path)
+      return hasVerb ? routes.checkMethod(req, res, () => {}) : handler(ctx)
     }
 
   route('get /v1/models', ({ res }) => res.json({ models: [model.name] }), {

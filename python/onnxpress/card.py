@@ -32,7 +32,8 @@ def card(
     first = inputs.cases[0]
     outputs = len(output.scores(first.logits[0]))
     dims = ["n", *(inputs.free_axes.get(axis, size) for axis, size in enumerate(first.tensor.shape[1:], start=1))]
-    result = KINDS[output.problem_type].format(outputs=outputs, threshold=0.5 if output.threshold is None else output.threshold)
+    threshold = 0.5 if output.threshold is None else output.threshold
+    result = KINDS[output.problem_type].format(outputs=outputs, threshold=threshold)
     lines = [
         "---",
         "library_name: onnx",
