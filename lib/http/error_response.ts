@@ -39,6 +39,7 @@ export const notFound: RequestHandler = (req) => {
 /** Express's error handler. Messages of client errors are sent; other errors are logged, and the response has their id. */
 export function errorHandler(log: Logger, send: SendError): ErrorRequestHandler {
   return (error, req, res, next) => {
+    if (res.destroyed) return // the client has disconnected
     if (res.headersSent) return next(error)
     const clientError = toRequestError(error)
     if (clientError) return send(clientError, req.path, res)
