@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
 import { bestRate, load, median, type Payload } from './load.ts'
 import { type Outcome, openLoop, summary } from './open_loop.ts'
-import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop } from './processes.ts'
+import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop, untilIdle } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
 import {
   CONTENDERS,
@@ -167,6 +167,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         servers.push(server)
         const { seconds, connections } = workload.warmUp
         for (const each of connections) await load(server.url, server.payload, each, seconds)
+        await untilIdle(server.running)
         if (contender.neverIdle) pause(server.running)
       } catch (error) {
         console.log(`  skipped: ${String(error).slice(0, 300)}`)
@@ -182,6 +183,7 @@ async function measure(workload: Workload, contenders: Contender[]): Promise<Mea
         resume(running)
         await load(url, payload, 1, SETTLING_SECONDS)
         await turn(server)
+        await untilIdle(running)
         if (contender.neverIdle) pause(running)
       }
     }

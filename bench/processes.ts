@@ -2,9 +2,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Start } from './servers.ts'
 
 const TICKS_PER_SECOND = 100
+
+const IDLE_CHECK_MS = 500
+const MAX_IDLE_CHECKS = 60
+/** LitServe always uses a quarter of a core. */
+const IDLE_CORES = 0.4
 
 export interface Running {
   child: ChildProcess
@@ -99,6 +105,19 @@ export function cpuSeconds(root: number): number {
     return stat ? Number(stat[11]) + Number(stat[12]) : 0
   })
   return ticks.reduce((a, b) => a + b, 0) / TICKS_PER_SECOND
+}
+
+/**
+ * Wait until a server is idle: after its clients have left, it may go on computing what they had asked for, for up to four
+ * seconds, and would slow the next one down.
+ */
+export async function untilIdle({ child }: Running): Promise<void> {
+  for (let tries = 0; tries < MAX_IDLE_CHECKS; tries++) {
+    const before = cpuSeconds(child.pid!)
+    await sleep(IDLE_CHECK_MS)
+    const cores = (1000 * (cpuSeconds(child.pid!) - before)) / IDLE_CHECK_MS
+    if (cores < IDLE_CORES) return
+  }
 }
 
 /** Memory of a process tree in MB (2^20 bytes); shared memory is counted once (PSS). */
