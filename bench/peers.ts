@@ -2,7 +2,7 @@
  * This server and its peers, side by side on this machine: npm run bench:peers [-- WORKLOAD ... --only NAME]
  *
  * Writes bench/results.jsonl, from which bench/report.ts makes RESULTS.md. Needs wrk, Python 3.11 or newer, Java 17 for
- * TorchServe, and 90 minutes. The first run installs the peers.
+ * TorchServe, and two hours. The first run installs the peers.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
