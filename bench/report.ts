@@ -147,8 +147,8 @@ ${ratios(results)}
 ![Requests per second](results.svg)
 
 - The servers of a workload take turns in several rounds, while the others are idle (LitServe, which is never idle, is
-  paused). Another server begins each round, and each turn starts with two seconds that are not measured. A turn ends when
-  the server no longer works for clients that have left. wrk runs on the same machine and shares its processors.
+  paused). Another server begins each round, and each turn starts with two seconds that are not measured. wrk runs on the
+  same machine and shares its processors.
 - The first response of each server is checked against PyTorch's.
 - *Cores* is the processor time of all processes of a server at 64 connections.
 - *Start* is the time to the first correct response. The first server to use a library may read it from the disk, the others
