@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import { freePort } from '../test/running_server.ts'
 import { bestRate, load, median, type Payload } from './load.ts'
 import { type Outcome, openLoop, summary } from './open_loop.ts'
-import { cpuSeconds, launch, memoryMb, pause, type Running, resume, stop, untilIdle } from './processes.ts'
+import { launch, memoryMb, pause, type Running, resume, stop, untilIdle, withCores } from './processes.ts'
 import { type Measured, type Results, readResults, writeResults } from './results.ts'
 import {
   CONTENDERS,
@@ -94,10 +94,9 @@ function checkPrediction({ name }: Contender, model: string, text: string): void
 async function measureRound(server: Server, { seconds }: Workload): Promise<void> {
   const { url, payload, measured, running } = server
   for (const connections of CONNECTIONS) {
-    const pid = running.child.pid!
-    const [startedAt, cpuBefore] = [performance.now(), cpuSeconds(pid)]
-    const { perSecond, p50Ms, p99Ms, errors } = await load(url, payload, connections, seconds)
-    const cores = (1000 * (cpuSeconds(pid) - cpuBefore)) / (performance.now() - startedAt)
+    const measureLoad = () => load(url, payload, connections, seconds)
+    const { result, cores } = await withCores(running.child.pid!, measureLoad)
+    const { perSecond, p50Ms, p99Ms, errors } = result
     let row = measured.closed.find((closed) => closed.connections === connections)
     if (!row) {
       row = { connections, perSecond: [], p50Ms: [], p99Ms: [], errors: 0, cores: [] }
@@ -145,11 +144,9 @@ async function measureEqual(server: Server, { seconds }: Workload, perSecond: nu
 
 /** An idle server that uses the processor would disturb the others. */
 async function reportBusy(servers: Server[]): Promise<void> {
-  const seconds = () => servers.map(({ running }) => cpuSeconds(running.child.pid!))
-  const before = seconds()
-  await setTimeout(IDLE_MS)
-  for (const [index, after] of seconds().entries()) {
-    const cores = (1000 * (after - before[index])) / IDLE_MS
+  const idle = setTimeout(IDLE_MS)
+  const used = await Promise.all(servers.map(({ running }) => withCores(running.child.pid!, () => idle)))
+  for (const [index, { cores }] of used.entries()) {
     const { name } = servers[index].contender
     if (cores > 0.01) console.log(`  ${name} uses ${(100 * cores).toFixed(1)} % of a core while idle`)
   }

@@ -107,15 +107,23 @@ export function cpuSeconds(root: number): number {
   return ticks.reduce((a, b) => a + b, 0) / TICKS_PER_SECOND
 }
 
+/** The result of `work`, and how many cores a process tree uses meanwhile. */
+export async function withCores<T>(
+  root: number,
+  work: () => Promise<T>,
+): Promise<{ result: T; cores: number }> {
+  const [startedAt, before] = [performance.now(), cpuSeconds(root)]
+  const result = await work()
+  return { result, cores: (1000 * (cpuSeconds(root) - before)) / (performance.now() - startedAt) }
+}
+
 /**
  * Wait until a server is idle: after its clients have left, it may go on computing what they had asked for, for up to four
  * seconds, and would slow the next one down.
  */
 export async function untilIdle({ child }: Running): Promise<void> {
   for (let tries = 0; tries < MAX_IDLE_CHECKS; tries++) {
-    const before = cpuSeconds(child.pid!)
-    await sleep(IDLE_CHECK_MS)
-    const cores = (1000 * (cpuSeconds(child.pid!) - before)) / IDLE_CHECK_MS
+    const { cores } = await withCores(child.pid!, () => sleep(IDLE_CHECK_MS))
     if (cores < IDLE_CORES) return
   }
 }

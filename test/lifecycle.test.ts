@@ -589,6 +589,7 @@ describe('logs and metrics', () => {
     const servers: Record<string, string>[] = [
       {},
       { API_TOKEN: 's3cret-token' },
+      { MAX_QUEUE: '1', MAX_BATCH_SIZE: '1' },
       { MODEL_DIR: join(MODELS, 'linear') },
     ]
     for (const env of servers) {

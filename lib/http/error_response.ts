@@ -21,6 +21,7 @@ const problemDetails: ErrorShape = ({ status, message }) => ({
 export function errorSender(shapes: Record<string, ErrorShape>): SendError {
   const prefixes = Object.entries(shapes)
   return (error, path, res) => {
+    if (res.destroyed) return // the client has disconnected
     const shape = prefixes.find(([prefix]) => path === prefix || path.startsWith(`${prefix}/`))?.[1]
     const type = shape ? 'application/json' : 'application/problem+json'
     const body = JSON.stringify((shape ?? problemDetails)(error))
@@ -39,7 +40,6 @@ export const notFound: RequestHandler = (req) => {
 /** Express's error handler. Messages of client errors are sent; other errors are logged, and the response has their id. */
 export function errorHandler(log: Logger, send: SendError): ErrorRequestHandler {
   return (error, req, res, next) => {
-    if (res.destroyed) return // the client has disconnected
     if (res.headersSent) return next(error)
     const clientError = toRequestError(error)
     if (clientError) return send(clientError, req.path, res)

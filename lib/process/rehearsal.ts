@@ -39,14 +39,14 @@ export async function rehearse(instance: AppInstance, model: ModelInfo, token: s
   const endAt = performance.now() + REHEARSAL_MS
   const address = { host: '127.0.0.1', port: 0, isPrivate: true, requestTimeoutMs: TIMEOUT_MS }
   const http = await listen(instance, address)
-  const signal = AbortSignal.timeout(TIMEOUT_MS)
-  const open = () => new Client(http.url, token, signal)
+  const open = () => new Client(http.url, token)
   const [first, second] = [open(), open()]
   const { images, tensors } = uploadsFor(model)
   const alone = [...images, ...tensors].map((upload) => (i: number) => first.send(upload, i))
   // not images: they would start a second thread, which takes longer than everything else here
   const together = tensors.map((upload) => async (i: number) => {
-    await Promise.all([first.send(upload, i), second.send(upload, i), open().leave(upload, i)])
+    // a short MAX_QUEUE may refuse one of them
+    await Promise.allSettled([first.send(upload, i), second.send(upload, i), open().leave(upload, i)])
   })
   const steps = [...alone, ...together]
   try {
@@ -60,18 +60,21 @@ export async function rehearse(instance: AppInstance, model: ModelInfo, token: s
 
 /** One connection. Node's own client shares code with the server, which V8 would then compile for both. */
 class Client {
-  readonly #host: string
   readonly #token: string
-  readonly #signal: AbortSignal
   readonly #socket: Socket
 
-  constructor(url: string, token: string, signal: AbortSignal) {
-    const { host, hostname, port } = new URL(url)
-    this.#host = host
+  constructor(url: string, token: string) {
+    const { hostname, port } = new URL(url)
     this.#token = token
-    this.#signal = signal
-    this.#socket = connect(Number(port), hostname).setEncoding('latin1')
-    this.#socket.on('error', () => {}) // then `once` rejects
+    this.#socket = connect(Number(port), hostname)
+      .setEncoding('latin1')
+      .setTimeout(TIMEOUT_MS, () => this.#fail('no response in time'))
+      .on('end', () => this.#fail('the connection was closed'))
+      .on('error', () => {}) // then `once` rejects
+  }
+
+  #fail(reason: string): void {
+    this.#socket.destroy(new Error(reason))
   }
 
   /**
@@ -82,7 +85,7 @@ class Client {
     this.#write(upload, i)
     let response = ''
     while (!isComplete(response)) {
-      const [text] = await once(this.#socket, 'data', { signal: this.#signal })
+      const [text] = await once(this.#socket, 'data')
       response += text
     }
     const [status] = response.split('\r\n', 1)
@@ -91,7 +94,7 @@ class Client {
 
   /** Disconnect as soon as the server has the request. */
   async leave(upload: Upload, i: number): Promise<void> {
-    await once(this.#socket, 'connect', { signal: this.#signal })
+    await once(this.#socket, 'connect')
     this.#write(upload, i)
     await setImmediate()
     this.close()
@@ -102,7 +105,7 @@ class Client {
       `POST ${path} HTTP/1.1`,
       // clients send other headers in another order: V8 must not compile for those of the first one alone
       `x-rehearsal-${i}: `,
-      `host: ${this.#host}`,
+      'host: localhost',
       `content-type: ${contentType}`,
       `content-length: ${body.length}`,
       `authorization: Bearer ${this.#token}`,
