@@ -83,6 +83,9 @@ test('a thread is described once, not for each task', async (t) => {
   assert.ok(seen.at(-1) === seen.at(-2)) // the first task is given out before the thread is announced
 })
 
+/** Of a module in lib, as a string literal. */
+const moduleUrl = (name: string) => JSON.stringify(new URL(`../lib/${name}.js`, import.meta.url))
+
 test("the flag that limits the main thread's young generation does not enlarge the threads'", async () => {
   const thread = `
     import { getHeapSpaceStatistics } from 'node:v8'
@@ -95,11 +98,13 @@ test("the flag that limits the main thread's young generation does not enlarge t
     console.log(most)`
   const program = `
     import { Worker } from 'node:worker_threads'
-    import { keepWorkerLimits, WORKER_LIMITS } from ${JSON.stringify(new URL('../lib/inference/session.js', import.meta.url))}
-    keepWorkerLimits()
+    import { WORKER_LIMITS } from ${moduleUrl('inference/session')}
+    import { configureHeap } from ${moduleUrl('process/heap')}
+    configureHeap()
     new Worker(${JSON.stringify(thread)}, { eval: true, resourceLimits: WORKER_LIMITS })`
   const args = ['--max-semi-space-size=16', '--input-type=module', '--eval', program]
-  const { stdout } = await promisify(execFile)(process.execPath, args)
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, args)
+  assert.equal(stderr, '') // V8 knows the flags
   const most = Number(stdout)
   assert.ok(most > 0 && most < 10 * MB, `${most} bytes`) // 32 MB with that flag alone
 })

@@ -1,7 +1,6 @@
 /** The inference worker as the main thread sees it: start it, send it batches, replace it when it dies, stop it. */
 import { extname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { messageOf, RequestError, StartError, serverStopping, WorkerDied } from './errors.ts'
 import { requireUnchanged, stateOf } from './loaded_file.ts'
@@ -60,14 +59,6 @@ interface RunningWorker extends GraphInfo {
 
 /** Limit for a thread's young generation: V8 would otherwise let it grow to 48 MB, and Node 24 to 96 MB, before collecting. */
 export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 3 }
-
-/**
- * Let these limits hold although Node was started with --max-semi-space-size, as in the container image. V8 would use that
- * flag for the threads too. It reads it when a thread starts, so the main thread keeps the flag's limit.
- */
-export function keepWorkerLimits(): void {
-  setFlagsFromString('--max-semi-space-size=0')
-}
 
 /** As .ts or .js, whichever is running. */
 const MODULE = new URL(`./session_worker${extname(import.meta.filename)}`, import.meta.url)

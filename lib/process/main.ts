@@ -9,12 +9,12 @@ import type { AppInstance } from '../http/http_server.ts'
 import type { Metrics } from '../http/metrics.ts'
 import { isHubReference } from '../hub/reference.ts'
 import { messageOf } from '../inference/errors.ts'
-import { keepWorkerLimits } from '../inference/session.ts'
 import { createLog, type Log } from '../log/log.ts'
 import { formatDescription } from '../model/description.ts'
 import type { Model, ModelEvents } from '../model/model_info.ts'
 import { ImageWorkers } from '../workers/image_workers.ts'
 import { helpText, readCommand } from './command_line.ts'
+import { configureHeap } from './heap.ts'
 import { runServer } from './lifecycle.ts'
 import { rehearse } from './rehearsal.ts'
 import { memoryPerProcess, readSettings, type Settings } from './settings.ts'
@@ -80,6 +80,7 @@ async function run(factories: Factories): Promise<void> {
   if (action === 'check') {
     return printCheck(factories, await withLocalModel(given, console.error, console.error))
   }
+  configureHeap()
   process.on('SIGHUP', () => {}) // nothing is loaded yet that it could reload
   const log = await createLog(given.LOG_LEVEL)
   if (cluster.isPrimary) for (const warning of warnings) log.warn(warning)
@@ -143,7 +144,6 @@ async function printCheck({ loadModel }: Factories, settings: Settings): Promise
 }
 
 async function serve({ loadModel, createApp }: Factories, settings: Settings, log: Log): Promise<void> {
-  keepWorkerLimits()
   let metrics: Metrics | undefined
   let readMetrics: AppParts['readMetrics'] | undefined
   let latest: Model | undefined

@@ -1,0 +1,21 @@
+/** V8's heap, for a process that may be idle for minutes and should then respond as fast as before. */
+import { setFlagsFromString } from 'node:v8'
+
+const [NODE_MAJOR] = process.versions.node.split('.').map(Number)
+
+/**
+ * Set the flags that V8 reads whenever it needs them, for all threads.
+ *
+ * To be called in the first seconds of a process: V8 aborts a process that it has begun to reduce.
+ */
+export function configureHeap(): void {
+  // Otherwise --max-semi-space-size, as in the container image, would replace the threads' own limit. V8 reads it when a
+  // thread starts, so the main thread keeps it.
+  setFlagsFromString('--max-semi-space-size=0')
+  // After a pause, V8 shrinks the young generation to half a megabyte. By default it then doubles it, and thousands of
+  // requests later still collects four times as often.
+  setFlagsFromString('--semi-space-growth-factor=4')
+  // After 100 idle seconds, V8 would give 25 to 65 MB back, and throw the compiled code of the whole server away with them.
+  // Node 20 cannot be kept from it.
+  if (NODE_MAJOR >= 22) setFlagsFromString('--memory-reducer-gc-count=0')
+}
