@@ -57,7 +57,10 @@ interface RunningWorker extends GraphInfo {
   exited: Promise<WorkerDied>
 }
 
-/** Limit for a thread's young generation: V8 would otherwise let it grow to 48 MB, and Node 24 to 96 MB, before collecting. */
+/**
+ * Limit for a thread's young generation: V8 would otherwise let it grow to 48 MB, and Node 24 to 96 MB, before collecting.
+ * Needs `configureHeap` where Node was started with --max-semi-space-size.
+ */
 export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 3 }
 
 /** As .ts or .js, whichever is running. */
