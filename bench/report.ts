@@ -131,9 +131,9 @@ ${panels.join('\n')}
 const { machine, versions, installedMb } = results
 const dates = [...new Set(results.workloads.map(({ workload }) => workload.date))].sort()
 const sections = results.workloads.map(
-  ({ workload: { name, title, seconds, warmUp }, measured }) =>
+  ({ workload: { name, title, seconds, warmUp, note }, measured }) =>
     `## ${name}: ${title}\n\n${roundsOf(measured)} rounds of ${seconds} s per number, after ${warmUp.seconds} s of requests ` +
-    `from ${warmUp.connections.join(' and then as long from ')} connections; medians (lowest-highest).\n\n` +
+    `from ${warmUp.connections.join(' and then as long from ')} connections; medians (lowest-highest).${note ? ` ${note}` : ''}\n\n` +
     `${throughput(measured)}\n\n${latency(measured)}\n`,
 )
 const text = `# Side by side on one machine

@@ -54,6 +54,8 @@ interface Run {
 /** A workload as it was on the day of the measurement. */
 interface MeasuredWorkload extends Workload {
   date: string
+  /** what disturbed the measurement, written by hand */
+  note?: string
 }
 
 export interface Results extends Run {
