@@ -189,6 +189,10 @@ test('V1: instances get predictions, always a list, and errors have its shape', 
     (await json(await post('/v1/models/line:predict', '{"instances":[]}'), 400)).error,
     /instances/,
   )
+  // GET is allowed on /v1/models/:model, which looks like this path
+  const method = await fetch(`${server.url}/v1/models/line:predict`)
+  assert.equal(method.headers.get('allow'), 'POST, OPTIONS')
+  assert.deepEqual(Object.keys(await json(method, 405)), ['error'])
   await server.stop()
 })
 
