@@ -14,7 +14,8 @@ export interface Timings {
 
 /** The Server-Timing header, which browsers show in their developer tools. */
 export function serverTiming({ preprocessMs, queueMs, inferenceMs }: Timings): string {
-  return Object.entries({ preprocess: preprocessMs, queue: queueMs, inference: inferenceMs })
-    .flatMap(([name, ms]) => (ms === undefined ? [] : [`${name};dur=${ms.toFixed(2)}`]))
+  const step = (name: string, ms?: number) => (ms === undefined ? '' : `${name};dur=${ms.toFixed(2)}`)
+  return [step('preprocess', preprocessMs), step('queue', queueMs), step('inference', inferenceMs)]
+    .filter(Boolean)
     .join(', ')
 }

@@ -21,7 +21,8 @@ export interface Part {
 
 export interface Form {
   files: Part[]
-  fields: Record<string, string>
+  /** the last value of a text field */
+  text(name: string): string | undefined
 }
 
 /** With an option that multer has, but not its types (2.3). */
@@ -85,9 +86,11 @@ export function createFormReader(maxBytes: number): FormReader {
         if (error) return reject(formError(error))
         chunks.forEach(releaseChunk)
         const files = (req.files ?? []) as Express.Multer.File[]
+        const fields: Record<string, string | string[]> = req.body ?? {}
         resolve({
           files: files.map(({ fieldname, buffer }) => ({ name: fieldname, bytes: buffer as Part['bytes'] })),
-          fields: lastValues(req.body),
+          // multer makes a list of a field that is sent twice
+          text: (name) => [fields[name]].flat().at(-1),
         })
       })
     })
@@ -130,13 +133,6 @@ function limitBody(req: Request, maxBytes: number, reject: (error: RequestError)
     reject(bodyTooLarge(maxBytes))
   }
   req.on('data', count)
-}
-
-/** multer makes a list of a field that is sent twice: the last value counts. */
-function lastValues(fields: Record<string, string | string[]> = {}): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [name, [value].flat().at(-1) ?? '']),
-  )
 }
 
 /** A form that cannot be parsed is the client's error: multer and busboy give no status of their own. */

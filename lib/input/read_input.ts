@@ -97,15 +97,17 @@ function unsupportedBody(body: Uint8Array, { req }: RequestContext): RequestErro
   return new RequestError(415, detail)
 }
 
-function fromForm({ files, fields }: Form, ctx: RequestContext, spec: TensorSpec): Input {
-  const metadata = formMetadata({ files, fields }, ctx)
+function fromForm(form: Form, ctx: RequestContext, spec: TensorSpec): Input {
+  const { files } = form
+  const metadata = formMetadata(form, ctx)
   if (metadata) {
     const data = files.find(({ name }) => name === 'data')
     if (data) return { tensor: tensorFromBytes(data.bytes, metadata, spec) }
     throw new RequestError(400, 'the form has metadata, but no file part "data" with the bytes of the tensor')
   }
   if (files.length > 0) return { images: files.map(imageBytes) }
-  if (fields.value !== undefined) return { tensor: tensorFromText(fields.value, spec) }
+  const value = form.text('value')
+  if (value !== undefined) return { tensor: tensorFromText(value, spec) }
   throw new RequestError(
     400,
     'the form has no file: send an image part (curl: -F image=@FILE, with the @), or data and metadata of a tensor',
@@ -113,12 +115,12 @@ function fromForm({ files, fields }: Form, ctx: RequestContext, spec: TensorSpec
 }
 
 /** The part, the text field, or the query's dims; undefined for a form of images. */
-function formMetadata({ files, fields }: Form, ctx: RequestContext): Metadata | undefined {
-  const part = files.find(({ name }) => name === 'metadata')
+function formMetadata(form: Form, ctx: RequestContext): Metadata | undefined {
+  const part = form.files.find(({ name }) => name === 'metadata')
   if (part && part.bytes.length > MAX_TEXT) {
     throw new RequestError(400, `metadata is longer than ${MAX_TEXT} bytes, expected {"dims":[...]}`)
   }
-  const text = part?.bytes.toString() ?? fields.metadata
+  const text = part?.bytes.toString() ?? form.text('metadata')
   if (text !== undefined) return checkMetadata(parseJson(text, 'metadata'))
   return ctx.req.query.dims === undefined ? undefined : queryMetadata(ctx.req)
 }

@@ -17,9 +17,12 @@ import { checkSchema, DimsSchema, record } from './schema.ts'
 
 const EXAMPLE = '{"dims":[1,28,28]}'
 
-/** Describes raw bytes. */
+/**
+ * Describes raw bytes. `dtype`, which may be missing, comes first: in the other order, V8 (Node 24) recompiles the library's
+ * check after every hundred requests that have a dtype or none in turn.
+ */
 export const MetadataSchema = record(
-  { dims: DimsSchema, dtype: v.optional(v.picklist(DTYPES)) },
+  { dtype: v.optional(v.picklist(DTYPES)), dims: DimsSchema },
   `an object such as ${EXAMPLE}`,
 )
 export type Metadata = v.InferOutput<typeof MetadataSchema>
