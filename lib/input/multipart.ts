@@ -51,11 +51,10 @@ function memoryStorage(maxBytes: number): StorageEngine {
 
 /** @param maxBytes of the whole body */
 export function createFormReader(maxBytes: number): FormReader {
-  const parsers = new WeakMap<Request, Writable>()
   const options: MulterOptions = {
     storage: memoryStorage(maxBytes),
     streamHandler(req, parser) {
-      parsers.set(req, parser)
+      req.context.res.once('close', () => removeListeners(parser))
       req.pipe(parser)
     },
     limits: {
@@ -81,7 +80,6 @@ export function createFormReader(maxBytes: number): FormReader {
       limitBody(req, maxBytes, reject)
       const chunks = firstChunks(req)
       parse(req, res, (error: unknown) => {
-        removeListeners(parsers.get(req))
         // after an error, the parser may still read them
         if (error) return reject(formError(error))
         chunks.forEach(releaseChunk)
@@ -101,9 +99,9 @@ export function createFormReader(maxBytes: number): FormReader {
  * Let a used parser refer to nothing. From Node 24 on, it stays in memory until the next full garbage collection, and its
  * listeners would keep the whole request there.
  */
-function removeListeners(parser: Writable | undefined): void {
+function removeListeners(parser: Writable): void {
   // multer does so in its own setImmediate, but then adds a listener
-  setImmediate(() => parser?.removeAllListeners().on('error', ignore))
+  setImmediate(() => parser.removeAllListeners().on('error', ignore))
 }
 
 function ignore(): void {}
