@@ -72,6 +72,9 @@ for (let minute = 1; minute <= MINUTES; minute++) {
   const memory: number[] = []
   for (let second = 0; second < 60; second++) {
     await setTimeout(1000)
+    const { exitCode, signalCode } = server.process
+    if (exitCode !== null || signalCode)
+      throw new Error(`the server ended with ${signalCode ?? exitCode} in minute ${minute}`)
     memory.push(memoryMb(server.process.pid!))
   }
   server.log.length = 0 // or this process would grow too
