@@ -54,7 +54,7 @@ interface Run {
 /** A workload as it was on the day of the measurement. */
 interface MeasuredWorkload extends Workload {
   date: string
-  /** what disturbed the measurement, written by hand */
+  /** what disturbed the measurement or sets it apart, written by hand */
   note?: string
 }
 

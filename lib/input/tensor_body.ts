@@ -19,7 +19,7 @@ const EXAMPLE = '{"dims":[1,28,28]}'
 
 /**
  * Describes raw bytes. `dtype`, which may be missing, comes first: in the other order, V8 (Node 24) recompiles the library's
- * check after every hundred requests that have a dtype or none in turn.
+ * check after every hundred requests with `?dims=`, for as long as they come.
  */
 export const MetadataSchema = record(
   { dtype: v.optional(v.picklist(DTYPES)), dims: DimsSchema },
