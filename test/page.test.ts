@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
@@ -659,6 +660,24 @@ describe('the page', { skip: NO_BROWSER }, () => {
       async (page) => assert.equal((await page.locator('#drop').innerText()).trim(), 'Choose an image'),
       PHONE,
     )
+  })
+
+  test('nothing moves when the samples arrive', async () => {
+    for (const options of [{}, PHONE]) {
+      const visiting = async (page: Page) => {
+        const arrival = new EventEmitter()
+        const arrived = once(arrival, 'now')
+        await page.route('**/model/samples/*', (route) => arrived.then(() => route.continue()))
+        await page.reload()
+        const card = page.locator('#sources')
+        await card.waitFor()
+        const before = await card.boundingBox()
+        arrival.emit('now')
+        await page.locator('#samples img').last().waitFor()
+        assert.deepEqual(await card.boundingBox(), before)
+      }
+      await onPage(mnist, visiting, options)
+    }
   })
 
   test('every sample is read as the digit in its name', async () => {
