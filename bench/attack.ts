@@ -27,6 +27,7 @@ const SAMPLE_MS = 500
 
 const { values: options } = parseArgs({ options: { minutes: { type: 'string' }, only: { type: 'string' } } })
 const chosen = ATTACKS.filter(({ name }) => name.toLowerCase().includes((options.only ?? '').toLowerCase()))
+if (chosen.length === 0) throw new Error(`--only ${options.only}: no attack has this in its name`)
 const seconds = options.minutes ? Math.max(SHORT_S, (Number(options.minutes) * 60) / chosen.length) : SHORT_S
 /** In a shorter run, the memory of a single image looks like growth. */
 const LONG_S = 60
