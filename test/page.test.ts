@@ -663,20 +663,23 @@ describe('the page', { skip: NO_BROWSER }, () => {
   })
 
   test('nothing moves when the samples arrive', async () => {
-    for (const options of [{}, PHONE]) {
-      const visiting = async (page: Page) => {
-        const arrival = new EventEmitter()
-        const arrived = once(arrival, 'now')
-        await page.route('**/model/samples/*', (route) => arrived.then(() => route.continue()))
-        await page.reload()
-        const card = page.locator('#sources')
-        await card.waitFor()
-        const before = await card.boundingBox()
-        arrival.emit('now')
-        await page.locator('#samples img').last().waitFor()
-        assert.deepEqual(await card.boundingBox(), before)
-      }
-      await onPage(mnist, visiting, options)
+    for (const device of [PHONE, DESKTOP]) {
+      await onPage(
+        mnist,
+        async (page) => {
+          const arrival = new EventEmitter()
+          const arrived = once(arrival, 'now')
+          await page.route('**/model/samples/*', (route) => arrived.then(() => route.continue()))
+          await page.reload()
+          const card = page.locator('#sources')
+          await card.waitFor()
+          const before = await card.boundingBox()
+          arrival.emit('now')
+          await page.locator('#samples img').last().waitFor()
+          assert.deepEqual(await card.boundingBox(), before)
+        },
+        device,
+      )
     }
   })
 
